@@ -1,0 +1,181 @@
+"""One batch of orders: each is validated and computed, then committed, then its answer is queued behind the index.
+
+This is the hot path: a registration costs one look-up of its session, its checks, one version and one reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from actors.base import Now
+from actors.messages.distro import NativeAdvanced
+from actors.messages.index import RecordsChanged
+from actors.messages.values import ClusterWait, Order, Record, RecordKey, Reply
+from actors.owner_table import OwnerTable
+from actors.records import HybridClock
+from actors.sessions import Session, SessionTable
+from rollbook.errors import Code, InvalidField
+from rollbook.model import Instance, Service, check_instance, check_service
+from rollbook.wire import (
+    Done,
+    Failed,
+    ListServices,
+    Ping,
+    Pong,
+    Publish,
+    Query,
+    Subscribe,
+    Tag,
+    Unsubscribe,
+    Withdraw,
+)
+
+_PONG = Pong()
+_SESSION_REQUIRED = Failed(
+    Code.SESSION_REQUIRED, "this connection has no open session; open one first", field="session", retryable=True
+)
+
+
+class OrderBatch:
+    def __init__(
+        self, native: OwnerTable, sessions: SessionTable, clock: HybridClock, publications_max: int, now: Now
+    ) -> None:
+        self.native = native
+        self.sessions = sessions
+        self.clock = clock
+        self.publications_max = publications_max
+        self.now = now
+        self.records: list[Record] = []
+        self.replies: list[Reply] = []
+        self.waits: list[ClusterWait] = []
+        self.requests: list[Order] = []
+        self.broken: list[tuple[Session, str]] = []  # sessions that an unexpected exception costs, and why
+        self.refused = 0
+
+    def take(self, order: Order) -> None:
+        """Carry out one order of an admitted session; refuse it with a typed error otherwise."""
+        session = self.sessions.at(order.route)
+        if session is None:
+            self._refuse(order, _SESSION_REQUIRED)
+            return
+        try:
+            _HANDLERS[type(order.body)](self, session, order)
+        except InvalidField as error:
+            self._refuse(order, Failed(error.code, error.message, error.field))
+        except Exception as error:
+            self._refuse(order, Failed(Code.INTERNAL, "this order could not be carried out"))
+            if all(session is not known for known, _ in self.broken):
+                self.broken.append((session, repr(error)))
+
+    def changes(self) -> RecordsChanged:
+        return RecordsChanged(
+            records=tuple(self.records),
+            replies=tuple(self.replies),
+            waits=tuple(self.waits),
+            requests=tuple(self.requests),
+        )
+
+    def advanced(self) -> NativeAdvanced:
+        return self.advanced_to(self.native)
+
+    @staticmethod
+    def advanced_to(native: OwnerTable) -> NativeAdvanced:
+        return NativeAdvanced(native.applied)
+
+    # -- orders that change records
+
+    def _publish(self, session: Session, order: Order) -> None:
+        body: Publish = order.body
+        service = check_service(body.service)
+        for instance in body.instances:
+            check_instance(instance)
+        key = RecordKey(session.client, service)
+        current = self._current(key, session)
+        held = current.instances if current is not None else ()
+        instances = _merged(held, body.instances) if body.mode == "add" else _merged((), body.instances)
+        if instances == held and (current is not None or not instances):
+            self._done(order, body, current)
+            return
+        if not held and self.sessions.published_count(session.client) >= self.publications_max:
+            raise InvalidField(
+                f"one session may publish at most {self.publications_max} services",
+                code=Code.OVER_LIMIT,
+                field="service",
+            )
+        stamp = self.clock.next(self.now.wall_ms)
+        if 0 < body.stamp < stamp:
+            stamp = body.stamp  # a redo keeps its rank; one from the future does not
+        self._done(order, body, self._commit(key, session, stamp, instances))
+
+    def _withdraw(self, session: Session, order: Order) -> None:
+        body: Withdraw = order.body
+        key = RecordKey(session.client, check_service(body.service))
+        current = self._current(key, session)
+        instances: tuple[Instance, ...] = ()
+        if current is not None and body.keys:
+            keys = set(body.keys)
+            instances = tuple(instance for instance in current.instances if instance.key not in keys)
+        if current is not None and instances == current.instances:
+            self._done(order, body, current)
+            return
+        # A tombstone is written even where nothing is held: it ends what older sessions left on other nodes.
+        self._done(order, body, self._commit(key, session, self.clock.next(self.now.wall_ms), instances))
+
+    def _current(self, key: RecordKey, session: Session) -> Record | None:
+        """What this very session has published (or withdrawn); an older session's record is not added to."""
+        record = self.native.records.get(key)
+        return record if record is not None and record.session == session.route.session else None
+
+    def _commit(self, key: RecordKey, session: Session, stamp: int, instances: tuple[Instance, ...]) -> Record:
+        record = self.native.commit(
+            key, session.route.session, stamp, session.grace_ms, instances, self.now.monotonic_ms
+        )
+        self.sessions.note_native(record)
+        self.records.append(record)
+        return record
+
+    def _done(self, order: Order, body: Publish | Withdraw, record: Record | None) -> None:
+        done = Done(self.native.origin.epoch, record.seq, record.stamp) if record is not None else Done()
+        if body.wait == "cluster":
+            seq = record.seq if record is not None else self.native.applied
+            self.waits.append(ClusterWait(order.route, order.correlation, seq, body.wait_ms, Tag.DONE, done))
+        else:
+            self.replies.append(Reply(order.route, order.correlation, Tag.DONE, done))
+
+    # -- orders that ask
+
+    def _ask_index(self, _session: Session, order: Order) -> None:
+        check_service(order.body.service)
+        self.requests.append(order)
+
+    def _list_services(self, _session: Session, order: Order) -> None:
+        body: ListServices = order.body
+        check_service(Service(body.namespace, body.group, "any"))
+        self.requests.append(order)
+
+    def _ping(self, _session: Session, order: Order) -> None:
+        self.replies.append(Reply(order.route, order.correlation, Tag.PONG, _PONG))
+
+    def _refuse(self, order: Order, failed: Failed) -> None:
+        self.refused += 1
+        self.replies.append(Reply(order.route, order.correlation, Tag.FAILED, failed))
+
+
+def _merged(held: tuple[Instance, ...], added: tuple[Instance, ...]) -> tuple[Instance, ...]:
+    """Both, one per key, the later one winning, in order of key: the same set always gives the same bytes."""
+    if not held and len(added) == 1:
+        return added
+    instances = {instance.key: instance for instance in (*held, *added)}
+    return tuple(instances[key] for key in sorted(instances))
+
+
+_HANDLERS: dict[type[Any], Callable[[OrderBatch, Session, Order], None]] = {
+    Publish: OrderBatch._publish,
+    Withdraw: OrderBatch._withdraw,
+    Query: OrderBatch._ask_index,
+    Subscribe: OrderBatch._ask_index,
+    Unsubscribe: OrderBatch._ask_index,
+    ListServices: OrderBatch._list_services,
+    Ping: OrderBatch._ping,
+}

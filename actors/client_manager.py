@@ -1,0 +1,356 @@
+"""ClientManager: the one record table.
+
+Owns: every record this node holds, native and synced, with versions, tombstones and digest sums; the node's seq;
+the sessions whose orders it admits. Accepts: messages/clients.py. Tells: IndexManager (changes, and the answers
+that wait for them), DistroSyncActor (ranges, progress), MemberManager (what a digest says), ConnectionManager
+(sessions it ended), I/O.
+
+It is the one that opens sessions, so no order can precede its session or outlive it. An order is validated and
+computed first and committed last; an exception before that costs the session that sent it and changes nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Literal, assert_never
+
+import msgspec
+
+from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
+from actors.batch import OrderBatch
+from actors.messages.clients import (
+    ApplyDelta,
+    BeatPassed,
+    GetRecordRange,
+    OpenSessionOrdered,
+    OrdersReceived,
+    OwnersPurged,
+    ReleaseSession,
+)
+from actors.messages.connections import SessionDiscarded
+from actors.messages.distro import ChunkApplied, DeltaRejected, RecordRange
+from actors.messages.index import RecordsChanged, SubscribersReleased
+from actors.messages.io import AnswerClients, ClientFrame, PushToClients
+from actors.messages.members import DigestsTaken
+from actors.messages.values import Origin, Record, RecordKey, Watermark
+from actors.owner_table import Chunk, OwnerTable
+from actors.records import HybridClock, in_chunks, read_record
+from actors.sessions import Session, SessionTable
+from rollbook.errors import Code, RemoteProtocolError
+from rollbook.status import OwnerStatus
+from rollbook.wire import Failed, SessionEnded, SessionOpened, Tag, encode
+
+
+class ClientsSettings(msgspec.Struct, frozen=True):
+    tombstone_age_ms: int
+    tombstones_max: int
+    collect_interval_ms: int
+    chunk_bytes_max: int
+    stall_ms: int
+    stall_hold_ms: int
+    publications_per_session_max: int
+
+
+class _CollectDue(msgspec.Struct, frozen=True):
+    pass
+
+
+class _LingerEnded(msgspec.Struct, frozen=True):
+    """A session that moved away has had its grace: what it left here goes."""
+
+    client: str
+    session: int
+
+
+ClientsInput = (
+    OrdersReceived
+    | OpenSessionOrdered
+    | ReleaseSession
+    | GetRecordRange
+    | ApplyDelta
+    | BeatPassed
+    | OwnersPurged
+    | StatusRequested
+    | _CollectDue
+    | _LingerEnded
+)
+
+
+class ClientManager:
+    role = Role.CLIENTS
+
+    def __init__(self, identity: NodeIdentity, settings: ClientsSettings, chance: random.Random) -> None:
+        del chance  # nothing here is left to chance
+        self.identity = identity
+        self.settings = settings
+        self.origin = Origin(identity.node_id, identity.epoch)
+        self.native = OwnerTable(self.origin)
+        self.tables: dict[Origin, OwnerTable] = {self.origin: self.native}
+        self.sessions = SessionTable()
+        self.clock = HybridClock()
+        self.counters = dict.fromkeys(
+            (
+                "orders",
+                "orders_refused",
+                "orders_failed",
+                "foreign_claims",
+                "deltas_rejected",
+                "records_applied",
+                "records_invalid",
+                "sessions_superseded",
+                "tombstones_collected",
+                "stalls",
+            ),
+            0,
+        )
+        self._beat_ms: int | None = None
+        self._beats_held_until_ms = 0
+
+    def start(self, now: Now) -> Effects:
+        return [Remind(self.settings.collect_interval_ms, _CollectDue())]
+
+    def handle(self, message: ClientsInput, now: Now) -> Effects:
+        match message:
+            case OrdersReceived():
+                return self._on_orders(message, now)
+            case OpenSessionOrdered():
+                return self._on_open_session(message, now)
+            case ReleaseSession():
+                return self._on_release_session(message, now)
+            case GetRecordRange():
+                return self._on_get_record_range(message)
+            case ApplyDelta():
+                return self._on_apply_delta(message, now)
+            case BeatPassed():
+                return self._on_beat(message, now)
+            case OwnersPurged():
+                return self._on_owners_purged(message)
+            case StatusRequested():
+                return self._on_status(message)
+            case _CollectDue():
+                return self._on_collect(now)
+            case _LingerEnded():
+                return self._on_linger_ended(message, now)
+            case _:
+                assert_never(message)
+
+    # -- clients
+
+    def _on_orders(self, message: OrdersReceived, now: Now) -> Effects:
+        batch = OrderBatch(self.native, self.sessions, self.clock, self.settings.publications_per_session_max, now)
+        for order in message.orders:
+            batch.take(order)
+        self.counters["orders"] += len(message.orders)
+        self.counters["orders_refused"] += batch.refused
+        effects: list[Effect] = [Tell(Role.INDEX, batch.changes())]
+        if batch.records:
+            effects.append(Tell(Role.DISTRO, batch.advanced()))
+        for session, reason in batch.broken:
+            self.counters["orders_failed"] += 1
+            effects.append(Log("ERROR", "an order failed", {"client": session.client, "reason": reason}))
+            effects += self._end(session, SessionEnded(Code.INTERNAL, "an order of this session failed"), "lost", now)
+        return effects
+
+    def _on_open_session(self, message: OpenSessionOrdered, now: Now) -> Effects:
+        client, number = message.client, message.route.session
+        highest = self.sessions.highest(client)
+        if number <= highest:
+            failed = Failed(
+                Code.SESSION_STALE,
+                f"session {number} is not above {highest}, the highest known one of client {client}",
+                field="session",
+                retryable=True,
+                session=highest,
+            )
+            frame = ClientFrame(message.route, encode(Tag.FAILED, message.correlation, number, failed))
+            return [Tell(Role.IO, AnswerClients((frame,))), Tell(Role.CONNECTIONS, SessionDiscarded(message.route))]
+        effects = self._supersede(client, number, now)
+        self.sessions.open(Session(client, message.route, message.grace_ms))
+        standing = message.standing
+        opened = SessionOpened(
+            self.identity.node_id,
+            self.identity.epoch,
+            number,
+            self.identity.requests_in_flight_max,
+            (self.identity.client_address, *standing.servers),
+            standing.majority,
+            standing.warming,
+        )
+        frame = ClientFrame(message.route, encode(Tag.SESSION_OPENED, message.correlation, number, opened))
+        return [*effects, Tell(Role.IO, AnswerClients((frame,)))]
+
+    def _on_release_session(self, message: ReleaseSession, now: Now) -> Effects:
+        session = self.sessions.at(message.route)
+        if session is None:
+            return []  # ended by ourselves before its transport was seen to close
+        return self._release(session, message.how, now)
+
+    def _release(self, session: Session, how: Literal["leave", "lost", "moved"], now: Now) -> list[Effect]:
+        """Close the session. What it published goes now, or, if a higher session has it in hand, when that had its
+        time."""
+        self.sessions.close(session)
+        effects: list[Effect] = [Tell(Role.INDEX, SubscribersReleased((session.route,)))]
+        number = session.route.session
+        if how == "moved" or self.sessions.highest(session.client) > number:
+            # A tombstone now could overtake the new session's record on its way to a third node and leave a gap there.
+            return [*effects, Remind(session.grace_ms, _LingerEnded(session.client, number))]
+        return effects + self._remove_publications(session.client, number, now)
+
+    def _remove_publications(self, client: str, number: int, now: Now) -> list[Effect]:
+        """Tombstones for what exactly this session published."""
+        records: list[Record] = []
+        for service in self.sessions.published(client):
+            key = RecordKey(client, service)
+            record = self.native.records[key]
+            if record.session == number:
+                stamp = self.clock.next(now.wall_ms)
+                records.append(self.native.commit(key, number, stamp, record.grace_ms, (), now.monotonic_ms))
+        for record in records:
+            self.sessions.note_native(record)
+        if not records:
+            return []
+        return [
+            Tell(Role.INDEX, RecordsChanged(records=tuple(records))),
+            Tell(Role.DISTRO, OrderBatch.advanced_to(self.native)),
+        ]
+
+    def _on_linger_ended(self, message: _LingerEnded, now: Now) -> Effects:
+        return self._remove_publications(message.client, message.session, now)
+
+    def _supersede(self, client: str, number: int, now: Now) -> list[Effect]:
+        """A higher session of this client exists, here or elsewhere: the one that is open here ends."""
+        session = self.sessions.of(client)
+        if session is None or session.route.session >= number:
+            return []
+        self.counters["sessions_superseded"] += 1
+        ended = SessionEnded(Code.SESSION_SUPERSEDED, "a newer session of this client was opened", number)
+        return self._end(session, ended, "moved", now)
+
+    def _end(self, session: Session, ended: SessionEnded, how: Literal["lost", "moved"], now: Now) -> list[Effect]:
+        """Close a session from this side and say why."""
+        frame = ClientFrame(session.route, encode(Tag.SESSION_ENDED, 0, session.route.session, ended))
+        return [
+            Tell(Role.IO, PushToClients((frame,))),
+            Tell(Role.CONNECTIONS, SessionDiscarded(session.route)),
+            *self._release(session, how, now),
+        ]
+
+    # -- replicas
+
+    def _on_get_record_range(self, message: GetRecordRange) -> Effects:
+        table = self.tables.get(message.origin)
+        if table is None:
+            return [Tell(Role.DISTRO, RecordRange(message.origin, 0, 0, False, 0, 0, (), message.links, known=False))]
+        full = message.full or message.after < table.gc_floor
+        after = 0 if full else message.after
+        resume = message.resume if message.resume >= max(after, table.gc_floor) else 0
+        chunks = in_chunks(table.range_after(max(after, resume)), self.settings.chunk_bytes_max)
+        answer = RecordRange(message.origin, after, table.applied, full, resume, table.gc_floor, chunks, message.links)
+        return [Tell(Role.DISTRO, answer)]
+
+    def _on_apply_delta(self, message: ApplyDelta, now: Now) -> Effects:
+        if message.origin == self.origin:
+            self.counters["foreign_claims"] += 1
+            fact = Log("WARNING", "refused records that claim this node's own epoch", {"link": message.link})
+            return [fact, Tell(Role.DISTRO, DeltaRejected(message.link, message.origin, self.native.applied, 0))]
+        try:
+            records = tuple(read_record(message.origin, body) for body in message.bodies)
+        except RemoteProtocolError as error:
+            self.counters["records_invalid"] += 1
+            fact = Log("WARNING", "refused an invalid record", {"link": message.link, "reason": error.message})
+            return [fact, self._rejection(message)]
+        table = self.tables.get(message.origin) or OwnerTable(message.origin)
+        chunk = Chunk(
+            message.link,
+            message.after,
+            message.upper,
+            message.full,
+            message.resume,
+            message.gc_floor,
+            message.index,
+            message.last,
+            records,
+        )
+        applied = table.apply(chunk, now.monotonic_ms)
+        if applied is None:
+            return [self._rejection(message)]
+        self.tables[message.origin] = table
+        self.counters["records_applied"] += len(applied.changed)
+        effects: list[Effect] = []
+        for record in applied.changed:
+            self.clock.witness(record.stamp)
+            self.sessions.witness(record.key.client, record.session)
+            effects += self._supersede(record.key.client, record.session, now)
+        watermarks = (Watermark(message.origin, table.applied, message.link),) if message.last else ()
+        removed = tuple((message.origin, key) for key in applied.removed)
+        if applied.changed or removed or watermarks:
+            effects.append(Tell(Role.INDEX, RecordsChanged(applied.changed, removed, watermarks=watermarks)))
+        if not message.last:
+            through = table.resume_point(message.link)
+            effects.append(Tell(Role.DISTRO, ChunkApplied(message.link, message.origin, message.index, through)))
+        return effects
+
+    def _rejection(self, message: ApplyDelta) -> Tell:
+        self.counters["deltas_rejected"] += 1
+        table = self.tables.get(message.origin)
+        applied = table.applied if table is not None else 0
+        resume = table.resume_point(message.link) if table is not None else 0
+        return Tell(Role.DISTRO, DeltaRejected(message.link, message.origin, applied, resume))
+
+    # -- rhythm and upkeep
+
+    def _on_beat(self, message: BeatPassed, now: Now) -> Effects:
+        """Pass the heartbeat on, unless this node has just been asleep: then its closed sockets come first, for a
+        counter that rises would show the publications of clients that died meanwhile."""
+        before, self._beat_ms = self._beat_ms, now.monotonic_ms
+        effects: list[Effect] = []
+        if before is not None and now.monotonic_ms - before > self.settings.stall_ms:
+            self.counters["stalls"] += 1
+            self._beats_held_until_ms = now.monotonic_ms + self.settings.stall_hold_ms
+            effects.append(Log("WARNING", "this node stood still", {"stall_ms": now.monotonic_ms - before}))
+        if now.monotonic_ms < self._beats_held_until_ms:
+            return effects
+        entries = tuple(self.tables[origin].entry() for origin in sorted(self.tables))
+        return [*effects, Tell(Role.MEMBERS, DigestsTaken(message.number, entries))]
+
+    def _on_owners_purged(self, message: OwnersPurged) -> Effects:
+        removed: list[tuple[Origin, RecordKey]] = []
+        for origin in message.origins:
+            table = self.tables.get(origin)
+            if table is None or origin == self.origin:
+                continue
+            del self.tables[origin]
+            removed += [(origin, key) for key in table.records]
+        return [Tell(Role.INDEX, RecordsChanged(removed=tuple(removed)))] if removed else []
+
+    def _on_collect(self, now: Now) -> Effects:
+        removed: list[tuple[Origin, RecordKey]] = []
+        for origin in sorted(self.tables):
+            keys = self.tables[origin].collect(
+                now.monotonic_ms, self.settings.tombstone_age_ms, self.settings.tombstones_max
+            )
+            removed += [(origin, key) for key in keys]
+        self.counters["tombstones_collected"] += len(removed)
+        self.sessions.forget_unknown_clients(self.tables.values())
+        again = Remind(self.settings.collect_interval_ms, _CollectDue())
+        return [again, Tell(Role.INDEX, RecordsChanged(removed=tuple(removed)))] if removed else [again]
+
+    def _on_status(self, message: StatusRequested) -> Effects:
+        owners = tuple(
+            OwnerStatus(origin.owner, origin.epoch, table.applied, table.live, table.digest, table.tombstones)
+            for origin, table in sorted(self.tables.items())
+        )
+        parts = message.with_parts(
+            epoch=self.identity.epoch,
+            seq=self.native.applied,
+            records=sum(owner.records for owner in owners),
+            owners=owners,
+            counters={**message.parts.get("counters", {}), **self.counters},
+        )
+        return [Tell(Role.INDEX, parts)]
+
+    def check_invariants(self) -> None:
+        for origin, table in self.tables.items():
+            assert origin == table.origin, "a table stands under its origin"
+            table.check_invariants()
+        self.sessions.check_invariants(self.native)

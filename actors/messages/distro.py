@@ -1,0 +1,125 @@
+"""What DistroSyncActor is told."""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.messages.peers import Delta, DeltaAck, Digest, Pull
+from actors.messages.values import ClusterWait, DigestEntry, Origin, Peer, Watermark
+
+
+class NativeAdvanced(msgspec.Struct, frozen=True):
+    """This node's own records have reached ``seq``. From: ClientManager."""
+
+    seq: int
+
+
+class RecordRange(msgspec.Struct, frozen=True):
+    """A frozen range in order of seq, cut into chunks of at most the chunk size. From: ClientManager.
+
+    ``known`` is False if this node holds nothing of the origin.
+    """
+
+    origin: Origin
+    after: int
+    upper: int
+    full: bool
+    resume: int
+    gc_floor: int
+    chunks: tuple[tuple[bytes, ...], ...]
+    links: tuple[str, ...]
+    known: bool = True
+
+
+class DeltaRejected(msgspec.Struct, frozen=True):
+    """A chunk was of no use: a gap, a lost chunk, a foreign claim. ``applied`` is what this node has. From:
+    ClientManager."""
+
+    link: str
+    origin: Origin
+    applied: int
+    resume: int  # how far a broken transfer has come; 0 if nothing of it can be used
+
+
+class ChunkApplied(msgspec.Struct, frozen=True):
+    """A chunk that was not the last is in the record table: acknowledge progress. ``through`` is the seq of its
+    last record: where a broken transfer may resume. From: ClientManager."""
+
+    link: str
+    origin: Origin
+    index: int
+    through: int
+
+
+class OwnersApplied(msgspec.Struct, frozen=True):
+    """These watermarks are in the index. From: IndexManager."""
+
+    watermarks: tuple[Watermark, ...]
+
+
+class ClusterWaitsAdded(msgspec.Struct, frozen=True):
+    """Callers whose own node has indexed them and who wait for the others. From: IndexManager."""
+
+    waits: tuple[ClusterWait, ...]
+
+
+class PeersChanged(msgspec.Struct, frozen=True):
+    """Who can be reached, over which link; ``living``: node ids that a cluster wait must hear from. From:
+    MemberManager.
+
+    A node may stand in ``peers`` several times, once for each link that passed its handshake: frames are accepted on
+    all of them and sent on the first.
+    """
+
+    peers: tuple[Peer, ...]
+    living: tuple[str, ...]
+
+
+class DigestRound(msgspec.Struct, frozen=True):
+    """Send this digest now, and compare with it from now on. From: MemberManager."""
+
+    digest: Digest
+
+
+class DigestAccepted(msgspec.Struct, frozen=True):
+    """A peer's digest, less what was purged here. From: MemberManager."""
+
+    link: str
+    node_id: str
+    ready: bool
+    entries: tuple[DigestEntry, ...]
+
+
+class CatchUpOrdered(msgspec.Struct, frozen=True):
+    """This node is loading: pull at once, and say ``CaughtUp`` for each ready peer. Ends with ``False``. From:
+    MemberManager."""
+
+    loading: bool
+
+
+class FlushOrdered(msgspec.Struct, frozen=True):
+    """The node leaves: answer ``Flushed`` once every peer has all native records, or ``deadline_ms`` from now. From:
+    MemberManager."""
+
+    deadline_ms: int
+
+
+class DeltaReceived(msgspec.Struct, frozen=True):
+    """From: I/O."""
+
+    link: str
+    delta: Delta
+
+
+class DeltaAcknowledged(msgspec.Struct, frozen=True):
+    """From: I/O."""
+
+    link: str
+    ack: DeltaAck
+
+
+class PullReceived(msgspec.Struct, frozen=True):
+    """From: I/O."""
+
+    link: str
+    pull: Pull

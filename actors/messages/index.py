@@ -1,0 +1,40 @@
+"""What IndexManager is told."""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.messages.values import ClusterWait, Order, Origin, Record, RecordKey, Reply, Route, Watermark
+from rollbook.model import Service
+
+
+class RecordsChanged(msgspec.Struct, frozen=True):
+    """One batch of the record table: index ``records`` and ``removed``, then let everything that waited for it go.
+
+    From: ClientManager. ``requests`` are queries, subscriptions and listings of admitted sessions, in order of arrival.
+    """
+
+    records: tuple[Record, ...] = ()  # new versions and tombstones; each replaces the same key of the same origin
+    removed: tuple[tuple[Origin, RecordKey], ...] = ()  # purged or collected: gone without a trace
+    replies: tuple[Reply, ...] = ()
+    waits: tuple[ClusterWait, ...] = ()
+    watermarks: tuple[Watermark, ...] = ()
+    requests: tuple[Order, ...] = ()
+
+
+class SubscribersReleased(msgspec.Struct, frozen=True):
+    """These sessions are gone: drop their subscriptions. From: ClientManager."""
+
+    routes: tuple[Route, ...]
+
+
+class OwnersVisible(msgspec.Struct, frozen=True):
+    """The whole filter: records of an origin whose grace is at most the given one are hidden. From: MemberManager."""
+
+    hidden: tuple[tuple[Origin, int], ...]
+
+
+class ViewsWanted(msgspec.Struct, frozen=True):
+    """PushActor is about to push these services. Answered by ``ViewsBuilt``."""
+
+    services: tuple[Service, ...]

@@ -1,0 +1,75 @@
+"""What MemberManager is told."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from actors.messages.peers import Digest, Goodbye, Hello, LinkPing, LinkPong, PeerRefused, Welcome
+from actors.messages.values import DigestEntry, Origin
+
+LinkBody = Hello | Welcome | PeerRefused | LinkPing | LinkPong | Digest | Goodbye
+
+
+class MembersListed(msgspec.Struct, frozen=True):
+    """The configured peer addresses (host:port), this node's own included. From: runtime, at start and when the
+    file changes."""
+
+    addresses: tuple[str, ...]
+
+
+class LinkOpened(msgspec.Struct, frozen=True):
+    """A dialled connection stands (ZeroMQ level); say Hello. ``address`` is what was dialled. From: I/O."""
+
+    link: str
+    address: str
+
+
+class LinkClosed(msgspec.Struct, frozen=True):
+    """A link is gone, or a dial failed. ``refused``: nobody listens; ``reset``: it was closed by the other side's
+    system; ``silent``: no answer in time. ``link`` is empty for a dial that never connected. From: I/O."""
+
+    link: str
+    address: str  # empty for a link that the other side dialled
+    how: Literal["refused", "reset", "silent"]
+
+
+class PeerFrameReceived(msgspec.Struct, frozen=True):
+    """Handshakes, pings and digests. ``dialled_here`` is False for a link that the other side dialled. From: I/O."""
+
+    link: str
+    dialled_here: bool
+    body: LinkBody
+
+
+class DigestsTaken(msgspec.Struct, frozen=True):
+    """A beat has passed the I/O thread and the record table; ``entries`` have no ages yet. From: ClientManager."""
+
+    number: int
+    entries: tuple[DigestEntry, ...]
+
+
+class HeartbeatRaised(msgspec.Struct, frozen=True):
+    """A delta from the owner itself carried its counter. From: DistroSyncActor."""
+
+    origin: Origin
+    heartbeat: int
+
+
+class CaughtUp(msgspec.Struct, frozen=True):
+    """Everything that was in the first digest of this ready peer is in the index. From: DistroSyncActor."""
+
+    node_id: str
+
+
+class LeaveOrdered(msgspec.Struct, frozen=True):
+    """SIGTERM. From: runtime."""
+
+
+class SessionsGone(msgspec.Struct, frozen=True):
+    """Every session has moved or the deadline passed. From: ConnectionManager."""
+
+
+class Flushed(msgspec.Struct, frozen=True):
+    """From: DistroSyncActor."""

@@ -1,0 +1,152 @@
+"""Frames between nodes: one ZeroMQ frame holds one msgpack array ``[version, tag, body]`` (docs/protocol.md).
+
+Bodies are arrays whose fields are only appended. The encoding itself is rollbook.codec.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+
+from actors.messages.values import DigestEntry, Origin
+
+PEER_VERSION = 1
+
+
+class PeerTag(IntEnum):
+    """Append only; never renumber."""
+
+    HELLO = 1
+    WELCOME = 2
+    REFUSED = 3
+    PING = 4
+    PONG = 5
+    DIGEST = 6
+    DELTA = 7
+    DELTA_ACK = 8
+    PULL = 9
+    GOODBYE = 10
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True):
+    """The first frame of the side that dialled."""
+
+    cluster: str
+    node_id: str
+    epoch: int
+    peer_address: str  # where others dial this node: must be the one they have in their list
+    client_address: str
+    dialled: str  # the address that was dialled, as it stands in the sender's list
+
+
+class Welcome(msgspec.Struct, frozen=True, array_like=True):
+    """The answer to a good Hello. ``seen_epoch``: the highest epoch known here for the one who said Hello."""
+
+    node_id: str
+    epoch: int
+    peer_address: str
+    client_address: str
+    seen_epoch: int = 0
+
+
+class PeerRefused(msgspec.Struct, frozen=True, array_like=True):
+    """The answer to a bad Hello: another cluster, a node id that a living node has, an address nobody listed."""
+
+    code: int
+    message: str
+
+
+class LinkPing(msgspec.Struct, frozen=True, array_like=True):
+    number: int
+
+
+class LinkPong(msgspec.Struct, frozen=True, array_like=True):
+    number: int
+
+
+class Digest(msgspec.Struct, frozen=True, array_like=True):
+    """Once a second: what the sender holds of every origin, and whom it reaches."""
+
+    node_id: str
+    epoch: int
+    ready: bool
+    leaving: bool
+    links: tuple[tuple[str, str], ...]  # (peer address, up | refused | silent), the sender's evidence
+    entries: tuple[DigestEntry, ...]
+    started_cold: bool = False
+
+
+class Delta(msgspec.Struct, frozen=True, array_like=True):
+    """One chunk of a frozen range of one origin. Everything in (after, upper] once the last chunk has come."""
+
+    owner: str
+    epoch: int
+    after: int
+    upper: int
+    full: bool
+    resume: int
+    gc_floor: int
+    index: int
+    last: bool
+    heartbeat: int  # the owner's counter if the sender is the owner, else 0
+    bodies: tuple[bytes, ...]
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.owner, self.epoch)
+
+
+class DeltaAck(msgspec.Struct, frozen=True, array_like=True):
+    """What the receiver has in its index; below ``after`` of the delta if it could not use it.
+
+    ``upper`` names the delta that this answers: with ``applied`` below it and ``chunk`` 0, that delta was of no use.
+    ``chunk`` above 0 says only that so many chunks of it are in the record table: send the next ones.
+    """
+
+    owner: str
+    epoch: int
+    applied: int
+    pushed: int = 0
+    upper: int = 0
+    chunk: int = 0
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.owner, self.epoch)
+
+
+class Pull(msgspec.Struct, frozen=True, array_like=True):
+    """Send me this origin after ``have``; ``resume``: how far a broken transfer had come."""
+
+    owner: str
+    epoch: int
+    have: int
+    resume: int = 0
+    full: bool = False
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.owner, self.epoch)
+
+
+class Goodbye(msgspec.Struct, frozen=True, array_like=True):
+    """The sender ends this epoch in good order: its records are orphans from now on."""
+
+    node_id: str
+    epoch: int
+
+
+PEER_BODIES: dict[int, type[Any]] = {
+    PeerTag.HELLO: Hello,
+    PeerTag.WELCOME: Welcome,
+    PeerTag.REFUSED: PeerRefused,
+    PeerTag.PING: LinkPing,
+    PeerTag.PONG: LinkPong,
+    PeerTag.DIGEST: Digest,
+    PeerTag.DELTA: Delta,
+    PeerTag.DELTA_ACK: DeltaAck,
+    PeerTag.PULL: Pull,
+    PeerTag.GOODBYE: Goodbye,
+}

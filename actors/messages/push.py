@@ -1,0 +1,56 @@
+"""What PushActor is told."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from actors.messages.values import Route
+from rollbook.model import Service, View
+
+
+class Subscription(NamedTuple):
+    route: Route
+    service: Service
+    clusters: str  # the comma list as it was asked for
+    version: int  # of the view that the answer carried
+
+
+class SubscriptionsChanged(msgspec.Struct, frozen=True):
+    """From: IndexManager. ``added`` replaces an earlier subscription of the same session and service."""
+
+    added: tuple[Subscription, ...] = ()
+    removed: tuple[tuple[Route, Service], ...] = ()
+    gone: tuple[Route, ...] = ()  # sessions that ended
+
+
+class ServicesTouched(msgspec.Struct, frozen=True):
+    """Subscribed services whose records changed; whether their view did is known when it is built. From:
+    IndexManager."""
+
+    services: tuple[Service, ...]
+
+
+class ViewsBuilt(msgspec.Struct, frozen=True):
+    """The answer to ``ViewsWanted``. From: IndexManager."""
+
+    views: tuple[View, ...]
+
+
+class Acknowledgement(NamedTuple):
+    route: Route
+    service: Service
+    version: int
+
+
+class PushesAcknowledged(msgspec.Struct, frozen=True):
+    """From: I/O."""
+
+    acknowledgements: tuple[Acknowledgement, ...]
+
+
+class SubscriberHeard(msgspec.Struct, frozen=True):
+    """A link that WatchLinks named has sent something: it reads again. From: I/O."""
+
+    link: bytes

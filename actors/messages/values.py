@@ -1,0 +1,126 @@
+"""The values that messages carry: who owns what, in which version, over which connection."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from rollbook.model import Instance, Service
+
+
+class Origin(NamedTuple):
+    """One life of one owner. Versions are only ever compared within one origin."""
+
+    owner: str
+    epoch: int
+
+
+class RecordKey(NamedTuple):
+    """A publication: what one client publishes for one service."""
+
+    client: str
+    service: Service
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One version of one publication, or (no instances) the tombstone of its removal. Never changed, only replaced.
+
+    ``body`` is the canonical encoding that the owner made once and that everyone stores, hashes and relays.
+    """
+
+    origin: Origin
+    key: RecordKey
+    session: int
+    seq: int
+    stamp: int  # hybrid clock of the owner: (wall ms << 16) | counter
+    grace_ms: int  # how long the record outlives the last heartbeat of its origin once that is an orphan
+    instances: tuple[Instance, ...]
+    body: bytes
+    digest: int  # keyed 64-bit hash of body
+
+    @property
+    def is_tombstone(self) -> bool:
+        return not self.instances
+
+
+class Route(NamedTuple):
+    """One session of one client connection: where its answers go."""
+
+    link: bytes  # the routing id that the client's connection has on this node
+    session: int
+
+
+class Order(NamedTuple):
+    """One decoded request of an open session; ``body`` is a struct of rollbook.wire."""
+
+    route: Route
+    correlation: int
+    body: Any
+
+
+class Reply(NamedTuple):
+    """An answer that may leave once everything before it is indexed."""
+
+    route: Route
+    correlation: int
+    tag: int
+    body: Any
+
+
+class ClusterWait(NamedTuple):
+    """A caller that wants its answer when every living member has applied ``seq`` of this node's epoch."""
+
+    route: Route
+    correlation: int
+    seq: int
+    wait_ms: int
+    tag: int
+    body: Any  # what to answer then
+
+
+class Watermark(NamedTuple):
+    """Everything of this origin up to ``applied`` is in this node's index; ``link`` is who sent it (empty: native)."""
+
+    origin: Origin
+    applied: int
+    link: str = ""
+
+
+class DigestEntry(msgspec.Struct, frozen=True, array_like=True):
+    """What a node holds of one origin, and how long ago it last heard of it. On the wire: an array in this order."""
+
+    owner: str
+    epoch: int
+    applied: int
+    heartbeat: int  # the owner's counter; only the owner raises it
+    age_ms: int  # time since the counter last rose, as the sender knows it
+    records: int  # live ones
+    digest: int  # sum mod 2^64 of the hashes of live records
+    settled: bool = True  # False: a transfer is open, so records and digest do not belong to ``applied``
+    left: bool = False  # the owner ended this epoch in good order
+    gc_floor: int = 0
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.owner, self.epoch)
+
+
+class Peer(NamedTuple):
+    """A member that can be reached now."""
+
+    node_id: str
+    epoch: int
+    link: str
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What this node is good for at the moment, as MemberManager judges it."""
+
+    ready: bool = False
+    leaving: bool = False
+    majority: bool = True  # hears most of the configured members
+    isolated: bool = False  # has not for longer than the isolation time
+    warming: bool = False  # cold start: others may hold more than the answers show
+    preserved: bool = False  # more than half look dead: nothing is hidden
+    servers: tuple[str, ...] = ()  # client addresses of the other members, living ones first

@@ -1,0 +1,97 @@
+"""Records: how a version of a publication is made, encoded, hashed and read back. Pure functions."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from actors.messages.values import Origin, Record, RecordKey
+from rollbook.codec import UnpackLimits, pack, typed, unpack
+from rollbook.errors import Code, InvalidField, RemoteProtocolError
+from rollbook.model import Instance, Service
+from rollbook.wire import INSTANCES_PER_RECORD_MAX, RECORD_BYTES_MAX
+
+_LIMITS = UnpackLimits(RECORD_BYTES_MAX, array_length_max=4_096, map_length_max=1_024)
+_HASH_KEY = b"rollbook record 1"  # all nodes must agree on it; it only keeps other uses of the hash apart
+DIGEST_MODULUS = 1 << 64
+STAMP_COUNTER_BITS = 16
+
+
+class RecordBody(msgspec.Struct, frozen=True, array_like=True):
+    """The canonical bytes of a record; its origin stands on the delta that carries it. Fields are only appended."""
+
+    client: str
+    service: Service
+    session: int
+    seq: int
+    stamp: int
+    grace_ms: int
+    instances: tuple[Instance, ...]
+
+
+class HybridClock:
+    """Stamps that never go back and never fall behind one that was seen: (wall ms << 16) | counter."""
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def next(self, wall_ms: int) -> int:
+        self.last = max(self.last + 1, wall_ms << STAMP_COUNTER_BITS)
+        return self.last
+
+    def witness(self, stamp: int) -> None:
+        if stamp > self.last:
+            self.last = stamp
+
+
+def make_record(
+    origin: Origin, key: RecordKey, session: int, seq: int, stamp: int, grace_ms: int, instances: tuple[Instance, ...]
+) -> Record:
+    """Encode and hash one version; InvalidField if it is too large to be replicated."""
+    body = pack((key.client, key.service, session, seq, stamp, grace_ms, instances))
+    if len(body) > RECORD_BYTES_MAX or len(instances) > INSTANCES_PER_RECORD_MAX:
+        raise InvalidField(
+            f"one client publishes at most {INSTANCES_PER_RECORD_MAX} instances, {RECORD_BYTES_MAX} bytes per service",
+            code=Code.OVER_LIMIT,
+            field="instances",
+        )
+    return Record(origin, key, session, seq, stamp, grace_ms, instances, body, body_digest(body))
+
+
+def read_record(origin: Origin, body: bytes) -> Record:
+    """Decode what a peer sent; RemoteProtocolError names the field that does not fit."""
+    content = typed(unpack(body, _LIMITS), RecordBody)
+    if content.seq <= 0 or content.session < 0 or content.grace_ms < 0:
+        raise RemoteProtocolError("seq, session and grace_ms of a record are not negative", field="seq")
+    return Record(
+        origin,
+        RecordKey(content.client, content.service),
+        content.session,
+        content.seq,
+        content.stamp,
+        content.grace_ms,
+        content.instances,
+        body,
+        body_digest(body),
+    )
+
+
+def body_digest(body: bytes) -> int:
+    """Keyed 64-bit hash; key, seq and content are all inside the body."""
+    return int.from_bytes(hashlib.blake2b(body, digest_size=8, key=_HASH_KEY).digest(), "little")
+
+
+def in_chunks(records: list[Record], chunk_bytes_max: int) -> tuple[tuple[bytes, ...], ...]:
+    """Cut bodies, in their order, into chunks of at most this size; at least one chunk, if need be an empty one."""
+    chunks: list[tuple[bytes, ...]] = []
+    chunk: list[bytes] = []
+    size = 0
+    for record in records:
+        if chunk and size + len(record.body) > chunk_bytes_max:
+            chunks.append(tuple(chunk))
+            chunk, size = [], 0
+        chunk.append(record.body)
+        size += len(record.body)
+    chunks.append(tuple(chunk))
+    return tuple(chunks)

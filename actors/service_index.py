@@ -1,0 +1,348 @@
+"""The tables of IndexManager: services, what their clients publish, who subscribes, and the views built of it.
+
+Pure data and rules; IndexManager owns the one instance of it. Everything derived is lazy: a change marks its service, and the
+view is built when somebody asks for it. Two indexes point both ways: service ↔ origin and service ↔ subscribing session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from actors.messages.values import Origin, Record, RecordKey, Route
+from actors.views import InstanceConflict, ViewClock, live_winner, live_winners, merge_instances
+from rollbook.codec import pack
+from rollbook.model import Instance, Service, View, filter_clusters
+
+BODIES_PER_VIEW_MAX = 32  # encoded answers kept per view: one per cluster filter in use, not one per filter ever asked
+
+
+class ServiceGroup:
+    """The services of one (namespace, group), and the sorted list of those with a live publisher."""
+
+    __slots__ = ("key", "live", "names", "names_changed", "size", "unsettled")
+
+    def __init__(self, key: tuple[str, str]) -> None:
+        self.key = key
+        self.size = 0  # entries
+        self.live: set[str] = set()
+        self.names: list[str] = []  # sorted; as of the last listing
+        self.names_changed: set[str] = set()  # whose liveness has changed since
+        self.unsettled: set[ServiceEntry] = set()  # whose liveness is not known since their last change
+
+    def listing(self) -> list[str]:
+        """The names of live services, sorted. Costs what has changed since the last listing (and one pass if anything has)."""
+        if self.names_changed:
+            kept = [name for name in self.names if name not in self.names_changed]
+            kept += self.names_changed & self.live
+            kept.sort()
+            self.names, self.names_changed = kept, set()
+        return self.names
+
+
+class ServiceEntry:
+    """All that is known of one service. It lives as long as it has a record or a subscriber."""
+
+    __slots__ = ("bodies", "clients", "conflicts", "dirty", "group", "live", "origins", "service", "settled", "subscribers", "view")
+
+    def __init__(self, service: Service, group: ServiceGroup) -> None:
+        self.service = service
+        self.group = group
+        self.clients: dict[str, tuple[Record, ...]] = {}  # by client: one record per origin, tombstones too
+        self.origins: dict[Origin, int] = {}  # records of each origin in here
+        self.subscribers: dict[Route, None] = {}
+        self.view: View | None = None  # the last one built
+        self.dirty = True  # records or filter have changed since
+        self.settled = False  # view or liveness was computed since the last change; one flag keeps the hot path short
+        self.live = False  # as of the last computation
+        self.conflicts: tuple[InstanceConflict, ...] = ()  # likewise
+        self.bodies: dict[str, msgspec.Raw] = {}  # the view, encoded, by the text of the cluster filter
+
+
+class ServiceIndex:
+    """Services by name, by origin and by subscriber."""
+
+    def __init__(self) -> None:
+        self.clock = ViewClock()
+        self.entries: dict[Service, ServiceEntry] = {}
+        self.groups: dict[tuple[str, str], ServiceGroup] = {}
+        self.entries_of: dict[Origin, dict[ServiceEntry, None]] = {}
+        self.subscriptions: dict[Route, dict[Service, None]] = {}
+        self.hidden: dict[Origin, int] = {}
+        self.warming = False
+        self.preserved = False
+        self.touched: dict[Service, None] = {}  # subscribed services that have changed in this turn
+        self.conflicts_found: list[tuple[Service, tuple[InstanceConflict, ...]]] = []  # new ones of this turn
+        self.records_count = 0
+        self.conflicts_count = 0
+        self.views_built = 0
+
+    def put(self, records: Iterable[Record]) -> None:
+        """Index each record in the place of the same key of the same origin. The hot path: nothing is built here."""
+        entries = self.entries
+        for record in records:
+            client, service = record.key
+            entry = entries.get(service)
+            if entry is None:
+                entry = self._open(service)
+            held = entry.clients.get(client)
+            if held is None:
+                entry.clients[client] = (record,)
+                self._count(entry, record.origin)
+            elif len(held) == 1 and held[0].origin == record.origin:
+                entry.clients[client] = (record,)
+            else:
+                self._put_beside(entry, held, record)
+            if entry.settled:
+                self._unsettle(entry)
+            if entry.subscribers:
+                self.touched[service] = None
+
+    def remove(self, removed: Iterable[tuple[Origin, RecordKey]]) -> None:
+        """Forget these records without a trace."""
+        for origin, (client, service) in removed:
+            entry = self.entries.get(service)
+            held = entry.clients.get(client, ()) if entry is not None else ()
+            rest = tuple(record for record in held if record.origin != origin)
+            if entry is None or len(rest) == len(held):
+                continue  # Never indexed here, or already gone.
+            if rest:
+                entry.clients[client] = rest
+            else:
+                del entry.clients[client]
+            self._discount(entry, origin)
+            self._mark(entry)
+            self._forget_if_empty(entry)
+
+    def hide(self, hidden: dict[Origin, int]) -> None:
+        """Take over the whole filter; mark exactly the services with records of an origin whose visibility it changes."""
+        before, self.hidden = self.hidden, hidden
+        for origin in sorted(before.keys() | hidden.keys()):
+            if before.get(origin) != hidden.get(origin):
+                for entry in self.entries_of.get(origin, ()):
+                    self._mark(entry)
+
+    def flag(self, warming: bool, preserved: bool) -> None:
+        """Take over what every view says of this node. Views follow when they are next asked for."""
+        if (warming, preserved) == (self.warming, self.preserved):
+            return
+        self.warming, self.preserved = warming, preserved
+        self.touched.update((service, None) for service, entry in self.entries.items() if entry.subscribers)
+
+    def subscribe(self, route: Route, service: Service) -> ServiceEntry:
+        entry = self.entries.get(service) or self._open(service)
+        entry.subscribers[route] = None
+        self.subscriptions.setdefault(route, {})[service] = None
+        return entry
+
+    def unsubscribe(self, route: Route, service: Service) -> bool:
+        """False if there was no such subscription."""
+        services = self.subscriptions.get(route)
+        if services is None or service not in services:
+            return False
+        del services[service]
+        if not services:
+            del self.subscriptions[route]
+        self._drop_subscriber(route, service)
+        return True
+
+    def release(self, route: Route) -> bool:
+        """Drop all subscriptions of a session; False if it had none."""
+        services = self.subscriptions.pop(route, None)
+        for service in services or ():
+            self._drop_subscriber(route, service)
+        return services is not None
+
+    def view(self, entry: ServiceEntry, wall_ms: int) -> View:
+        """The view of now. One that would say the same keeps its version: a change that changes nothing wakes nobody."""
+        view = entry.view
+        flags_kept = view is not None and view.warming == self.warming and view.preserved == self.preserved
+        if view is not None and flags_kept and not entry.dirty:
+            return view
+        instances = self._merge(entry) if entry.dirty or view is None else view.instances
+        if view is None or not flags_kept or view.instances != instances:
+            version = self.clock.next(wall_ms)
+            view = entry.view = View(entry.service, version, instances, self.warming, self.preserved)
+            entry.bodies.clear()
+        return view
+
+    def empty_view(self, service: Service, wall_ms: int) -> View:
+        """The answer for a service that nobody knows; not kept, but its version rises with all others."""
+        return View(service, self.clock.next(wall_ms), (), self.warming, self.preserved)
+
+    def body(self, entry: ServiceEntry, text: str, clusters: frozenset[str]) -> msgspec.Raw:
+        """The entry's newest view for one cluster filter, encoded once."""
+        assert entry.view is not None, "encode only what was built"
+        body = entry.bodies.get(text)
+        if body is None:
+            body = encode_view(entry.view, clusters)
+            if len(entry.bodies) < BODIES_PER_VIEW_MAX:
+                entry.bodies[text] = body
+        return body
+
+    def live_names(self, namespace: str, group: str) -> list[str]:
+        """Sorted names of the services of a group that have at least one live publisher. Not to be changed."""
+        found = self.groups.get((namespace, group))
+        if found is None:
+            return []
+        for entry in tuple(found.unsettled):
+            self._settle(entry, any(live_winner(records, self.hidden) for records in entry.clients.values()))
+        return found.listing()
+
+    def take_touched(self) -> tuple[Service, ...]:
+        touched = tuple(self.touched)
+        self.touched.clear()
+        return touched
+
+    def take_conflicts(self) -> list[tuple[Service, tuple[InstanceConflict, ...]]]:
+        found, self.conflicts_found = self.conflicts_found, []
+        return found
+
+    def _open(self, service: Service) -> ServiceEntry:
+        key = (service.namespace, service.group)
+        group = self.groups.get(key)
+        if group is None:
+            group = self.groups[key] = ServiceGroup(key)
+        entry = self.entries[service] = ServiceEntry(service, group)
+        group.size += 1
+        group.unsettled.add(entry)
+        return entry
+
+    def _forget_if_empty(self, entry: ServiceEntry) -> None:
+        if entry.clients or entry.subscribers:
+            return
+        self._settle(entry, live=False)
+        self._note_conflicts(entry, ())
+        del self.entries[entry.service]
+        entry.group.size -= 1
+        if not entry.group.size:
+            del self.groups[entry.group.key]
+
+    def _put_beside(self, entry: ServiceEntry, held: tuple[Record, ...], record: Record) -> None:
+        others = tuple(other for other in held if other.origin != record.origin)
+        if len(others) == len(held):
+            self._count(entry, record.origin)
+        entry.clients[record.key.client] = (*others, record)
+
+    def _count(self, entry: ServiceEntry, origin: Origin) -> None:
+        count = entry.origins.get(origin, 0)
+        entry.origins[origin] = count + 1
+        self.records_count += 1
+        if not count:
+            self.entries_of.setdefault(origin, {})[entry] = None
+
+    def _discount(self, entry: ServiceEntry, origin: Origin) -> None:
+        entry.origins[origin] -= 1
+        self.records_count -= 1
+        if entry.origins[origin]:
+            return
+        del entry.origins[origin]
+        del self.entries_of[origin][entry]
+        if not self.entries_of[origin]:
+            del self.entries_of[origin]
+
+    def _mark(self, entry: ServiceEntry) -> None:
+        if entry.settled:
+            self._unsettle(entry)
+        if entry.subscribers:
+            self.touched[entry.service] = None
+
+    def _unsettle(self, entry: ServiceEntry) -> None:
+        entry.settled = False
+        entry.dirty = True
+        entry.group.unsettled.add(entry)
+
+    def _settle(self, entry: ServiceEntry, live: bool) -> None:
+        entry.settled = True
+        entry.group.unsettled.discard(entry)
+        if live != entry.live:
+            entry.live = live
+            entry.group.names_changed.add(entry.service.name)
+            (entry.group.live.add if live else entry.group.live.discard)(entry.service.name)
+
+    def _merge(self, entry: ServiceEntry) -> tuple[Instance, ...]:
+        winners = live_winners(entry.clients.values(), self.hidden)
+        instances, conflicts = merge_instances(winners)
+        entry.dirty = False
+        self.views_built += 1
+        self._settle(entry, live=bool(winners))
+        if conflicts or entry.conflicts:
+            self._note_conflicts(entry, conflicts)
+        return instances
+
+    def _note_conflicts(self, entry: ServiceEntry, conflicts: tuple[InstanceConflict, ...]) -> None:
+        known = {conflict.key for conflict in entry.conflicts}
+        new = tuple(conflict for conflict in conflicts if conflict.key not in known)
+        if new:
+            self.conflicts_found.append((entry.service, new))
+        self.conflicts_count += len(conflicts) - len(entry.conflicts)
+        entry.conflicts = conflicts
+
+    def _drop_subscriber(self, route: Route, service: Service) -> None:
+        entry = self.entries[service]
+        del entry.subscribers[route]
+        self._forget_if_empty(entry)
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if an index disagrees with its other way, or a view with a fresh one."""
+        for service, entry in self.entries.items():
+            assert entry.service == service
+            assert entry.clients or entry.subscribers, f"{service} has neither record nor subscriber"
+            self._check_records(entry)
+            self._check_derived(entry)
+            for route in entry.subscribers:
+                assert service in self.subscriptions[route], "a subscriber is not in the index of sessions"
+        self._check_totals()
+
+    def _check_records(self, entry: ServiceEntry) -> None:
+        counts: dict[Origin, int] = {}
+        for client, records in entry.clients.items():
+            assert records, "a client without records"
+            assert len({record.origin for record in records}) == len(records), "two records of one key and origin"
+            for record in records:
+                assert record.key == (client, entry.service)
+                counts[record.origin] = counts.get(record.origin, 0) + 1
+        assert counts == entry.origins, "records per origin are miscounted"
+        assert all(entry in self.entries_of[origin] for origin in counts), "an origin does not know its service"
+
+    def _check_derived(self, entry: ServiceEntry) -> None:
+        assert entry.settled != (entry in entry.group.unsettled)
+        assert entry.settled or entry.dirty
+        winners = live_winners(entry.clients.values(), self.hidden)
+        if entry.settled:
+            assert entry.live == bool(winners), "liveness is stale"
+        if not entry.dirty:
+            instances, conflicts = merge_instances(winners)
+            assert entry.view is not None
+            assert entry.view.instances == instances, f"the view of {entry.service} is stale"
+            assert entry.conflicts == conflicts
+        for body in entry.bodies.values():
+            assert entry.view is not None
+            assert msgspec.msgpack.decode(body, type=View).version == entry.view.version, "an encoded view is stale"
+
+    def _check_totals(self) -> None:
+        entries = self.entries.values()
+        assert self.records_count == sum(sum(entry.origins.values()) for entry in entries)
+        assert self.conflicts_count == sum(len(entry.conflicts) for entry in entries)
+        for origin, known in self.entries_of.items():
+            assert known, f"{origin} is kept without services"
+            assert all(origin in entry.origins and self.entries[entry.service] is entry for entry in known)
+        for route, services in self.subscriptions.items():
+            assert services, "a session is kept without subscriptions"
+            assert all(route in self.entries[service].subscribers for service in services)
+        sizes: dict[tuple[str, str], int] = {}
+        for entry in entries:
+            sizes[entry.group.key] = sizes.get(entry.group.key, 0) + 1
+        assert sizes == {key: group.size for key, group in self.groups.items()}, "groups are miscounted"
+        for key, group in self.groups.items():
+            live = {entry.service.name for entry in entries if entry.group.key == key and entry.live}
+            assert group.live == live
+            assert set(group.names) ^ group.names_changed >= live - group.names_changed
+
+
+def encode_view(view: View, clusters: frozenset[str]) -> msgspec.Raw:
+    """The body of an answer or a push: the view, less other clusters, in its own version."""
+    if clusters:
+        view = msgspec.structs.replace(view, instances=filter_clusters(view.instances, clusters))
+    return msgspec.Raw(pack(view))

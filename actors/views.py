@@ -1,0 +1,90 @@
+"""The two-step view: which instances of one service count, out of all records that all origins hold for it.
+
+Pure rules, no state but the clock of versions. Both steps are maxima over total orders, so the result does not depend on the
+order in which records arrive, on repeats, or on the node that computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from actors.messages.values import Origin, Record
+from rollbook.model import Instance, InstanceKey
+
+
+class InstanceConflict(NamedTuple):
+    """Different clients publish the same instance key, and all of them are live."""
+
+    key: InstanceKey
+    clients: tuple[str, ...]  # sorted
+
+
+class MergedInstances(NamedTuple):
+    instances: tuple[Instance, ...]  # sorted by key
+    conflicts: tuple[InstanceConflict, ...]  # sorted by key
+
+
+def rank(record: Record) -> tuple[int, int, str, int]:
+    """Step 1: the highest session wins. Ties are made only by misbehaviour; the rest settles them alike everywhere."""
+    return (record.session, record.origin.epoch, record.origin.owner, record.seq)
+
+
+def is_hidden(record: Record, hidden: Mapping[Origin, int]) -> bool:
+    """Whether the filter hides the record: its origin is listed with a grace that is at least the record's."""
+    return record.grace_ms <= hidden.get(record.origin, -1)
+
+
+def live_winner(records: tuple[Record, ...], hidden: Mapping[Origin, int]) -> Record | None:
+    """Step 1 for what one client has in one service under all origins (never empty).
+
+    Tombstones and hidden records take part and are dropped only if they win: otherwise an older session would come back from
+    the dead behind them.
+    """
+    winner = records[0] if len(records) == 1 else max(records, key=rank)
+    if not winner.instances or (hidden and is_hidden(winner, hidden)):
+        return None
+    return winner
+
+
+def live_winners(clients: Iterable[tuple[Record, ...]], hidden: Mapping[Origin, int]) -> list[Record]:
+    """Step 1 for every client of one service."""
+    winners = (live_winner(records, hidden) for records in clients)
+    return [winner for winner in winners if winner is not None]
+
+
+def merge_instances(winners: Iterable[Record]) -> MergedInstances:
+    """Step 2: per instance key the newest stamp among different clients, then the greater client id."""
+    chosen: dict[tuple[str, int, str], tuple[Record, Instance]] = {}
+    contenders: dict[tuple[str, int, str], set[str]] = {}
+    for record in winners:
+        for instance in record.instances:
+            key = (instance.ip, instance.port, instance.cluster)
+            other = chosen.get(key)
+            if other is None or other[0] is record:
+                chosen[key] = (record, instance)
+                continue
+            contenders.setdefault(key, {other[0].key.client}).add(record.key.client)
+            if _precedes(other[0], record):
+                chosen[key] = (record, instance)
+    return MergedInstances(
+        tuple(chosen[key][1] for key in sorted(chosen)),
+        tuple(InstanceConflict(InstanceKey(*key), tuple(sorted(contenders[key]))) for key in sorted(contenders)),
+    )
+
+
+def _precedes(record: Record, other: Record) -> bool:
+    return (record.stamp, record.key.client) < (other.stamp, other.key.client)
+
+
+class ViewClock:
+    """The node's hybrid clock, (wall ms << 16) | counter: it rises with every reading, also when the wall clock goes back."""
+
+    __slots__ = ("last",)
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def next(self, wall_ms: int) -> int:
+        self.last = max(self.last + 1, wall_ms << 16)
+        return self.last

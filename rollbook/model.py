@@ -1,0 +1,201 @@
+"""The words every room shares: Service, Instance, View, and the rules a value must keep.
+
+Field defaults, ranges and name rules are those of Nacos' naming module (2.3 and later), so that the same data is
+legal here and there. Differences: the weight range is checked on every path, and a cluster name may hold an underscore.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from rollbook.errors import Code, InvalidField
+
+DEFAULT_NAMESPACE = "public"
+DEFAULT_GROUP = "DEFAULT_GROUP"
+DEFAULT_CLUSTER = "DEFAULT"
+
+NAMESPACE_LENGTH_MAX = 64
+GROUP_LENGTH_MAX = 128
+SERVICE_NAME_LENGTH_MAX = 512
+CLUSTER_LENGTH_MAX = 64
+IP_LENGTH_MAX = 128
+METADATA_LENGTH_MAX = 1024  # characters: the sum over all keys and values of one instance
+WEIGHT_MAX = 10_000.0
+CLIENT_ID_LENGTH_MAX = 128
+APP_LENGTH_MAX = 128
+
+HEARTBEAT_INTERVAL_KEY = "preserved.heart.beat.interval"
+HEARTBEAT_TIMEOUT_KEY = "preserved.heart.beat.timeout"
+DELETE_TIMEOUT_KEY = "preserved.ip.delete.timeout"
+PRESERVED_DEFAULTS_MS = {HEARTBEAT_INTERVAL_KEY: 5_000, HEARTBEAT_TIMEOUT_KEY: 15_000, DELETE_TIMEOUT_KEY: 30_000}
+
+_NAMESPACE = re.compile(r"[\w-]+", re.ASCII)
+_GROUP = re.compile(r"[a-zA-Z0-9\-_:.]+")
+_SERVICE_NAME = re.compile(r"(?!@)(?:(?!@@)[^\u4E00-\u9FA5\s])+")
+_CLUSTER = re.compile(r"[0-9a-zA-Z\-_]+")
+_IP = re.compile(r"[^\u4E00-\u9FA5\s]+")
+
+
+class Service(NamedTuple):
+    """(namespace, group, name); shown as ``group@@name``. A tuple, because it is the key of every hot table."""
+
+    namespace: str
+    group: str
+    name: str
+
+    @property
+    def grouped_name(self) -> str:
+        return f"{self.group}@@{self.name}"
+
+
+class InstanceKey(NamedTuple):
+    """What makes two instances of one service the same one."""
+
+    ip: str
+    port: int
+    cluster: str = DEFAULT_CLUSTER
+
+
+class Instance(msgspec.Struct, frozen=True, array_like=True):
+    """One address that serves a service. On the wire: an array in this order; later fields are only appended."""
+
+    ip: str
+    port: int
+    cluster: str = DEFAULT_CLUSTER
+    weight: float = 1.0
+    healthy: bool = True
+    enabled: bool = True
+    ephemeral: bool = True
+    metadata: dict[str, str] = {}
+
+    @property
+    def key(self) -> InstanceKey:
+        return InstanceKey(self.ip, self.port, self.cluster)
+
+
+class View(msgspec.Struct, frozen=True, array_like=True):
+    """The immutable answer for one service, built from all records.
+
+    ``version`` rises within one node (it is the node's hybrid clock at build), so of two views of one session the
+    greater one is the newer. ``instances`` are sorted by key.
+    """
+
+    service: Service
+    version: int
+    instances: tuple[Instance, ...] = ()
+    warming: bool = False  # after a cold start: complete the cache from it, remove nothing
+    preserved: bool = False  # self-preservation: too many nodes look dead, so nothing was hidden
+
+
+class Difference(NamedTuple):
+    """What a subscriber is told beside the list: by instance key, sorted."""
+
+    added: tuple[Instance, ...]
+    removed: tuple[Instance, ...]
+    changed: tuple[Instance, ...]
+
+    @property
+    def empty(self) -> bool:
+        return not (self.added or self.removed or self.changed)
+
+
+def difference(before: Iterable[Instance], after: Iterable[Instance]) -> Difference:
+    """Compare two lists of one service."""
+    old = {instance.key: instance for instance in before}
+    new = {instance.key: instance for instance in after}
+    return Difference(
+        added=tuple(new[key] for key in sorted(new.keys() - old.keys())),
+        removed=tuple(old[key] for key in sorted(old.keys() - new.keys())),
+        changed=tuple(new[key] for key in sorted(new.keys() & old.keys()) if new[key] != old[key]),
+    )
+
+
+def clusters_of(text: str) -> frozenset[str]:
+    """The cluster filter of a comma list; empty means every cluster."""
+    names = frozenset(part.strip() for part in text.split(",") if part.strip())
+    for name in sorted(names):
+        _check_text("clusters", name, CLUSTER_LENGTH_MAX, _CLUSTER, Code.PARAMETER_INVALID)
+    return names
+
+
+def filter_clusters(instances: Iterable[Instance], clusters: frozenset[str]) -> tuple[Instance, ...]:
+    """Keep the instances of these clusters; an empty filter keeps all."""
+    if not clusters:
+        return tuple(instances)
+    return tuple(instance for instance in instances if instance.cluster in clusters)
+
+
+def check_service(service: Service) -> Service:
+    """Raise InvalidField unless namespace, group and name keep the name rules; return the service."""
+    _check_text("namespace", service.namespace, NAMESPACE_LENGTH_MAX, _NAMESPACE, Code.PARAMETER_INVALID)
+    _check_text("group", service.group, GROUP_LENGTH_MAX, _GROUP, Code.PARAMETER_INVALID)
+    _check_text("service", service.name, SERVICE_NAME_LENGTH_MAX, _SERVICE_NAME, Code.SERVICE_NAME_INVALID)
+    return service
+
+
+def check_instance(instance: Instance) -> Instance:
+    """Raise InvalidField unless every field of the instance is in its range; return the instance."""
+    _check_text("ip", instance.ip, IP_LENGTH_MAX, _IP, Code.INSTANCE_INVALID)
+    if not 0 <= instance.port <= 65_535:
+        raise InvalidField(
+            f"port must lie between 0 and 65535, not {instance.port}", code=Code.INSTANCE_INVALID, field="port"
+        )
+    _check_text("cluster", instance.cluster, CLUSTER_LENGTH_MAX, _CLUSTER, Code.INSTANCE_INVALID)
+    if not 0.0 <= instance.weight <= WEIGHT_MAX:  # also refuses NaN
+        raise InvalidField(
+            f"weight must lie between 0 and {WEIGHT_MAX:g}, not {instance.weight}",
+            code=Code.INSTANCE_WEIGHT_INVALID,
+            field="weight",
+        )
+    if not instance.ephemeral:
+        raise InvalidField(
+            "this node keeps ephemeral instances only; register with ephemeral=True",
+            code=Code.INSTANCE_INVALID,
+            field="ephemeral",
+        )
+    if instance.metadata:
+        _check_metadata(instance.metadata)
+    return instance
+
+
+def check_client_id(client_id: str) -> str:
+    """Raise InvalidField unless the id is 1 to 128 printable characters without white space; return it."""
+    if not 0 < len(client_id) <= CLIENT_ID_LENGTH_MAX or not client_id.isprintable() or " " in client_id:
+        raise InvalidField(f"client_id must be 1 to {CLIENT_ID_LENGTH_MAX} printable characters", field="client_id")
+    return client_id
+
+
+def preserved_ms(metadata: dict[str, str], key: str) -> int:
+    """A preserved duration in milliseconds; the default when the key is absent or not all digits."""
+    text = metadata.get(key, "")
+    return int(text) if text.isascii() and text.isdigit() else PRESERVED_DEFAULTS_MS[key]
+
+
+def _check_text(field: str, value: str, length_max: int, pattern: re.Pattern[str], code: Code) -> None:
+    if not value:
+        raise InvalidField(f"{field} must not be empty", code=code, field=field)
+    if len(value) > length_max:
+        raise InvalidField(f"{field} is longer than {length_max} characters", code=code, field=field)
+    if pattern.fullmatch(value) is None:
+        raise InvalidField(f"{field} {value!r} contains forbidden characters", code=code, field=field)
+
+
+def _check_metadata(metadata: dict[str, str]) -> None:
+    if sum(len(key) + len(value) for key, value in metadata.items()) > METADATA_LENGTH_MAX:
+        raise InvalidField(
+            f"metadata is longer than {METADATA_LENGTH_MAX} characters in all",
+            code=Code.INSTANCE_METADATA_INVALID,
+            field="metadata",
+        )
+    interval_ms = preserved_ms(metadata, HEARTBEAT_INTERVAL_KEY)
+    for key in (HEARTBEAT_TIMEOUT_KEY, DELETE_TIMEOUT_KEY):
+        if preserved_ms(metadata, key) < interval_ms:
+            raise InvalidField(
+                f"metadata {key} must not be below {HEARTBEAT_INTERVAL_KEY}",
+                code=Code.INSTANCE_METADATA_INVALID,
+                field=f"metadata.{key}",
+            )

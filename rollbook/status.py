@@ -1,0 +1,44 @@
+"""What a node says of itself: the answer behind ``rollbook nodes``. Arrays on the wire; fields are only appended."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class MemberStatus(msgspec.Struct, frozen=True, array_like=True):
+    """One member as the answering node sees it."""
+
+    node_id: str  # empty until a handshake told it
+    peer_address: str
+    client_address: str
+    state: str  # self, alive, suspect, hidden, unreachable, left
+    ready: bool
+    epoch: int
+    heartbeat_age_ms: int
+    lag: int = 0  # changes of this node that the member has not confirmed; -1 if unknown
+
+
+class OwnerStatus(msgspec.Struct, frozen=True, array_like=True):
+    """What the answering node holds of one owner's epoch."""
+
+    owner: str
+    epoch: int
+    applied: int
+    records: int
+    digest: int
+    tombstones: int = 0
+
+
+class NodeStatus(msgspec.Struct, frozen=True, array_like=True):
+    node_id: str
+    epoch: int
+    seq: int
+    ready: bool
+    standing: str  # ready, loading, isolated, leaving; preserved is a flag of its own
+    preserved: bool
+    sessions: int
+    records: int
+    members: tuple[MemberStatus, ...] = ()
+    owners: tuple[OwnerStatus, ...] = ()
+    counters: dict[str, int] = {}
+    version: str = ""

@@ -1,0 +1,288 @@
+"""Frames between a client and a node (docs/protocol.md is the same thing in prose).
+
+One message is one ZeroMQ frame that holds one msgpack array ``[version, tag, correlation, session, body]``. Tags
+and body fields are only appended; a reader ignores what stands behind the fields it knows and fills missing ones
+with their defaults. ``correlation`` is chosen by the asker and comes back in the answer; messages that answer
+nothing carry 0. ``session`` is the number of the session on this connection; numbers are unique per connection.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from rollbook.codec import UnpackLimits, pack, typed, unpack
+from rollbook.errors import Code, RemoteProtocolError
+from rollbook.model import Instance, InstanceKey, Service, View
+from rollbook.status import NodeStatus
+
+WIRE_VERSION = 1
+FRAME_BYTES_MAX = 256 * 1024  # one record is at most 128 KiB
+INSTANCES_PER_RECORD_MAX = 1_000
+RECORD_BYTES_MAX = 128 * 1024
+PAGE_SIZE_MAX = 1_000
+LIMITS = UnpackLimits(FRAME_BYTES_MAX, array_length_max=4_096, map_length_max=1_024)
+
+Wait = Literal["node", "cluster"]
+
+
+class Tag(IntEnum):
+    """Append only; never renumber. Below 64: client to node. From 64: node to client."""
+
+    OPEN_SESSION = 1
+    CLOSE_SESSION = 2
+    PUBLISH = 3
+    WITHDRAW = 4
+    QUERY = 5
+    SUBSCRIBE = 6
+    UNSUBSCRIBE = 7
+    LIST_SERVICES = 8
+    PUSH_ACK = 9
+    GET_STATUS = 10
+    PING = 11
+
+    SESSION_OPENED = 64
+    SESSION_ENDED = 65
+    DONE = 66
+    VIEW = 67
+    SERVICES = 68
+    PUSH = 69
+    FAILED = 70
+    MOVE_ADVISED = 71
+    STATUS = 72
+    PONG = 73
+    PROBE = 74
+
+
+class OpenSession(msgspec.Struct, frozen=True, array_like=True):
+    """``session`` is higher than every earlier one of this client: max(last + 1, wall clock ms)."""
+
+    client_id: str
+    session: int
+    app: str = ""
+    agent: str = ""
+
+
+class CloseSession(msgspec.Struct, frozen=True, array_like=True):
+    """``leave`` removes what the session publishes at once; ``moved`` keeps it for the newer session to take over."""
+
+    reason: Literal["leave", "moved"] = "leave"
+
+
+class Publish(msgspec.Struct, frozen=True, array_like=True):
+    """``add`` puts instances beside those this session publishes for the service; ``replace`` puts them in their place.
+
+    A redo carries the stamp of its first acknowledgement, so that it keeps its rank among clients that publish the same
+    instance key. With ``wait`` cluster the answer comes when every living member has it, at most after ``wait_ms``.
+    """
+
+    service: Service
+    instances: tuple[Instance, ...]
+    mode: Literal["add", "replace"] = "add"
+    wait: Wait = "node"
+    wait_ms: int = 0
+    stamp: int = 0
+
+
+class Withdraw(msgspec.Struct, frozen=True, array_like=True):
+    """Remove these instances of this client, or all of the service when ``keys`` is empty."""
+
+    service: Service
+    keys: tuple[InstanceKey, ...] = ()
+    wait: Wait = "node"
+    wait_ms: int = 0
+
+
+class Query(msgspec.Struct, frozen=True, array_like=True):
+    service: Service
+    clusters: str = ""  # comma list; empty means every cluster
+
+
+class Subscribe(msgspec.Struct, frozen=True, array_like=True):
+    """Answered by the view of now; pushes follow. A second one for the same service replaces the filter."""
+
+    service: Service
+    clusters: str = ""
+
+
+class Unsubscribe(msgspec.Struct, frozen=True, array_like=True):
+    service: Service
+
+
+class ListServices(msgspec.Struct, frozen=True, array_like=True):
+    """Services of one group that have a publisher, sorted by name; ``page`` counts from 1."""
+
+    namespace: str
+    group: str
+    page: int = 1
+    size: int = 100
+
+
+class PushAck(msgspec.Struct, frozen=True, array_like=True):
+    service: Service
+    version: int
+
+
+class GetStatus(msgspec.Struct, frozen=True, array_like=True):
+    """Needs no session, and is answered by a node that is not ready too."""
+
+
+class Ping(msgspec.Struct, frozen=True, array_like=True):
+    """Answered from the core, not from the I/O thread: a hung core is seen."""
+
+
+class SessionOpened(msgspec.Struct, frozen=True, array_like=True):
+    """``majority``: this node hears most of the configured members; ``servers``: client addresses of all members."""
+
+    node_id: str
+    epoch: int
+    session: int
+    requests_in_flight_max: int
+    servers: tuple[str, ...] = ()
+    majority: bool = True
+    warming: bool = False
+
+
+class SessionEnded(msgspec.Struct, frozen=True, array_like=True):
+    """The node closed the session: ``code`` says why, ``session`` is the highest one it knows for the client."""
+
+    code: int
+    message: str
+    session: int = 0
+
+
+class Done(msgspec.Struct, frozen=True, array_like=True):
+    """The order is in this node's index. ``seq`` is the version of the record, ``stamp`` what a redo hands in."""
+
+    epoch: int = 0
+    seq: int = 0
+    stamp: int = 0
+
+
+class Services(msgspec.Struct, frozen=True, array_like=True):
+    total: int
+    names: tuple[str, ...]
+
+
+class Failed(msgspec.Struct, frozen=True, array_like=True):
+    """``session``: the highest known one (SESSION_STALE). ``nodes``: who has not confirmed (NOT_CONFIRMED).
+    ``servers``: where to try instead (NOT_READY, NODE_LEAVING, OVER_LIMIT)."""
+
+    code: int
+    message: str
+    field: str = ""
+    retryable: bool = False
+    session: int = 0
+    nodes: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+
+
+class MoveAdvised(msgspec.Struct, frozen=True, array_like=True):
+    """Open a session at one of ``servers``, redo there, then close this one with reason ``moved``.
+
+    ``isolated``: move only to a node that reports a majority; ``leaving``: this node is about to end; ``rebalance``.
+    """
+
+    reason: Literal["leaving", "isolated", "rebalance"]
+    servers: tuple[str, ...] = ()
+
+
+class Pong(msgspec.Struct, frozen=True, array_like=True):
+    pass
+
+
+class Probe(msgspec.Struct, frozen=True, array_like=True):
+    """Asks nothing and wants no answer: its delivery tells the node that the connection still stands."""
+
+
+RequestBody = (
+    OpenSession
+    | CloseSession
+    | Publish
+    | Withdraw
+    | Query
+    | Subscribe
+    | Unsubscribe
+    | ListServices
+    | PushAck
+    | GetStatus
+    | Ping
+)
+AnswerBody = SessionOpened | SessionEnded | Done | View | Services | Failed | MoveAdvised | NodeStatus | Pong | Probe
+
+REQUESTS: dict[int, type[Any]] = {
+    Tag.OPEN_SESSION: OpenSession,
+    Tag.CLOSE_SESSION: CloseSession,
+    Tag.PUBLISH: Publish,
+    Tag.WITHDRAW: Withdraw,
+    Tag.QUERY: Query,
+    Tag.SUBSCRIBE: Subscribe,
+    Tag.UNSUBSCRIBE: Unsubscribe,
+    Tag.LIST_SERVICES: ListServices,
+    Tag.PUSH_ACK: PushAck,
+    Tag.GET_STATUS: GetStatus,
+    Tag.PING: Ping,
+}
+ANSWERS: dict[int, type[Any]] = {
+    Tag.SESSION_OPENED: SessionOpened,
+    Tag.SESSION_ENDED: SessionEnded,
+    Tag.DONE: Done,
+    Tag.VIEW: View,
+    Tag.SERVICES: Services,
+    Tag.PUSH: View,
+    Tag.FAILED: Failed,
+    Tag.MOVE_ADVISED: MoveAdvised,
+    Tag.STATUS: NodeStatus,
+    Tag.PONG: Pong,
+    Tag.PROBE: Probe,
+}
+
+
+class Envelope(NamedTuple):
+    """A frame whose outer shape is right; ``body`` is still plain values."""
+
+    tag: int
+    correlation: int
+    session: int
+    body: Any
+
+
+def encode(tag: Tag, correlation: int, session: int, body: object) -> bytes:
+    """One frame. ``body`` is a struct of this module, or ``msgspec.Raw`` bytes that were encoded once for many."""
+    return pack((WIRE_VERSION, tag, correlation, session, body))
+
+
+def open_envelope(payload: bytes) -> Envelope:
+    """Check the outer shape; RemoteProtocolError names what is wrong with it."""
+    value = unpack(payload, LIMITS)
+    if type(value) is not list or len(value) < 5:
+        raise RemoteProtocolError("a message is an array [version, tag, correlation, session, body]", field="envelope")
+    version, tag, correlation, session, body = value[:5]
+    if type(version) is not int or type(tag) is not int or type(correlation) is not int or type(session) is not int:
+        raise RemoteProtocolError("version, tag, correlation and session are integers", field="envelope")
+    if version != WIRE_VERSION:
+        raise RemoteProtocolError(
+            f"protocol version {version} is not spoken here; this side speaks {WIRE_VERSION}",
+            code=Code.VERSION_UNSUPPORTED,
+            field="version",
+        )
+    return Envelope(tag, correlation, session, body)
+
+
+def request_body(envelope: Envelope) -> Any:
+    """The typed body of a client's message; RemoteProtocolError names the field."""
+    return _body(envelope, REQUESTS)
+
+
+def answer_body(envelope: Envelope) -> Any:
+    """The typed body of a node's message; RemoteProtocolError names the field."""
+    return _body(envelope, ANSWERS)
+
+
+def _body(envelope: Envelope, kinds: dict[int, type[Any]]) -> Any:
+    kind = kinds.get(envelope.tag)
+    if kind is None:
+        raise RemoteProtocolError(f"tag {envelope.tag} is unknown here", code=Code.TAG_UNKNOWN, field="tag")
+    return typed(envelope.body, kind)

@@ -1,0 +1,384 @@
+"""A cluster of one to nine nodes on this machine: the logic of scripts/start_cluster.sh and scripts/stop_cluster.sh.
+
+Owns the folder var/cluster: what was started (cluster.json, node-K/process.json), each node's log and data, the members file.
+A node is recorded with a fresh token before its process exists, and the process carries the token in its environment;
+so whatever moment a start dies at, stopping finds what it left behind. Stopping needs the standard library only: it
+also works when .venv is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from runtime.processes import ProcessMark, carriers, is_running, mark_of, send_signal
+
+ROOT = Path(__file__).resolve().parent.parent
+HOST = "127.0.0.1"
+NODES_MAX = 9
+PORT_STEP = 10
+BASE_PORT = 8848
+CLIENT_PORT_OFFSET, PEER_PORT_OFFSET = 2, 3  # P itself stays free for the HTTP gateway
+READY_SECONDS_MAX = 30.0
+STOP_SECONDS_MAX = 8.0  # a node leaves within 5 s of SIGTERM
+KILL_SECONDS_MAX = 5.0
+POLL_SECONDS = 0.05
+STATUS_SECONDS_MAX = 0.5
+LOG_BYTES_MAX = 16 * 1024 * 1024  # then the log of the earlier runs moves to node.log.1
+LOG_LINES_SHOWN = 12
+TOKEN = "ROLLBOOK_LOCAL_NODE"
+
+EXIT_OK, EXIT_NOT_READY, EXIT_USAGE = 0, 1, 2
+
+
+class ClusterTrouble(Exception):
+    """Why a start or a stop cannot go on, in words for whoever typed the command."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class NodeRecord(NamedTuple):
+    """What was started for one node. ``supervisor`` is None if the start died before it could say."""
+
+    token: str
+    supervisor: ProcessMark | None
+
+
+class LocalNode:
+    """One node of the cluster: its folder, its ports and the processes that were started for it."""
+
+    def __init__(self, folder: Path, number: int, first_base_port: int) -> None:
+        self.number = number
+        self.folder = folder / f"node-{number}"
+        self.base_port = first_base_port + PORT_STEP * (number - 1)
+        self.log = self.folder / "node.log"
+        self._record = self.folder / "process.json"
+
+    @property
+    def client_address(self) -> str:
+        return f"{HOST}:{self.base_port + CLIENT_PORT_OFFSET}"
+
+    @property
+    def supervisor(self) -> ProcessMark | None:
+        """The supervisor that was started and still runs."""
+        record = self._read()
+        if record is None or record.supervisor is None or not is_running(record.supervisor):
+            return None
+        return record.supervisor
+
+    def processes(self) -> list[ProcessMark]:
+        """Everything that was started for this node and still runs: the supervisor first, then what outlived it."""
+        record = self._read()
+        if record is None:
+            return []
+        supervisor = self.supervisor
+        others = [mark for mark in carriers(TOKEN, record.token) if mark != supervisor]
+        return [supervisor, *others] if supervisor else others
+
+    def spawn(self, members: Sequence[str]) -> None:
+        """Start the supervisor, detached from this terminal."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        token = secrets.token_hex(16)
+        self._write(NodeRecord(token, None))
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                self._command(members),
+                cwd=ROOT,
+                env={**os.environ, TOKEN: token},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._write(NodeRecord(token, mark_of(process.pid)))
+
+    def forget(self) -> None:
+        self._record.unlink(missing_ok=True)
+
+    def last_lines(self) -> str:
+        """The end of the log, indented."""
+        if not self.log.exists():
+            return "    (it has not written anything)"
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+        return "\n".join(f"    {line}" for line in lines)
+
+    def _command(self, members: Sequence[str]) -> list[str]:
+        command = [sys.executable, "-m", "rollbook.cli", "start", "--config", str(ROOT / "configs" / "local.toml")]
+        command += ["--host", HOST, "--base-port", str(self.base_port), "--data-directory", str(self.folder / "data")]
+        return [*command, *members]
+
+    def _read(self) -> NodeRecord | None:
+        with contextlib.suppress(FileNotFoundError):  # never started, or stopped in good order
+            record = json.loads(self._record.read_text(encoding="utf-8"))
+            supervisor = record["supervisor"]
+            return NodeRecord(record["token"], ProcessMark(*supervisor) if supervisor else None)
+        return None
+
+    def _write(self, record: NodeRecord) -> None:
+        _write_whole(self._record, json.dumps({"token": record.token, "supervisor": record.supervisor}))
+
+
+class LocalCluster:
+    """What one folder says was started, and what can be done about it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.members_file = folder / "members.conf"
+        self._plan = folder / "cluster.json"
+
+    def start(self, count: int, base_port: int | None) -> None:
+        """Make ``count`` nodes run and wait until all are ready; ``base_port``: None if the caller does not mind."""
+        with self._locked():
+            running = self._running_nodes()
+            nodes = self._recorded(count, base_port) if running else self._fresh(count, base_port or BASE_PORT)
+            absent = [node for node in nodes if node.supervisor is None]
+            self._start(absent)
+        started = len(absent)
+        wait_until_ready(nodes)
+        if not started:
+            print(f"rollbook: the cluster of {count} {_plural(count)} is up; nothing was changed")
+        elif started < count:
+            numbers = ", ".join(str(node.number) for node in absent)
+            print(f"rollbook: started again: node {numbers}; the cluster of {count} {_plural(count)} is ready")
+        else:
+            print(f"rollbook: {count} {_plural(count)} ready")
+        print(describe(nodes))
+
+    def stop(self) -> None:
+        """End everything that was started and still runs, and say what happened to each."""
+        if not self.folder.is_dir():
+            print("rollbook: nothing runs")
+            return
+        with self._locked():
+            nodes = [node for node in self._all_nodes() if node.processes()]
+            outcomes = stop_nodes(nodes)
+            for node in self._all_nodes():
+                node.forget()
+            self._plan.unlink(missing_ok=True)
+        if not nodes:
+            print("rollbook: nothing runs")
+        for node, outcome in zip(nodes, outcomes, strict=True):
+            print(f"rollbook: node {node.number} {outcome}")
+
+    def _start(self, absent: Sequence[LocalNode]) -> None:
+        # A node process outlives its supervisor for a moment; hung ones need help.
+        remains = [node for node in absent if node.processes()]
+        for node, outcome in zip(remains, stop_nodes(remains), strict=True):
+            print(f"rollbook: remains of node {node.number}: {outcome}")
+        for node in absent:
+            require_free_ports(node)
+        for node in absent:
+            node.spawn(self._members())
+
+    def _fresh(self, count: int, base_port: int) -> list[LocalNode]:
+        nodes = self._nodes(count, base_port)
+        if nodes[-1].base_port + PEER_PORT_OFFSET > 65_535:
+            raise ClusterTrouble(f"{count} nodes from port {base_port} do not fit below port 65536", EXIT_USAGE)
+        for node in nodes:
+            require_free_ports(node)
+        addresses = "".join(f"{HOST}:{node.base_port}\n" for node in nodes)
+        _write_whole(self.members_file, f"# The nodes of this cluster, ip:port; watched while they run.\n{addresses}")
+        _write_whole(self._plan, json.dumps({"nodes": count, "base_port": base_port}))
+        return nodes
+
+    def _recorded(self, count: int, base_port: int | None) -> list[LocalNode]:
+        plan = self._read_plan()
+        running, at = plan["nodes"], plan["base_port"]
+        advice = "run scripts/stop_cluster.sh first"
+        if running != count:
+            message = f"a cluster of {running} {_plural(running)} is running, not of {count}; {advice}"
+            raise ClusterTrouble(message, EXIT_USAGE)
+        if base_port is not None and base_port != at:
+            message = f"the cluster is running from base port {at}, not {base_port}; {advice}"
+            raise ClusterTrouble(message, EXIT_USAGE)
+        return self._nodes(count, at)
+
+    def _members(self) -> list[str]:
+        """A single node has no members: it is standalone."""
+        return ["--members-file", str(self.members_file)] if self._read_plan()["nodes"] > 1 else []
+
+    def _running_nodes(self) -> list[LocalNode]:
+        return [node for node in self._all_nodes() if node.supervisor is not None]
+
+    def _all_nodes(self) -> list[LocalNode]:
+        """Every node that this folder may know of: which of them count is in their own records."""
+        return self._nodes(NODES_MAX, self._read_plan()["base_port"])
+
+    def _nodes(self, count: int, base_port: int) -> list[LocalNode]:
+        return [LocalNode(self.folder, number, base_port) for number in range(1, count + 1)]
+
+    def _read_plan(self) -> dict[str, Any]:
+        with contextlib.suppress(FileNotFoundError):  # nothing was started, or it was stopped in good order
+            plan: dict[str, Any] = json.loads(self._plan.read_text(encoding="utf-8"))
+            return plan
+        return {"nodes": 0, "base_port": BASE_PORT}
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One start or stop at a time. The lock ends with this process; nodes do not inherit it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def require_free_ports(node: LocalNode) -> None:
+    """A port that somebody else listens on is named before anything starts."""
+    for port in (node.base_port + CLIENT_PORT_OFFSET, node.base_port + PEER_PORT_OFFSET):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            # As libzmq binds: past connections that only wait out their time do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError as error:
+                message = f"port {port} (node {node.number}) cannot be used: {(error.strerror or str(error)).lower()}; "
+                advice = "end what listens there, or choose other ports with ROLLBOOK_BASE_PORT"
+                raise ClusterTrouble(message + advice, EXIT_USAGE) from None
+
+
+def wait_until_ready(nodes: Sequence[LocalNode]) -> None:
+    """Ask every node until it says that it is ready; a node whose supervisor has ended never will be."""
+    deadline = time.monotonic() + READY_SECONDS_MAX
+    waiting = list(nodes)
+    while waiting:
+        waiting = [node for node in waiting if not _is_ready(node)]
+        for node in waiting:
+            if node.supervisor is None:
+                raise _not_ready(node, "ended before it was ready")
+        if waiting and time.monotonic() > deadline:
+            raise _not_ready(waiting[0], f"is not ready after {READY_SECONDS_MAX:.0f} s")
+        if waiting:
+            time.sleep(POLL_SECONDS)
+
+
+def stop_nodes(nodes: Sequence[LocalNode]) -> list[str]:
+    """SIGTERM to all at once, a bounded wait, then SIGKILL; for each node what it took."""
+    had_supervisor = [node.supervisor is not None for node in nodes]
+    for node in nodes:
+        for mark in node.processes()[:1]:  # the supervisor takes its node along
+            send_signal(mark, signal.SIGTERM)
+    _wait_for_end(nodes, STOP_SECONDS_MAX)
+    hung = [node for node in nodes if node.processes()]
+    for node in hung:
+        for mark in node.processes():
+            send_signal(mark, signal.SIGKILL)
+    _wait_for_end(hung, KILL_SECONDS_MAX)
+    for node in hung:
+        if node.processes():
+            pids = ", ".join(str(mark.pid) for mark in node.processes())
+            raise ClusterTrouble(f"node {node.number} does not end, not even by SIGKILL: process {pids}", EXIT_NOT_READY)
+    return [_outcome(node in hung, supervised) for node, supervised in zip(nodes, had_supervisor, strict=True)]
+
+
+def describe(nodes: Sequence[LocalNode]) -> str:
+    """The table of a running cluster, and what to do with it."""
+    rows = [("node", "clients", "peers", "pid", "log file")]
+    for node in nodes:
+        supervisor = node.supervisor
+        peers = f"{HOST}:{node.base_port + PEER_PORT_OFFSET}"
+        rows.append(
+            (str(node.number), node.client_address, peers, str(supervisor.pid) if supervisor else "-", str(node.log))
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    table = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True))]) for row in rows]
+    servers = ",".join(node.client_address for node in nodes)
+    option = "" if nodes[0].base_port == BASE_PORT else f" --server {servers}"
+    command = str(Path(sys.executable).with_name("rollbook")).replace(" ", "\\ ")
+    usage = [
+        f"{command} register orders 127.0.0.1:9000{option}   # holds until Ctrl-C",
+        f"{command} watch orders{option}                     # in another terminal",
+        f"{command} nodes{option}",
+        f"{str(ROOT / 'scripts' / 'stop_cluster.sh').replace(' ', chr(92) + ' ')}",
+    ]
+    return "\n".join(["", *table, "", "Try it:", *(f"  {line}" for line in usage)])
+
+
+def _is_ready(node: LocalNode) -> bool:
+    # Here, because stopping must not need what .venv holds.
+    from rollbook.client import fetch_status
+    from rollbook.errors import RollbookError
+
+    try:
+        return fetch_status(node.client_address, STATUS_SECONDS_MAX).ready
+    except RollbookError:
+        return False  # not listening yet, or restarting: ask again until the deadline
+
+
+def _not_ready(node: LocalNode, what: str) -> ClusterTrouble:
+    message = f"node {node.number} {what}; the end of its log {node.log}:\n{node.last_lines()}"
+    return ClusterTrouble(message, EXIT_NOT_READY)
+
+
+def _wait_for_end(nodes: Sequence[LocalNode], seconds_max: float) -> None:
+    deadline = time.monotonic() + seconds_max
+    while any(node.processes() for node in nodes) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+
+
+def _outcome(was_killed: bool, had_supervisor: bool) -> str:
+    if was_killed:
+        return f"did not end within {STOP_SECONDS_MAX:.0f} s and was killed"
+    return "stopped" if had_supervisor else "had lost its supervisor; the rest of it is stopped"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """The old text or the new one, whenever the power goes."""
+    draft = path.with_suffix(path.suffix + ".draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def _plural(count: int) -> str:
+    return "node" if count == 1 else "nodes"
+
+
+def _base_port_wanted() -> int | None:
+    text = os.environ.get("ROLLBOOK_BASE_PORT", "")
+    if text and not (text.isascii() and text.isdigit() and 0 < int(text) < 65_536):
+        raise ClusterTrouble(f"ROLLBOOK_BASE_PORT is a port from 1 to 65535, not {text!r}", EXIT_USAGE)
+    return int(text) if text else None
+
+
+def _command_of(arguments: Sequence[str]) -> Callable[[], None]:
+    cluster = LocalCluster(Path(os.environ.get("ROLLBOOK_VAR") or ROOT / "var").absolute() / "cluster")
+    match arguments:
+        case ["start", count] if count in "123456789" and len(count) == 1:
+            return lambda: cluster.start(int(count), _base_port_wanted())
+        case ["stop"]:
+            return cluster.stop
+    raise ClusterTrouble(f"usage: start 1..{NODES_MAX}, or stop", EXIT_USAGE)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code."""
+    try:
+        _command_of(arguments)()
+    except ClusterTrouble as trouble:
+        print(f"rollbook: {trouble}", file=sys.stderr)
+        return trouble.exit_code
+    except OSError as error:
+        print(f"rollbook: {error.filename}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("rollbook: interrupted; what was started goes on, scripts/stop_cluster.sh ends it", file=sys.stderr)
+        return 130
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The deterministic stage: whole clusters on one seeded scheduler, with virtual clocks and a simulated network."""

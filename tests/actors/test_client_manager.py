@@ -1,0 +1,404 @@
+"""ClientManager: orders in, changes and answers out."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+
+from actors.base import Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
+from actors.client_manager import ClientManager, ClientsSettings
+from actors.messages.clients import (
+    ApplyDelta,
+    BeatPassed,
+    GetRecordRange,
+    OpenSessionOrdered,
+    OrdersReceived,
+    OwnersPurged,
+    ReleaseSession,
+)
+from actors.messages.connections import SessionDiscarded
+from actors.messages.distro import ChunkApplied, DeltaRejected, NativeAdvanced, RecordRange
+from actors.messages.index import RecordsChanged, SubscribersReleased
+from actors.messages.io import AnswerClients, PushToClients
+from actors.messages.members import DigestsTaken
+from actors.messages.values import Order, Origin, Route, Standing, Watermark
+from rollbook.errors import Code
+from rollbook.model import Instance, InstanceKey, Service
+from rollbook.wire import (
+    Done,
+    Failed,
+    Ping,
+    Publish,
+    Query,
+    SessionOpened,
+    Tag,
+    Withdraw,
+    answer_body,
+    open_envelope,
+)
+from tests.support.settings import settings_of
+
+SERVICE = Service("public", "DEFAULT_GROUP", "orders")
+ONE, TWO = Instance("10.0.0.1", 1), Instance("10.0.0.1", 2)
+T = TypeVar("T")
+
+
+def now(ms: int = 1_000) -> Now:
+    return Now(ms, 1_700_000_000_000 + ms)
+
+
+def manager(node_id: str = "n1", epoch: int = 5, **overrides: Any) -> ClientManager:
+    identity = NodeIdentity(node_id, epoch, "test", "127.0.0.1:1", "127.0.0.1:2")
+    return ClientManager(identity, settings_of("clients", ClientsSettings, **overrides), random.Random(0))
+
+
+def told(effects: Effects, kind: type[T], to: Role | None = None) -> list[T]:
+    return [
+        effect.message
+        for effect in effects
+        if isinstance(effect, Tell) and isinstance(effect.message, kind) and to in (None, effect.to)
+    ]
+
+
+def opened(clients: ClientManager, client: str, session: int, link: bytes = b"l1", ms: int = 1_000) -> Route:
+    route = Route(link, session)
+    effects = clients.handle(OpenSessionOrdered(route, 1, client, 15_000, Standing(ready=True)), now(ms))
+    frame = told(effects, AnswerClients)[0].frames[0]
+    assert isinstance(answer(frame.payload), SessionOpened)
+    clients.check_invariants()
+    return route
+
+
+def answer(payload: bytes) -> Any:
+    return answer_body(open_envelope(payload))
+
+
+def ordered(clients: ClientManager, route: Route, *bodies: Any, ms: int = 1_000) -> tuple[RecordsChanged, Effects]:
+    orders = tuple(Order(route, number, body) for number, body in enumerate(bodies, 1))
+    effects = clients.handle(OrdersReceived(orders), now(ms))
+    clients.check_invariants()
+    return told(effects, RecordsChanged, Role.INDEX)[0], effects
+
+
+def publish(*instances: Instance, **more: Any) -> Publish:
+    return Publish(SERVICE, instances, **more)
+
+
+def copied(source: ClientManager, target: ClientManager, link: str = "peer", ms: int = 1_000) -> Effects:
+    """One delta of everything native, as DistroSyncActor would carry it."""
+    effects = source.handle(GetRecordRange(source.origin, 0, False, 0, (link,)), now(ms))
+    part = told(effects, RecordRange)[0]
+    last = len(part.chunks) - 1
+    effects = []
+    for index, bodies in enumerate(part.chunks):
+        delta = ApplyDelta(
+            link, part.origin, part.after, part.upper, part.full, 0, part.gc_floor, index, index == last, bodies
+        )
+        effects = [*effects, *target.handle(delta, now(ms))]
+    target.check_invariants()
+    return effects
+
+
+def test_a_registration_becomes_a_record_and_its_answer_waits_for_the_index() -> None:
+    clients = manager()
+    route = opened(clients, "c1", 10)
+    changes, effects = ordered(clients, route, publish(ONE))
+    (record,) = changes.records
+    assert (record.origin, record.session, record.seq, record.instances) == (Origin("n1", 5), 10, 1, (ONE,))
+    (reply,) = changes.replies
+    assert (reply.route, reply.correlation, reply.body) == (route, 1, Done(5, 1, record.stamp))
+    assert told(effects, NativeAdvanced, Role.DISTRO) == [NativeAdvanced(1)]
+    assert not told(effects, AnswerClients), "nothing is answered past the index"
+
+
+def test_an_order_without_a_session_is_refused() -> None:
+    changes, effects = ordered(manager(), Route(b"l9", 1), publish(ONE))
+    assert changes.replies[0].body.code == Code.SESSION_REQUIRED
+    assert not changes.records
+    assert not told(effects, NativeAdvanced)
+
+
+def test_several_registrations_of_one_service_add_up_by_key() -> None:
+    clients = manager()
+    route = opened(clients, "c1", 10)
+    heavier = Instance("10.0.0.1", 1, weight=5.0)
+    changes, _ = ordered(clients, route, publish(TWO), publish(ONE), publish(heavier))
+    assert changes.records[-1].instances == (heavier, TWO)
+    assert [record.seq for record in changes.records] == [1, 2, 3]
+
+
+def test_replace_puts_instances_in_the_place_of_all_others() -> None:
+    clients = manager()
+    route = opened(clients, "c1", 10)
+    changes, _ = ordered(clients, route, publish(ONE), publish(TWO, mode="replace"))
+    assert changes.records[-1].instances == (TWO,)
+
+
+def test_an_identical_registration_takes_no_seq() -> None:
+    clients = manager()
+    route = opened(clients, "c1", 10)
+    changes, _ = ordered(clients, route, publish(ONE), publish(ONE), publish(ONE, mode="replace"))
+    assert len(changes.records) == 1
+    assert len({reply.body for reply in changes.replies}) == 1
+
+
+def test_a_redo_in_a_newer_session_keeps_its_stamp_and_takes_a_seq() -> None:
+    clients = manager()
+    first, _ = ordered(clients, opened(clients, "c1", 10), publish(ONE))
+    route = opened(clients, "c1", 11, b"l2")
+    again, _ = ordered(clients, route, publish(ONE, mode="replace", stamp=first.records[0].stamp), ms=9_000)
+    assert (again.records[0].session, again.records[0].seq) == (11, 2)
+    assert again.records[0].stamp == first.records[0].stamp
+
+
+def test_a_stamp_from_the_future_gains_nothing() -> None:
+    clients = manager()
+    changes, _ = ordered(clients, opened(clients, "c1", 10), publish(ONE, stamp=1 << 63), publish(TWO))
+    assert changes.records[0].stamp < changes.records[1].stamp < 1 << 63
+
+
+def test_deregistration_of_one_instance_keeps_the_others() -> None:
+    clients = manager()
+    route = opened(clients, "c1", 10)
+    changes, _ = ordered(clients, route, publish(ONE, TWO), Withdraw(SERVICE, (ONE.key,)), Withdraw(SERVICE))
+    assert [record.instances for record in changes.records] == [(ONE, TWO), (TWO,), ()]
+
+
+def test_a_deregistration_writes_a_tombstone_even_where_nothing_is_held() -> None:
+    clients = manager()
+    route = opened(clients, "c1", 10)
+    changes, _ = ordered(clients, route, Withdraw(SERVICE, (InstanceKey("10.0.0.1", 1),)), Withdraw(SERVICE))
+    (record,) = changes.records
+    assert (record.is_tombstone, record.session) == (True, 10)
+    assert [reply.body.seq for reply in changes.replies] == [1, 1], "the second one changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "code"),
+    [
+        (publish(Instance("", 1)), "ip", Code.INSTANCE_INVALID),
+        (publish(Instance("10.0.0.1", 65_536)), "port", Code.INSTANCE_INVALID),
+        (publish(Instance("10.0.0.1", 1, weight=-1.0)), "weight", Code.INSTANCE_WEIGHT_INVALID),
+        (publish(Instance("10.0.0.1", 1, metadata={"k": "v" * 2_000})), "metadata", Code.INSTANCE_METADATA_INVALID),
+        (publish(Instance("10.0.0.1", 1, ephemeral=False)), "ephemeral", Code.INSTANCE_INVALID),
+        (Publish(Service("public", "g", "@x"), (ONE,)), "service", Code.SERVICE_NAME_INVALID),
+        (publish(*(Instance("10.0.0.1", port) for port in range(1_001))), "instances", Code.OVER_LIMIT),
+        (Query(Service("public", "g g", "x")), "group", Code.PARAMETER_INVALID),
+    ],
+)
+def test_bad_input_is_refused_by_field_and_changes_nothing(body: Any, field: str, code: int) -> None:
+    clients = manager()
+    changes, _ = ordered(clients, opened(clients, "c1", 10), body, Ping())
+    failed, pong = changes.replies
+    assert (failed.tag, failed.body.code, failed.body.field) == (Tag.FAILED, code, field)
+    assert pong.tag == Tag.PONG, "the session lives on"
+    assert (changes.records, clients.native.applied) == ((), 0)
+
+
+def test_an_unexpected_exception_costs_its_session_and_nobody_else() -> None:
+    class Unknown(msgspec.Struct, frozen=True):
+        pass
+
+    clients = manager()
+    bad, good = opened(clients, "c1", 10, b"l1"), opened(clients, "c2", 10, b"l2")
+    orders = (Order(bad, 1, publish(ONE)), Order(bad, 2, Unknown()), Order(good, 3, publish(TWO)))
+    effects = clients.handle(OrdersReceived(orders), now())
+    clients.check_invariants()
+    changes, removal = told(effects, RecordsChanged)
+    assert [reply.body.code for reply in changes.replies if isinstance(reply.body, Failed)] == [Code.INTERNAL]
+    assert [(record.key.client, record.is_tombstone) for record in removal.records] == [("c1", True)]
+    assert told(effects, SessionDiscarded) == [SessionDiscarded(bad)]
+    assert any(isinstance(effect, Log) for effect in effects)
+    assert clients.counters["orders_failed"] == 1
+
+
+def test_a_stale_session_is_answered_with_the_highest_known() -> None:
+    clients = manager()
+    opened(clients, "c1", 10)
+    route = Route(b"l2", 10)
+    effects = clients.handle(OpenSessionOrdered(route, 4, "c1", 15_000, Standing()), now())
+    failed = answer(told(effects, AnswerClients)[0].frames[0].payload)
+    assert (failed.code, failed.session, failed.retryable) == (Code.SESSION_STALE, 10, True)
+    assert told(effects, SessionDiscarded) == [SessionDiscarded(route)]
+
+
+def test_a_newer_session_ends_the_older_one_but_not_its_publications() -> None:
+    clients = manager()
+    old = opened(clients, "c1", 10)
+    ordered(clients, old, publish(ONE))
+    effects = clients.handle(OpenSessionOrdered(Route(b"l2", 11), 1, "c1", 15_000, Standing()), now())
+    ended = answer(told(effects, PushToClients)[0].frames[0].payload)
+    assert (ended.code, ended.session) == (Code.SESSION_SUPERSEDED, 11)
+    assert told(effects, SubscribersReleased) == [SubscribersReleased((old,))]
+    assert not told(effects, RecordsChanged)
+    assert clients.native.live == 1
+
+
+@pytest.mark.parametrize("how", ["leave", "lost"])
+def test_the_end_of_a_session_removes_exactly_what_it_published(how: Any) -> None:
+    clients = manager()
+    other = opened(clients, "c2", 10, b"l2")
+    ordered(clients, other, publish(TWO))
+    route = opened(clients, "c1", 10)
+    ordered(clients, route, publish(ONE))
+    effects = clients.handle(ReleaseSession(route, how), now())
+    clients.check_invariants()
+    (changes,) = told(effects, RecordsChanged)
+    assert [(record.key.client, record.session, record.is_tombstone) for record in changes.records] == [
+        ("c1", 10, True)
+    ]
+    assert told(effects, NativeAdvanced) == [NativeAdvanced(3)]
+
+
+def test_a_session_that_moved_keeps_its_publications_until_its_grace_ends() -> None:
+    clients = manager()
+    route = opened(clients, "c1", 10)
+    ordered(clients, route, publish(ONE))
+    effects = clients.handle(ReleaseSession(route, "moved"), now())
+    assert not told(effects, RecordsChanged)
+    (reminder,) = [effect for effect in effects if isinstance(effect, Remind)]
+    assert reminder.delay_ms == 15_000
+    later = clients.handle(reminder.message, now(16_000))
+    assert [record.is_tombstone for record in told(later, RecordsChanged)[0].records] == [True]
+
+
+def test_a_lost_session_whose_client_is_back_elsewhere_leaves_no_tombstone() -> None:
+    here, there = manager("n1"), manager("n2", 6)
+    route = opened(here, "c1", 10)
+    ordered(here, route, publish(ONE))
+    ordered(there, opened(there, "c1", 11), publish(ONE))
+    effects = copied(there, here)
+    assert told(effects, SessionDiscarded) == [SessionDiscarded(route)], "the old session ends as the new one is seen"
+    assert not here.handle(ReleaseSession(route, "lost"), now())
+    assert here.native.live == 1
+
+
+def test_the_grace_of_a_moved_session_never_touches_what_a_newer_session_published() -> None:
+    clients = manager()
+    route = opened(clients, "c1", 10)
+    ordered(clients, route, publish(ONE))
+    (reminder,) = [e for e in clients.handle(ReleaseSession(route, "moved"), now()) if isinstance(e, Remind)]
+    ordered(clients, opened(clients, "c1", 11, b"l2"), publish(ONE, mode="replace"))
+    assert not clients.handle(reminder.message, now(16_000))
+    assert clients.native.live == 1
+
+
+def test_a_delta_is_indexed_with_its_watermark() -> None:
+    source, target = manager("n2", 6), manager("n1")
+    ordered(source, opened(source, "c1", 10), publish(ONE), publish(TWO))
+    (changes,) = told(copied(source, target, "l7"), RecordsChanged)
+    assert [record.seq for record in changes.records] == [2]
+    assert changes.watermarks == (Watermark(Origin("n2", 6), 2, "l7"),)
+    assert target.clock.last >= source.clock.last
+
+
+def test_chunks_before_the_last_report_progress_and_claim_nothing() -> None:
+    source, target = manager("n2", 6, chunk_bytes_max=100), manager("n1")
+    route = opened(source, "c1", 10)
+    for name in "abc":
+        ordered(source, route, Publish(Service("public", "g", name), (ONE,)))
+    effects = copied(source, target)
+    progress = told(effects, ChunkApplied)
+    assert [(chunk.index, chunk.through) for chunk in progress] == [(0, 1), (1, 2)]
+    assert [changes.watermarks != () for changes in told(effects, RecordsChanged)] == [False, False, True]
+
+
+def test_records_that_claim_this_nodes_own_epoch_are_refused_and_counted() -> None:
+    clients, forger = manager(), manager()
+    ordered(forger, opened(forger, "evil", 1), publish(ONE))
+    effects = copied(forger, clients)
+    assert told(effects, DeltaRejected)[0].applied == 0
+    assert (clients.counters["foreign_claims"], clients.native.records) == (1, {})
+
+
+def test_an_invalid_record_is_refused_as_a_whole() -> None:
+    clients = manager()
+    delta = ApplyDelta("l7", Origin("n2", 6), 0, 1, False, 0, 0, 0, True, (b"\xc1",))
+    effects = clients.handle(delta, now())
+    assert told(effects, DeltaRejected) == [DeltaRejected("l7", Origin("n2", 6), 0, 0)]
+    assert clients.counters["records_invalid"] == 1
+    assert list(clients.tables) == [clients.origin]
+
+
+def test_a_range_below_the_gc_floor_comes_as_a_full_one() -> None:
+    clients = manager(tombstone_age_ms=10)
+    route = opened(clients, "c1", 10)
+    ordered(clients, route, publish(ONE), Withdraw(SERVICE))
+    (start,) = clients.start(now())
+    assert isinstance(start, Remind)
+    effects = clients.handle(start.message, now(60_000))
+    assert told(effects, RecordsChanged)[0].removed
+    for after, full in ((1, True), (2, False)):
+        (part,) = told(clients.handle(GetRecordRange(clients.origin, after, False, 0, ("l",)), now()), RecordRange)
+        assert (part.full, part.upper, part.gc_floor) == (full, 2, 2)
+
+
+def test_a_range_of_an_unknown_origin_says_so() -> None:
+    (part,) = told(manager().handle(GetRecordRange(Origin("x", 1), 0, False, 0, ("l",)), now()), RecordRange)
+    assert not part.known
+
+
+def test_a_beat_takes_the_digest_of_every_origin() -> None:
+    source, target = manager("n2", 6), manager("n1")
+    ordered(source, opened(source, "c1", 10), publish(ONE))
+    copied(source, target)
+    (taken,) = told(target.handle(BeatPassed(3), now()), DigestsTaken)
+    assert [(entry.owner, entry.applied, entry.records) for entry in taken.entries] == [("n1", 0, 0), ("n2", 1, 1)]
+    assert taken.entries[1].digest == source.native.digest != 0
+
+
+def test_beats_are_held_after_a_stall_so_that_closed_sockets_come_first() -> None:
+    clients = manager()
+    assert told(clients.handle(BeatPassed(1), now(1_000)), DigestsTaken)
+    assert not told(clients.handle(BeatPassed(2), now(41_000)), DigestsTaken)
+    assert not told(clients.handle(BeatPassed(3), now(41_900)), DigestsTaken)
+    assert told(clients.handle(BeatPassed(4), now(42_100)), DigestsTaken)
+    assert clients.counters["stalls"] == 1
+
+
+def test_a_purged_origin_leaves_the_index_but_the_own_one_never_does() -> None:
+    source, target = manager("n2", 6), manager("n1")
+    ordered(source, opened(source, "c1", 10), publish(ONE))
+    copied(source, target)
+    effects = target.handle(OwnersPurged((source.origin, target.origin)), now())
+    assert [key.client for _, key in told(effects, RecordsChanged)[0].removed] == ["c1"]
+    assert list(target.tables) == [target.origin]
+
+
+def test_session_numbers_of_clients_that_are_gone_are_forgotten() -> None:
+    clients = manager(tombstone_age_ms=10)
+    for number in range(1_100):
+        route = opened(clients, f"c{number}", 10, b"l%d" % number)
+        clients.handle(ReleaseSession(route, "leave"), now())
+    kept = opened(clients, "kept", 10)
+    (start,) = clients.start(now())
+    assert isinstance(start, Remind)
+    clients.handle(start.message, now(60_000))
+    assert (clients.sessions.highest("c1"), clients.sessions.highest("kept")) == (0, kept.session)
+
+
+def test_a_session_that_publishes_too_much_is_refused_by_field() -> None:
+    clients = manager(publications_per_session_max=1)
+    route = opened(clients, "c1", 10)
+    changes, _ = ordered(clients, route, publish(ONE), Publish(Service("public", "g", "b"), (ONE,)), publish(TWO))
+    assert [reply.tag for reply in changes.replies] == [Tag.DONE, Tag.FAILED, Tag.DONE]
+    assert changes.replies[1].body.code == Code.OVER_LIMIT
+
+
+def test_a_caller_that_waits_for_the_cluster_waits_for_its_seq() -> None:
+    clients = manager()
+    changes, _ = ordered(clients, opened(clients, "c1", 10), publish(ONE, wait="cluster", wait_ms=700))
+    (wait,) = changes.waits
+    assert (wait.seq, wait.wait_ms, wait.tag, changes.replies) == (1, 700, Tag.DONE, ())
+
+
+def test_status_names_every_owner_and_goes_on_to_the_index() -> None:
+    clients = manager()
+    ordered(clients, opened(clients, "c1", 10), publish(ONE))
+    (status,) = told(clients.handle(StatusRequested(b"l", 0, 1, {"sessions": 1}), now()), StatusRequested, Role.INDEX)
+    assert (status.parts["sessions"], status.parts["seq"], status.parts["records"]) == (1, 1, 1)
+    assert [owner.owner for owner in status.parts["owners"]] == ["n1"]
+    assert status.parts["counters"]["orders"] == 1
