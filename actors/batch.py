@@ -5,6 +5,7 @@ This is the hot path: a registration costs one look-up of its session, its check
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from actors.owner_table import OwnerTable
 from actors.records import HybridClock
 from actors.sessions import Session, SessionTable
 from rollbook.errors import Code, InvalidField
-from rollbook.model import Instance, Service, check_instance, check_service
+from rollbook.model import Instance, Service, check_instance, check_service, instance_key
 from rollbook.wire import (
     Done,
     Failed,
@@ -164,10 +165,20 @@ class OrderBatch:
 
 def _merged(held: tuple[Instance, ...], added: tuple[Instance, ...]) -> tuple[Instance, ...]:
     """Both, one per key, the later one winning, in order of key: the same set always gives the same bytes."""
-    if not held and len(added) == 1:
-        return added
-    instances = {instance.key: instance for instance in (*held, *added)}
+    if len(added) == 1:
+        return _with_one(held, added[0])
+    instances = {instance_key(instance): instance for instance in (*held, *added)}
     return tuple(instances[key] for key in sorted(instances))
+
+
+def _with_one(held: tuple[Instance, ...], instance: Instance) -> tuple[Instance, ...]:
+    """The common case: ``held`` is in order already."""
+    if not held:
+        return (instance,)
+    key = instance_key(instance)
+    place = bisect_left(held, key, key=instance_key)
+    replaces = place < len(held) and instance_key(held[place]) == key
+    return (*held[:place], instance, *held[place + replaces :])
 
 
 _HANDLERS: dict[type[Any], Callable[[OrderBatch, Session, Order], None]] = {

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 import msgspec
 
 from actors.messages.values import Origin, Record, RecordKey, Route
-from actors.views import InstanceConflict, ViewClock, live_winner, live_winners, merge_instances
+from actors.records import HybridClock
+from actors.views import InstanceConflict, live_winner, live_winners, merge_instances
 from rollbook.codec import pack
 from rollbook.model import Instance, Service, View, filter_clusters
 
@@ -44,7 +45,19 @@ class ServiceGroup:
 class ServiceEntry:
     """All that is known of one service. It lives as long as it has a record or a subscriber."""
 
-    __slots__ = ("bodies", "clients", "conflicts", "dirty", "group", "live", "origins", "service", "settled", "subscribers", "view")
+    __slots__ = (
+        "bodies",
+        "clients",
+        "conflicts",
+        "dirty",
+        "group",
+        "live",
+        "origins",
+        "service",
+        "settled",
+        "subscribers",
+        "view",
+    )
 
     def __init__(self, service: Service, group: ServiceGroup) -> None:
         self.service = service
@@ -64,7 +77,7 @@ class ServiceIndex:
     """Services by name, by origin and by subscriber."""
 
     def __init__(self) -> None:
-        self.clock = ViewClock()
+        self.clock = HybridClock()  # view versions; of this node alone, so it witnesses nothing
         self.entries: dict[Service, ServiceEntry] = {}
         self.groups: dict[tuple[str, str], ServiceGroup] = {}
         self.entries_of: dict[Origin, dict[ServiceEntry, None]] = {}

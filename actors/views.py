@@ -1,6 +1,6 @@
 """The two-step view: which instances of one service count, out of all records that all origins hold for it.
 
-Pure rules, no state but the clock of versions. Both steps are maxima over total orders, so the result does not depend on the
+Pure rules. Both steps are maxima over total orders, so the result does not depend on the
 order in which records arrive, on repeats, or on the node that computes it.
 """
 
@@ -75,16 +75,3 @@ def merge_instances(winners: Iterable[Record]) -> MergedInstances:
 
 def _precedes(record: Record, other: Record) -> bool:
     return (record.stamp, record.key.client) < (other.stamp, other.key.client)
-
-
-class ViewClock:
-    """The node's hybrid clock, (wall ms << 16) | counter: it rises with every reading, also when the wall clock goes back."""
-
-    __slots__ = ("last",)
-
-    def __init__(self) -> None:
-        self.last = 0
-
-    def next(self, wall_ms: int) -> int:
-        self.last = max(self.last + 1, wall_ms << 16)
-        return self.last

@@ -37,6 +37,7 @@ class Code(IntEnum):
     UNREACHABLE = 31013
     CLIENT_CLOSED = 31014
     ADDRESS_MISMATCH = 31015
+    NO_HEALTHY_INSTANCE = 31016
 
 
 RETRYABLE = frozenset(
@@ -95,6 +96,12 @@ class ClientClosed(RollbookError):
     """The NamingClient was closed before or during the call."""
 
     code = Code.CLIENT_CLOSED
+
+
+class NoHealthyInstance(RollbookError, LookupError):
+    """The service has nobody to choose from at the moment."""
+
+    code = Code.NO_HEALTHY_INSTANCE
 
 
 class RemoteProtocolError(RollbookError):

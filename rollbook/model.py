@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -77,6 +78,11 @@ class Instance(msgspec.Struct, frozen=True, array_like=True):
         return InstanceKey(self.ip, self.port, self.cluster)
 
 
+def instance_key(instance: Instance) -> tuple[str, int, str]:
+    """The same key as ``Instance.key``, as a plain tuple: for the hot paths (the two compare and hash alike)."""
+    return (instance.ip, instance.port, instance.cluster)
+
+
 class View(msgspec.Struct, frozen=True, array_like=True):
     """The immutable answer for one service, built from all records.
 
@@ -129,6 +135,7 @@ def filter_clusters(instances: Iterable[Instance], clusters: frozenset[str]) -> 
     return tuple(instance for instance in instances if instance.cluster in clusters)
 
 
+@lru_cache(maxsize=65_536)
 def check_service(service: Service) -> Service:
     """Raise InvalidField unless namespace, group and name keep the name rules; return the service."""
     _check_text("namespace", service.namespace, NAMESPACE_LENGTH_MAX, _NAMESPACE, Code.PARAMETER_INVALID)
@@ -144,7 +151,8 @@ def check_instance(instance: Instance) -> Instance:
         raise InvalidField(
             f"port must lie between 0 and 65535, not {instance.port}", code=Code.INSTANCE_INVALID, field="port"
         )
-    _check_text("cluster", instance.cluster, CLUSTER_LENGTH_MAX, _CLUSTER, Code.INSTANCE_INVALID)
+    if instance.cluster != DEFAULT_CLUSTER:
+        _check_text("cluster", instance.cluster, CLUSTER_LENGTH_MAX, _CLUSTER, Code.INSTANCE_INVALID)
     if not 0.0 <= instance.weight <= WEIGHT_MAX:  # also refuses NaN
         raise InvalidField(
             f"weight must lie between 0 and {WEIGHT_MAX:g}, not {instance.weight}",

@@ -24,6 +24,8 @@ INSTANCES_PER_RECORD_MAX = 1_000
 RECORD_BYTES_MAX = 128 * 1024
 PAGE_SIZE_MAX = 1_000
 LIMITS = UnpackLimits(FRAME_BYTES_MAX, array_length_max=4_096, map_length_max=1_024)
+ANSWER_BYTES_MAX = 16 * 1024 * 1024  # a view holds the records of many clients
+ANSWER_LIMITS = UnpackLimits(ANSWER_BYTES_MAX, array_length_max=262_144, map_length_max=1_024)
 
 Wait = Literal["node", "cluster"]
 
@@ -249,14 +251,14 @@ class Envelope(NamedTuple):
     body: Any
 
 
-def encode(tag: Tag, correlation: int, session: int, body: object) -> bytes:
+def encode(tag: int, correlation: int, session: int, body: object) -> bytes:
     """One frame. ``body`` is a struct of this module, or ``msgspec.Raw`` bytes that were encoded once for many."""
     return pack((WIRE_VERSION, tag, correlation, session, body))
 
 
-def open_envelope(payload: bytes) -> Envelope:
-    """Check the outer shape; RemoteProtocolError names what is wrong with it."""
-    value = unpack(payload, LIMITS)
+def open_envelope(payload: bytes, limits: UnpackLimits = LIMITS) -> Envelope:
+    """Check the outer shape; RemoteProtocolError names what is wrong with it. A client hands in ANSWER_LIMITS."""
+    value = unpack(payload, limits)
     if type(value) is not list or len(value) < 5:
         raise RemoteProtocolError("a message is an array [version, tag, correlation, session, body]", field="envelope")
     version, tag, correlation, session, body = value[:5]

@@ -1,9 +1,7 @@
 """A cluster of one to nine nodes on this machine: the logic of scripts/start_cluster.sh and scripts/stop_cluster.sh.
 
-Owns the folder var/cluster: what was started (cluster.json, node-K/process.json), each node's log and data, the members file.
-A node is recorded with a fresh token before its process exists, and the process carries the token in its environment;
-so whatever moment a start dies at, stopping finds what it left behind. Stopping needs the standard library only: it
-also works when .venv is gone.
+Owns the folder var/cluster: cluster.json (what was asked for), members.conf and a folder for each node. Stopping needs
+the standard library only, so it also works when .venv is gone.
 """
 
 from __future__ import annotations
@@ -12,125 +10,34 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from runtime.processes import ProcessMark, carriers, is_running, mark_of, send_signal
+from runtime.local_node import (
+    EXIT_NOT_READY,
+    EXIT_OK,
+    EXIT_USAGE,
+    HOST,
+    PEER_PORT_OFFSET,
+    ROOT,
+    ClusterTrouble,
+    LocalNode,
+    require_free_ports,
+    write_whole,
+)
+from runtime.processes import send_signal
 
-ROOT = Path(__file__).resolve().parent.parent
-HOST = "127.0.0.1"
 NODES_MAX = 9
-PORT_STEP = 10
 BASE_PORT = 8848
-CLIENT_PORT_OFFSET, PEER_PORT_OFFSET = 2, 3  # P itself stays free for the HTTP gateway
 READY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 8.0  # a node leaves within 5 s of SIGTERM
 KILL_SECONDS_MAX = 5.0
 POLL_SECONDS = 0.05
 STATUS_SECONDS_MAX = 0.5
-LOG_BYTES_MAX = 16 * 1024 * 1024  # then the log of the earlier runs moves to node.log.1
-LOG_LINES_SHOWN = 12
-TOKEN = "ROLLBOOK_LOCAL_NODE"
-
-EXIT_OK, EXIT_NOT_READY, EXIT_USAGE = 0, 1, 2
-
-
-class ClusterTrouble(Exception):
-    """Why a start or a stop cannot go on, in words for whoever typed the command."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-class NodeRecord(NamedTuple):
-    """What was started for one node. ``supervisor`` is None if the start died before it could say."""
-
-    token: str
-    supervisor: ProcessMark | None
-
-
-class LocalNode:
-    """One node of the cluster: its folder, its ports and the processes that were started for it."""
-
-    def __init__(self, folder: Path, number: int, first_base_port: int) -> None:
-        self.number = number
-        self.folder = folder / f"node-{number}"
-        self.base_port = first_base_port + PORT_STEP * (number - 1)
-        self.log = self.folder / "node.log"
-        self._record = self.folder / "process.json"
-
-    @property
-    def client_address(self) -> str:
-        return f"{HOST}:{self.base_port + CLIENT_PORT_OFFSET}"
-
-    @property
-    def supervisor(self) -> ProcessMark | None:
-        """The supervisor that was started and still runs."""
-        record = self._read()
-        if record is None or record.supervisor is None or not is_running(record.supervisor):
-            return None
-        return record.supervisor
-
-    def processes(self) -> list[ProcessMark]:
-        """Everything that was started for this node and still runs: the supervisor first, then what outlived it."""
-        record = self._read()
-        if record is None:
-            return []
-        supervisor = self.supervisor
-        others = [mark for mark in carriers(TOKEN, record.token) if mark != supervisor]
-        return [supervisor, *others] if supervisor else others
-
-    def spawn(self, members: Sequence[str]) -> None:
-        """Start the supervisor, detached from this terminal."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        token = secrets.token_hex(16)
-        self._write(NodeRecord(token, None))
-        if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
-            self.log.replace(self.log.with_suffix(".log.1"))
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                self._command(members),
-                cwd=ROOT,
-                env={**os.environ, TOKEN: token},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._write(NodeRecord(token, mark_of(process.pid)))
-
-    def forget(self) -> None:
-        self._record.unlink(missing_ok=True)
-
-    def last_lines(self) -> str:
-        """The end of the log, indented."""
-        if not self.log.exists():
-            return "    (it has not written anything)"
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-        return "\n".join(f"    {line}" for line in lines)
-
-    def _command(self, members: Sequence[str]) -> list[str]:
-        command = [sys.executable, "-m", "rollbook.cli", "start", "--config", str(ROOT / "configs" / "local.toml")]
-        command += ["--host", HOST, "--base-port", str(self.base_port), "--data-directory", str(self.folder / "data")]
-        return [*command, *members]
-
-    def _read(self) -> NodeRecord | None:
-        with contextlib.suppress(FileNotFoundError):  # never started, or stopped in good order
-            record = json.loads(self._record.read_text(encoding="utf-8"))
-            supervisor = record["supervisor"]
-            return NodeRecord(record["token"], ProcessMark(*supervisor) if supervisor else None)
-        return None
-
-    def _write(self, record: NodeRecord) -> None:
-        _write_whole(self._record, json.dumps({"token": record.token, "supervisor": record.supervisor}))
 
 
 class LocalCluster:
@@ -192,8 +99,8 @@ class LocalCluster:
         for node in nodes:
             require_free_ports(node)
         addresses = "".join(f"{HOST}:{node.base_port}\n" for node in nodes)
-        _write_whole(self.members_file, f"# The nodes of this cluster, ip:port; watched while they run.\n{addresses}")
-        _write_whole(self._plan, json.dumps({"nodes": count, "base_port": base_port}))
+        write_whole(self.members_file, f"# The nodes of this cluster, ip:port; watched while they run.\n{addresses}")
+        write_whole(self._plan, json.dumps({"nodes": count, "base_port": base_port}))
         return nodes
 
     def _recorded(self, count: int, base_port: int | None) -> list[LocalNode]:
@@ -237,20 +144,6 @@ class LocalCluster:
             yield
 
 
-def require_free_ports(node: LocalNode) -> None:
-    """A port that somebody else listens on is named before anything starts."""
-    for port in (node.base_port + CLIENT_PORT_OFFSET, node.base_port + PEER_PORT_OFFSET):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            # As libzmq binds: past connections that only wait out their time do not count.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError as error:
-                message = f"port {port} (node {node.number}) cannot be used: {(error.strerror or str(error)).lower()}; "
-                advice = "end what listens there, or choose other ports with ROLLBOOK_BASE_PORT"
-                raise ClusterTrouble(message + advice, EXIT_USAGE) from None
-
-
 def wait_until_ready(nodes: Sequence[LocalNode]) -> None:
     """Ask every node until it says that it is ready; a node whose supervisor has ended never will be."""
     deadline = time.monotonic() + READY_SECONDS_MAX
@@ -281,7 +174,9 @@ def stop_nodes(nodes: Sequence[LocalNode]) -> list[str]:
     for node in hung:
         if node.processes():
             pids = ", ".join(str(mark.pid) for mark in node.processes())
-            raise ClusterTrouble(f"node {node.number} does not end, not even by SIGKILL: process {pids}", EXIT_NOT_READY)
+            raise ClusterTrouble(
+                f"node {node.number} does not end, not even by SIGKILL: process {pids}", EXIT_NOT_READY
+            )
     return [_outcome(node in hung, supervised) for node, supervised in zip(nodes, had_supervisor, strict=True)]
 
 
@@ -334,13 +229,6 @@ def _outcome(was_killed: bool, had_supervisor: bool) -> str:
     if was_killed:
         return f"did not end within {STOP_SECONDS_MAX:.0f} s and was killed"
     return "stopped" if had_supervisor else "had lost its supervisor; the rest of it is stopped"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """The old text or the new one, whenever the power goes."""
-    draft = path.with_suffix(path.suffix + ".draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
 
 
 def _plural(count: int) -> str:

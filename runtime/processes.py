@@ -1,8 +1,8 @@
 """Processes that an earlier run started: are they still there, and how to end them and nothing else.
 
-A process number alone proves nothing, because systems use it again. A mark adds when the process began. On Linux a signal
-goes through a pidfd, so between the check and the signal the number cannot pass to another process; and a token in the
-environment finds children whose parent, and with it its mark, is gone.
+A process number alone proves nothing, because systems use it again. A mark adds when the process began. On Linux a
+signal goes through a pidfd, so between the check and the signal the number cannot pass to another process; and a token
+in the environment finds children whose parent, and with it its mark, is gone.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def send_signal(mark: ProcessMark, number: signal.Signals) -> bool:
 
 
 def carriers(variable: str, value: str) -> list[ProcessMark]:
-    """Processes that were started with this environment variable, oldest number first. Empty where there is no /proc."""
+    """Processes that were started with this environment variable, in order of number. Empty where there is no /proc."""
     wanted = f"{variable}={value}".encode()
     found = []
     for folder in _PROC.glob("[0-9]*"):

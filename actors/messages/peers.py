@@ -76,6 +76,7 @@ class Digest(msgspec.Struct, frozen=True, array_like=True):
     links: tuple[tuple[str, str], ...]  # (peer address, up | refused | silent), the sender's evidence
     entries: tuple[DigestEntry, ...]
     started_cold: bool = False
+    members: tuple[tuple[str, str, str], ...] = ()  # (peer address, node id, client address) of whom the sender reaches
 
 
 class Delta(msgspec.Struct, frozen=True, array_like=True):

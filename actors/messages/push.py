@@ -18,11 +18,16 @@ class Subscription(NamedTuple):
 
 
 class SubscriptionsChanged(msgspec.Struct, frozen=True):
-    """From: IndexManager. ``added`` replaces an earlier subscription of the same session and service."""
+    """From: IndexManager. ``added`` replaces an earlier subscription of the same session and service.
+
+    Of one session and service at most one of ``added`` and ``removed`` is told. ``views`` are those that the answers of
+    ``added`` carried (before any cluster filter), so that a later view can be compared with what a filter showed.
+    """
 
     added: tuple[Subscription, ...] = ()
     removed: tuple[tuple[Route, Service], ...] = ()
     gone: tuple[Route, ...] = ()  # sessions that ended
+    views: tuple[View, ...] = ()
 
 
 class ServicesTouched(msgspec.Struct, frozen=True):

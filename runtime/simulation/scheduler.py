@@ -1,8 +1,8 @@
 """Seeded virtual time: one queue of what happens next, one source of chance, one trace.
 
 ``Scheduler`` owns the true time and jumps to the next event when nothing else is due. ``NodeClock`` is what one machine
-believes. ``SimStage`` runs the behaviours of one process life: a mailbox per role, a turn per message, effects performed
-in order as the thread stage does. Turns cost a little seeded time, so actors interleave differently under every seed.
+believes. ``SimStage`` runs the behaviours of one process life: a mailbox per role, a turn per message, effects in order,
+as the thread stage does. Turns cost a little seeded time, so actors interleave differently under every seed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import msgspec
 from actors.base import Behaviour, Effects, Log, Now, Remind, Role, Tell, Terminate
 
 WALL_START_MS = 1_800_000_000_000  # some day in 2027: any fixed one will do
-STORY_LENGTH = 4_000  # turns kept for the story of a failure
 SLOW_TURN_SHARE = 0.01  # so often the operating system gives the core to someone else first
 
 _trace_encoder = msgspec.msgpack.Encoder(enc_hook=str, order="deterministic")
@@ -71,7 +70,7 @@ class Scheduler:
 
 
 class NodeClock:
-    """The clocks of one machine. Neither is the true time: they start elsewhere and drift, and the wall clock may step."""
+    """The clocks of one machine. Neither is the true time: they start elsewhere and drift; the wall clock may step."""
 
     def __init__(self, scheduler: Scheduler, *, boot_ms: int = 0, skew_ms: int = 0, drift_ppm: int = 0) -> None:
         self._scheduler = scheduler
@@ -102,10 +101,6 @@ class Turn(NamedTuple):
     effects: Effects
 
 
-class SimulationError(AssertionError):
-    """A behaviour raised, or a checker or an invariant failed; the message tells how it came to that."""
-
-
 class SimStage:
     """The mailboxes of one process life. It is halted while the process is stopped, and ended when that dies."""
 
@@ -124,7 +119,7 @@ class SimStage:
         self._mailboxes: dict[Role, deque[Any]] = {}
         self._due: set[Role] = set()  # roles whose turn is in the scheduler's queue
         self._halted = False
-        self._held: list[Callable[[], None]] = []  # what the halted process would have done: its timers ran out
+        self._held: list[Callable[[], None]] = []  # what the halted process would have done meanwhile
 
     def start(self, behaviours: Iterable[Behaviour]) -> None:
         """Start every behaviour, in the order given, as the composition root does."""

@@ -1,7 +1,7 @@
 """What the I/O thread of a node is in the simulation: the same edge, the same messages, other sockets.
 
 Frames from the network wait here until the I/O's turn comes, are decoded by runtime/edge.py and told to the actors in
-batches; what the actors tell ``Role.IO`` is performed in the same turns. It decides nothing that the edge does not decide.
+batches; what the actors tell ``Role.IO`` is performed in the same turns. What there is to decide, the edge decides.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from typing import Any
 from actors.base import NodeIdentity, Role, StatusRequested, Tell
 from actors.messages.clients import BeatPassed
 from actors.messages.connections import TransportClosed
-from actors.messages.io import AnswerClients, Beat, ClientFrame, DialPeers, PeerFrame, PushToClients, SendToPeers, WatchLinks
+from actors.messages.io import (
+    AnswerClients,
+    Beat,
+    ClientFrame,
+    DialPeers,
+    PeerFrame,
+    PushToClients,
+    SendToPeers,
+    WatchLinks,
+)
 from actors.messages.members import LinkClosed, LinkOpened
 from runtime.edge import ClientEdge, IoSettings, PeerEdge
 from runtime.simulation.network import How, SimEnd, SimHost, SimNetwork
@@ -193,7 +202,7 @@ class _PeerSide(_Side):
                 self._io.network.dial(self._io.host, address, self)
 
     def _hang_up(self, address: str) -> None:
-        for link, end in list(self._ends.items()):
+        for end in list(self._ends.values()):
             if end.address == address:
                 self._io.network.close(end)
                 self._closed(end, "reset")

@@ -1,0 +1,256 @@
+"""IndexManager: which clients publish and which sessions watch each service, and the view built of it.
+
+Owns: the service index (service_index.py), the versions of views. Accepts: messages/index.py, StandingChanged.
+Tells: I/O (answers), PushActor (touched services, subscriptions, views), DistroSyncActor (watermarks, waits).
+
+An answer leaves only after everything that came with it is indexed: an acknowledged registration is in every later
+answer of this node. Views are lazy: a registration marks its service, and only who asks pays for the view.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, assert_never
+
+import msgspec
+
+from actors.base import Effect, Effects, Log, NodeIdentity, Now, Role, StatusRequested, Tell
+from actors.messages.connections import StandingChanged
+from actors.messages.distro import ClusterWaitsAdded, OwnersApplied
+from actors.messages.index import OwnersVisible, RecordsChanged, SubscribersReleased, ViewsWanted
+from actors.messages.io import AnswerClients, ClientFrame
+from actors.messages.push import ServicesTouched, Subscription, SubscriptionsChanged, ViewsBuilt
+from actors.messages.values import Order, Route
+from actors.service_index import ServiceIndex, encode_view
+from rollbook.errors import Code, InvalidField, Refused, RollbookError
+from rollbook.model import Service, View, clusters_of
+from rollbook.wire import (
+    PAGE_SIZE_MAX,
+    Done,
+    Failed,
+    ListServices,
+    Query,
+    Services,
+    Subscribe,
+    Tag,
+    Unsubscribe,
+    encode,
+)
+
+
+class IndexSettings(msgspec.Struct, frozen=True):
+    services_max: int
+    subscriptions_per_session_max: int
+    clusters_per_filter_max: int
+
+
+IndexInput = RecordsChanged | SubscribersReleased | OwnersVisible | ViewsWanted | StandingChanged | StatusRequested
+
+
+class SubscriptionChanges:
+    """What one batch does to subscriptions, net: the last word on each (session, service)."""
+
+    __slots__ = ("last", "views")
+
+    def __init__(self) -> None:
+        self.last: dict[tuple[Route, Service], Subscription | None] = {}
+        self.views: dict[Service, View] = {}
+
+    def message(self) -> SubscriptionsChanged:
+        added = tuple(change for change in self.last.values() if change is not None)
+        return SubscriptionsChanged(
+            added=added,
+            removed=tuple(key for key, change in self.last.items() if change is None),
+            views=tuple(self.views[service] for service in dict.fromkeys(change.service for change in added)),
+        )
+
+
+class IndexManager:
+    role = Role.INDEX
+
+    def __init__(self, identity: NodeIdentity, settings: IndexSettings, chance: random.Random) -> None:
+        del identity, chance  # The same records give the same views on every node, and nothing is left to chance.
+        self.settings = settings
+        self.index = ServiceIndex()
+        self.counters = {"index_queries": 0, "index_refused": 0, "index_failed": 0}
+
+    def start(self, now: Now) -> Effects:
+        return []
+
+    def handle(self, message: IndexInput, now: Now) -> Effects:
+        match message:
+            case RecordsChanged():
+                return self._on_records(message, now)
+            case SubscribersReleased():
+                return self._on_released(message)
+            case OwnersVisible():
+                self.index.hide(dict(message.hidden))
+                return self._touched()
+            case ViewsWanted():
+                return self._on_views_wanted(message, now)
+            case StandingChanged():
+                self.index.flag(message.standing.warming, message.standing.preserved)
+                return self._touched()
+            case StatusRequested():
+                return self._on_status(message)
+            case _:
+                assert_never(message)
+
+    # -- records, and the answers that waited for them
+
+    def _on_records(self, message: RecordsChanged, now: Now) -> Effects:
+        index = self.index
+        index.put(message.records)
+        if message.removed:
+            index.remove(message.removed)
+        effects: list[Effect] = []
+        changes = SubscriptionChanges()
+        frames = [self._answer(order, now, changes, effects) for order in message.requests]
+        frames += [
+            ClientFrame(route, encode(tag, correlation, route.session, body))
+            for route, correlation, tag, body in message.replies
+        ]
+        if frames:
+            effects.append(Tell(Role.IO, AnswerClients(tuple(frames))))
+        if message.waits:
+            effects.append(Tell(Role.DISTRO, ClusterWaitsAdded(message.waits)))
+        if message.watermarks:
+            effects.append(Tell(Role.DISTRO, OwnersApplied(message.watermarks)))
+        # After the answers: no push of a subscription may overtake the view that its answer carries.
+        if changes.last:
+            effects.append(Tell(Role.PUSH, changes.message()))
+        if index.touched:
+            effects += self._touched()
+        if index.conflicts_found:
+            effects += self._conflicts()
+        return effects
+
+    def _answer(self, order: Order, now: Now, changes: SubscriptionChanges, effects: list[Effect]) -> ClientFrame:
+        """The answer of one request; an error of any kind is answered too, and costs the others nothing."""
+        route, correlation, body = order
+        tag: int
+        answer: Any
+        try:
+            tag, answer = self._respond(route, body, now, changes)
+        except RollbookError as error:
+            self.counters["index_refused"] += 1
+            tag, answer = Tag.FAILED, Failed(error.code, error.message, error.field, error.retryable)
+        except Exception as error:
+            self.counters["index_failed"] += 1
+            effects.append(Log("ERROR", "a request failed", {"request": repr(body)[:200], "error": repr(error)[:200]}))
+            tag, answer = Tag.FAILED, Failed(Code.INTERNAL, "this request could not be answered")
+        return ClientFrame(route, encode(tag, correlation, route.session, answer))
+
+    def _respond(self, route: Route, body: Any, now: Now, changes: SubscriptionChanges) -> tuple[Tag, Any]:
+        """Validate and compute, then commit: what raises here has changed nothing."""
+        match body:
+            case Query():
+                self.counters["index_queries"] += 1
+                return Tag.VIEW, self._queried(body, now)
+            case Subscribe():
+                return Tag.VIEW, self._subscribed(route, body, now, changes)
+            case Unsubscribe():
+                if self.index.unsubscribe(route, body.service):
+                    changes.last[(route, body.service)] = None
+                return Tag.DONE, Done()
+            case ListServices():
+                return Tag.SERVICES, self._listed(body)
+            case _:
+                raise TypeError(f"the index does not answer {type(body).__name__}")
+
+    def _queried(self, query: Query, now: Now) -> msgspec.Raw:
+        entry = self.index.entries.get(query.service)
+        clusters = self._clusters(query.clusters)
+        if entry is None:
+            return encode_view(self.index.empty_view(query.service, now.wall_ms), frozenset())
+        self.index.view(entry, now.wall_ms)
+        return self.index.body(entry, query.clusters, clusters)
+
+    def _subscribed(self, route: Route, order: Subscribe, now: Now, changes: SubscriptionChanges) -> msgspec.Raw:
+        clusters = self._clusters(order.clusters)
+        self._check_room(route, order.service)
+        entry = self.index.subscribe(route, order.service)
+        view = self.index.view(entry, now.wall_ms)
+        changes.last[(route, order.service)] = Subscription(route, order.service, order.clusters, view.version)
+        changes.views[order.service] = view
+        return self.index.body(entry, order.clusters, clusters)
+
+    def _listed(self, order: ListServices) -> Services:
+        if order.page < 1:
+            raise InvalidField(f"pages are counted from 1, not {order.page}", field="page")
+        if not 1 <= order.size <= PAGE_SIZE_MAX:
+            raise InvalidField(f"size must lie between 1 and {PAGE_SIZE_MAX}, not {order.size}", field="size")
+        names = self.index.live_names(order.namespace, order.group)
+        first = (order.page - 1) * order.size
+        return Services(len(names), tuple(names[first : first + order.size]))
+
+    def _clusters(self, text: str) -> frozenset[str]:
+        if text.count(",") >= self.settings.clusters_per_filter_max:
+            limit = self.settings.clusters_per_filter_max
+            raise InvalidField(f"a filter names at most {limit} clusters", field="clusters")
+        return clusters_of(text) if text else frozenset()
+
+    def _check_room(self, route: Route, service: Service) -> None:
+        held = self.index.subscriptions.get(route, {})
+        if service in held:
+            return  # Only its filter changes.
+        if len(held) >= self.settings.subscriptions_per_session_max:
+            limit = self.settings.subscriptions_per_session_max
+            raise Refused(f"one session subscribes to at most {limit} services", code=Code.OVER_LIMIT, field="service")
+        # Records are never refused here: ClientManager has already acknowledged them to peers and clients.
+        if service not in self.index.entries and len(self.index.entries) >= self.settings.services_max:
+            limit = self.settings.services_max
+            raise Refused(f"this node knows {limit} services, its limit", code=Code.OVER_LIMIT, field="service")
+
+    # -- everything else
+
+    def _on_released(self, message: SubscribersReleased) -> Effects:
+        gone = tuple(route for route in message.routes if self.index.release(route))
+        return [Tell(Role.PUSH, SubscriptionsChanged(gone=gone))] if gone else []
+
+    def _on_views_wanted(self, message: ViewsWanted, now: Now) -> Effects:
+        views = tuple(self._view(service, now) for service in message.services)
+        return [Tell(Role.PUSH, ViewsBuilt(views)), *self._conflicts()]
+
+    def _view(self, service: Service, now: Now) -> View:
+        entry = self.index.entries.get(service)
+        return self.index.empty_view(service, now.wall_ms) if entry is None else self.index.view(entry, now.wall_ms)
+
+    def _on_status(self, message: StatusRequested) -> Effects:
+        index = self.index
+        self.counters |= {
+            "index_services": len(index.entries),
+            "index_records": index.records_count,
+            "index_subscribers": len(index.subscriptions),
+            "index_subscriptions": sum(len(services) for services in index.subscriptions.values()),
+            "instance_conflicts": index.conflicts_count,
+            "view_builds": index.views_built,
+        }
+        counters = {**message.parts.get("counters", {}), **self.counters}
+        return [Tell(Role.PUSH, message.with_parts(counters=counters))]
+
+    def _touched(self) -> Effects:
+        touched = self.index.take_touched()
+        return [Tell(Role.PUSH, ServicesTouched(touched))] if touched else []
+
+    def _conflicts(self) -> list[Effect]:
+        """One line per service and build, however many of its keys are contended."""
+        return [
+            Log(
+                "WARNING",
+                "several clients publish the same instance",
+                {
+                    "service": service.grouped_name,
+                    "namespace": service.namespace,
+                    "conflicts": len(conflicts),
+                    "instance": f"{conflicts[0].key.ip}:{conflicts[0].key.port}@{conflicts[0].key.cluster}",
+                    "clients": conflicts[0].clients[:10],
+                },
+            )
+            for service, conflicts in self.index.take_conflicts()
+        ]
+
+    def check_invariants(self) -> None:
+        assert not self.index.touched, "a change was not told"
+        assert not self.index.conflicts_found, "a conflict was not told"
+        self.index.check_invariants()

@@ -1,0 +1,124 @@
+"""The link table: which connections to other nodes stand, who is at the other end, and which of them can be sent on.
+
+Pure rules and one table; MemberManager owns it. A link is usable with a completed handshake and a pong that answers a ping
+of the last ``pong_timeout_ms``. Both sides of a pair dial, so a peer usually has two links; one of them is preferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from actors.base import NodeIdentity
+from actors.messages.peers import Hello, PeerRefused, Welcome
+from actors.messages.values import Peer
+from rollbook.errors import Code
+
+UP = "up"
+REFUSED = "refused"  # nobody listens, or the other side's system closed the connection: the process is gone
+SILENT = "silent"
+
+
+class Link(msgspec.Struct):
+    """One connection; ``node_id`` is empty until the handshake is complete."""
+
+    name: str
+    dialled: str  # the address that was dialled here; empty if the other side dialled
+    node_id: str = ""
+    epoch: int = 0
+    peer_address: str = ""
+    proven_at_ms: int | None = None  # when the newest answered ping was sent, by the local clock
+
+
+class LinkTable:
+    """All links of this node and the last failure of each address."""
+
+    def __init__(self, pong_timeout_ms: int) -> None:
+        self._pong_timeout_ms = pong_timeout_ms
+        self.links: dict[str, Link] = {}
+        self._failures: dict[str, str] = {}  # address → REFUSED or SILENT, until a pong says otherwise
+
+    def opened(self, name: str, address: str) -> None:
+        """A dialled connection stands; whatever the name meant before is over. What failed before says nothing now."""
+        self.links[name] = Link(name, address)
+        self._failures.pop(address, None)
+
+    def closed(self, name: str, address: str, how: str) -> None:
+        link = self.links.pop(name, None)
+        address = address or (link.peer_address if link is not None else "")
+        if address:
+            self._failures[address] = SILENT if how == "silent" else REFUSED
+
+    def shake(self, name: str, who: Hello | Welcome) -> None:
+        """The handshake on this link is complete. Links of other epochs of the same node no longer speak for it."""
+        for other in self.links.values():
+            if other.node_id == who.node_id and other.epoch != who.epoch:
+                _unshake(other)
+        link = self.links.setdefault(name, Link(name, ""))
+        if (link.node_id, link.epoch) != (who.node_id, who.epoch):
+            link.proven_at_ms = None
+        link.node_id, link.epoch, link.peer_address = who.node_id, who.epoch, who.peer_address
+
+    def release(self, node_id: str, epoch: int) -> None:
+        """This node has said goodbye: none of its links is used any more."""
+        for link in self.links.values():
+            if (link.node_id, link.epoch) == (node_id, epoch):
+                _unshake(link)
+
+    def pong(self, name: str, number: int, now_ms: int) -> None:
+        """``number`` is the local time at which the ping left, so a pong that lay in a queue proves nothing new."""
+        link = self.links.get(name)
+        if link is None or not link.node_id or number > now_ms:
+            return
+        link.proven_at_ms = max(number, link.proven_at_ms or 0)
+        self._failures.pop(link.peer_address, None)
+
+    def accepted(self, name: str, addresses: Collection[str]) -> Link | None:
+        """The link, if its handshake is complete and its node is still a listed member."""
+        link = self.links.get(name)
+        return link if link is not None and link.node_id and link.peer_address in addresses else None
+
+    def usable(self, link: Link, now_ms: int) -> bool:
+        return bool(link.node_id) and link.proven_at_ms is not None and now_ms - link.proven_at_ms <= self._pong_timeout_ms
+
+    def reaches(self, address: str, now_ms: int) -> bool:
+        return any(link.peer_address == address and self.usable(link, now_ms) for link in self.links.values())
+
+    def evidence(self, address: str, now_ms: int) -> str:
+        """What this node can say of the process at an address: up, refused or silent."""
+        return UP if self.reaches(address, now_ms) else self._failures.get(address, SILENT)
+
+    def holder(self, node_id: str, epoch: int, name: str, now_ms: int) -> Link | None:
+        """A living node on another link that has this node id in another epoch."""
+        for link in self.links.values():
+            same = link.name != name and link.node_id == node_id and link.epoch != epoch
+            if same and self.usable(link, now_ms):
+                return link
+        return None
+
+    def preferred(self, current: Mapping[str, str], addresses: Collection[str], now_ms: int) -> tuple[Peer, ...]:
+        """One usable link per peer: the current one while it is usable, else the first by name, dialled ones first."""
+        best: dict[str, Link] = {}
+        for link in sorted(self.links.values(), key=lambda link: (not link.dialled, link.name)):
+            if self.usable(link, now_ms) and link.peer_address in addresses:
+                if link.node_id not in best or current.get(link.node_id) == link.name:
+                    best[link.node_id] = link
+        return tuple(Peer(node_id, best[node_id].epoch, best[node_id].name) for node_id in sorted(best))
+
+
+def refusal(hello: Hello, me: NodeIdentity, addresses: Collection[str], holder: Link | None) -> PeerRefused | None:
+    """Why this Hello is refused; None if it is good. ``holder`` is a living node that already has its node id."""
+    if hello.cluster != me.cluster_name:
+        return PeerRefused(Code.CLUSTER_MISMATCH, f"this is cluster {me.cluster_name!r}, not {hello.cluster!r}")
+    if hello.node_id == me.node_id:
+        return PeerRefused(Code.NODE_ID_IN_USE, f"node id {hello.node_id} is that of the node at {me.peer_address}")
+    if holder is not None:
+        return PeerRefused(Code.NODE_ID_IN_USE, f"node id {hello.node_id} is that of the node at {holder.peer_address}")
+    if hello.peer_address not in addresses:
+        return PeerRefused(Code.ADDRESS_MISMATCH, f"{hello.peer_address} is not in the member list of {me.peer_address}")
+    return None
+
+
+def _unshake(link: Link) -> None:
+    link.node_id, link.epoch, link.proven_at_ms = "", 0, None

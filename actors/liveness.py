@@ -1,0 +1,184 @@
+"""Owner leases: how long ago each (owner, epoch) was last heard, what of it is hidden, when it is forgotten.
+
+Pure rules and one table; MemberManager owns it. Ages run by the local monotonic clock from the age that the first report of
+an origin carried. Nobody re-grants a lease: only a higher heartbeat counter renews one, and only the owner raises that.
+Hiding lasts until the owner is heard again, whatever becomes of the evidence, so a view never flaps with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from actors.links import REFUSED, SILENT
+from actors.messages.values import Origin
+
+
+class Patience(NamedTuple):
+    """For how long an owner may be silent; see configs/defaults.toml."""
+
+    lease_ms: int
+    hide_refused_ms: int
+    hide_majority_ms: int
+    hide_silent_ms: int
+    graces_ms: tuple[int, ...]  # sorted
+    purged_memory_ms: int
+
+
+class Life(msgspec.Struct):
+    """What is known of one living or dying origin."""
+
+    counter: int
+    heard_at_ms: int
+    left: bool = False
+    hidden_grace_ms: int = 0  # records with a grace of at most this are hidden; 0: none
+    hidden_at_ms: int = 0  # when the present grace was hidden
+
+
+class Purged(NamedTuple):
+    """What is remembered of an origin that was forgotten: it comes back only with a higher counter."""
+
+    counter: int
+    at_ms: int
+    left: bool
+
+
+class Leases:
+    """Every origin but this node's current one, which judges and is not judged."""
+
+    def __init__(self, own: Origin, patience: Patience) -> None:
+        self._own = own
+        self._patience = patience
+        self._shown_below_ms = min(patience.hide_refused_ms, patience.graces_ms[0])  # nothing that young is hidden
+        self.lives: dict[Origin, Life] = {}
+        self.purged: dict[Origin, Purged] = {}
+        self.epochs: dict[str, int] = {own.owner: own.epoch}  # the highest one heard of each owner
+
+    def hear(self, origin: Origin, counter: int, age_ms: int, now_ms: int, *, left: bool = False) -> bool:
+        """Take over one report. False: the origin is purged, or was first heard too old, and must not come in."""
+        if origin == self._own:
+            return True
+        life = self.lives.get(origin)
+        if life is None:
+            life = self._admit(origin, counter, max(0, age_ms), now_ms, left)
+            if life is None:
+                return False
+        elif counter > life.counter:
+            self._renew(life, counter, now_ms - max(0, age_ms), now_ms)
+        life.left = life.left or left
+        return True
+
+    def leave(self, origin: Origin, now_ms: int) -> None:
+        """The owner has ended this epoch in good order."""
+        self.hear(origin, 0, 0, now_ms, left=True)
+
+    def newest(self, owner: str) -> Origin:
+        return Origin(owner, self.epochs.get(owner, 0))
+
+    def age_ms(self, origin: Origin, now_ms: int) -> int | None:
+        """Time since the last heartbeat; None for an origin that is not known or no longer."""
+        life = self.lives.get(origin)
+        return None if life is None else now_ms - life.heard_at_ms
+
+    def has_left(self, origin: Origin) -> bool:
+        entry = self.lives.get(origin) or self.purged.get(origin)
+        return entry is not None and entry.left
+
+    def is_orphan(self, origin: Origin) -> bool:
+        return origin.epoch < self.epochs.get(origin.owner, 0) or self.has_left(origin)
+
+    def judge(self, hide_after_ms: Callable[[str], int], now_ms: int) -> None:
+        """Hide what has been silent for too long. ``hide_after_ms``: the threshold of an owner's newest epoch."""
+        for origin, life in self.lives.items():
+            age_ms = now_ms - life.heard_at_ms
+            threshold_ms = 0 if self.is_orphan(origin) else hide_after_ms(origin.owner)
+            grace_ms = ended_grace_ms(self._patience.graces_ms, threshold_ms, age_ms)
+            if grace_ms > life.hidden_grace_ms:
+                life.hidden_grace_ms, life.hidden_at_ms = grace_ms, now_ms
+
+    def purge(self, now_ms: int) -> tuple[Origin, ...]:
+        """Forget what has been hidden wholly for one lease."""
+        largest_ms = self._patience.graces_ms[-1]
+        ended = sorted(
+            origin
+            for origin, life in self.lives.items()
+            if life.hidden_grace_ms == largest_ms and now_ms - life.hidden_at_ms >= self._patience.lease_ms
+        )
+        for origin in ended:
+            life = self.lives.pop(origin)
+            self.purged[origin] = Purged(life.counter, now_ms, life.left)
+        self._forget_purged(now_ms)
+        return tuple(ended)
+
+    def hidden(self, now_ms: int) -> tuple[tuple[Origin, int], ...]:
+        """The whole filter. A purged origin stays in it for a lease: the filter must not overtake the removal."""
+        shown = {origin: life.hidden_grace_ms for origin, life in self.lives.items() if life.hidden_grace_ms}
+        for origin, purged in self.purged.items():
+            if now_ms - purged.at_ms < self._patience.lease_ms:
+                shown[origin] = self._patience.graces_ms[-1]
+        return tuple(sorted(shown.items()))
+
+    def check_invariants(self) -> None:
+        assert self._own not in self.lives, "this node does not judge itself"
+        assert not self.lives.keys() & self.purged.keys(), "an origin is known or purged"
+        assert all(origin.epoch <= self.epochs[origin.owner] for origin in self.lives), "the newest epoch is the highest"
+
+    def _admit(self, origin: Origin, counter: int, age_ms: int, now_ms: int, left: bool) -> Life | None:
+        purged = self.purged.get(origin)
+        if purged is not None and counter <= purged.counter:
+            return None
+        if age_ms >= self._purge_age_ms(origin, left):
+            return None
+        self.purged.pop(origin, None)
+        self.epochs[origin.owner] = max(origin.epoch, self.epochs.get(origin.owner, 0))
+        life = self.lives[origin] = Life(counter, now_ms - age_ms)
+        return life
+
+    def _purge_age_ms(self, origin: Origin, left: bool) -> int:
+        largest_ms = self._patience.graces_ms[-1]
+        if not left and origin.epoch >= self.epochs.get(origin.owner, 0):
+            largest_ms = max(largest_ms, self._patience.hide_silent_ms)
+        return largest_ms + self._patience.lease_ms
+
+    def _renew(self, life: Life, counter: int, heard_at_ms: int, now_ms: int) -> None:
+        life.counter = counter
+        life.heard_at_ms = max(life.heard_at_ms, heard_at_ms)
+        if now_ms - life.heard_at_ms < self._shown_below_ms:
+            life.hidden_grace_ms = 0
+
+    def _forget_purged(self, now_ms: int) -> None:
+        old = [origin for origin, purged in self.purged.items() if now_ms - purged.at_ms >= self._patience.purged_memory_ms]
+        for origin in old:
+            del self.purged[origin]
+            known = any(other.owner == origin.owner for other in (*self.lives, *self.purged))
+            if not known and origin.owner != self._own.owner:
+                del self.epochs[origin.owner]
+
+
+def ended_grace_ms(graces_ms: Sequence[int], threshold_ms: int, age_ms: int) -> int:
+    """The largest grace that is hidden at this age; 0 if none.
+
+    An orphan (threshold 0) keeps each grace. The newest epoch is hidden by its threshold, native records (the smallest
+    grace) with it at once, because a threshold is a verdict on the process that held their connections.
+    """
+    ended = 0
+    for index, grace_ms in enumerate(graces_ms):
+        native_verdict = index == 0 and threshold_ms > 0
+        if age_ms >= (threshold_ms if native_verdict else max(threshold_ms, grace_ms)):
+            ended = grace_ms
+    return ended
+
+
+def hide_after_ms(patience: Patience, links: Sequence[str], configured: int) -> int:
+    """After which silence the newest epoch of an owner is hidden.
+
+    ``links``: what this node and each living peer say of their link to it; empty if a peer says nothing. ``configured``
+    counts all members, so half a cluster cannot outvote the other half.
+    """
+    if links and all(link == REFUSED for link in links):
+        return patience.hide_refused_ms
+    if sum(link in (REFUSED, SILENT) for link in links) > configured // 2:
+        return patience.hide_majority_ms
+    return patience.hide_silent_ms

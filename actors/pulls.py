@@ -1,0 +1,340 @@
+"""What this node has of every origin, and what it asks for: the receiving side of replication.
+
+Digests say who is behind. The owner pushes by itself, so a node that is behind waits one digest, then pulls from the
+owner, and from the relay that told it if that did not help either. What has no reachable owner is pulled from the
+relay at once, and so is everything while this node loads. One pull is open per origin.
+
+Equal watermarks with other contents are a bug or bit rot: seen in two digests running, the origin is pulled in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from actors.messages.distro import ChunkApplied, DeltaRejected
+from actors.messages.io import PeerFrame
+from actors.messages.peers import Delta, DeltaAck, PeerTag, Pull
+from actors.messages.values import DigestEntry, Origin, Watermark
+from actors.peer_frames import encode_peer
+from actors.peer_table import PeerTable
+
+
+class Arrival:
+    """A delta on its way in, by link and origin."""
+
+    def __init__(self, upper: int, now_ms: int) -> None:
+        self.upper = upper
+        self.chunk_next = 0
+        self.through = 0  # the seq up to which its chunks are in the record table
+        self.heard_ms = now_ms
+
+
+class OpenPull:
+    def __init__(self, source: str, link: str, target: int, full: bool, now_ms: int) -> None:
+        self.source = source
+        self.link = link
+        self.target = target
+        self.full = full
+        self.full_arrived = False  # the last chunk of a full range has come over this link
+        self.heard_ms = now_ms
+
+
+class Gap(NamedTuple):
+    """How far a peer was ahead when it was first seen to be."""
+
+    target: int
+    owner_asked: bool
+
+
+class Broken(NamedTuple):
+    """How far a transfer had come that broke. Of use only for a source that has at least what that one froze: what was
+    superseded in the frozen range must come later in the new one."""
+
+    through: int
+    upper: int
+
+
+class Incoming:
+    def __init__(
+        self, origin: Origin, peers: PeerTable, counters: dict[str, int], *, timeout_ms: int, interval_ms: int
+    ) -> None:
+        self.origin = origin
+        self.applied: dict[Origin, int] = {}
+        self.pulls: dict[Origin, OpenPull] = {}
+        self.arrivals: dict[tuple[str, Origin], Arrival] = {}
+        self.loading = False
+        self._peers = peers
+        self._counters = counters
+        self._timeout_ms = timeout_ms
+        self._interval_ms = interval_ms
+        self._entries: dict[Origin, DigestEntry] = {}  # this node's own, of its last round
+        self._pulled_ms: dict[Origin, int] = {}
+        self._broken: dict[Origin, Broken] = {}
+        self._gaps: dict[tuple[Origin, str], Gap] = {}
+        self._differing: dict[tuple[Origin, str], int] = {}  # the watermark at which they were seen to differ
+        self._goals: dict[str, dict[Origin, int]] = {}  # while loading: the first digest of each ready peer
+        self._caught_up: set[str] = set()
+
+    # -- what arrives
+
+    def take(self, link: str, delta: Delta, now_ms: int) -> bool:
+        """Note a chunk; False if its delta did not begin here or has been refused."""
+        key = (link, delta.origin)
+        arrival = self.arrivals.get(key)
+        if delta.index == 0:
+            arrival = self.arrivals[key] = Arrival(delta.upper, now_ms)
+        elif arrival is None or arrival.upper != delta.upper:
+            return False
+        arrival.heard_ms = now_ms
+        pull = self.pulls.get(delta.origin)
+        if pull is not None and pull.link == link:
+            pull.heard_ms = now_ms
+            pull.full_arrived = pull.full_arrived or (delta.full and delta.last)
+        return True
+
+    def chunk_applied(self, message: ChunkApplied) -> list[PeerFrame]:
+        """Let the sender go on: it keeps at most a window of chunks ahead of the record table."""
+        arrival = self.arrivals.get((message.link, message.origin))
+        if arrival is None:
+            return []
+        arrival.through = message.through
+        arrival.chunk_next = message.index + 1
+        return [self._ack(message.link, message.origin, arrival.upper, arrival.chunk_next)]
+
+    def owners_applied(self, watermarks: Iterable[Watermark]) -> list[PeerFrame]:
+        """Raise what this node has, acknowledge to whoever sent it, end the pulls that this completes."""
+        acks: dict[tuple[str, Origin], PeerFrame] = {}
+        for origin, applied, link in watermarks:
+            here = self.applied[origin] = max(applied, self.applied.get(origin, 0))
+            arrival = self.arrivals.get((link, origin))
+            if arrival is not None and arrival.upper <= applied:
+                del self.arrivals[link, origin]
+            broken = self._broken.get(origin)
+            if broken is not None and broken.upper <= here:
+                del self._broken[origin]
+            self._complete(origin, link)
+            if link in self._peers:
+                acks[link, origin] = self._ack(link, origin, applied, 0)
+        return list(acks.values())
+
+    def rejected(self, message: DeltaRejected) -> list[PeerFrame]:
+        """Tell the sender what is here instead; a pull over this link has failed and waits for the next digest."""
+        arrival = self.arrivals.pop((message.link, message.origin), None)
+        if message.resume > 0 and arrival is not None:
+            self._broken[message.origin] = Broken(message.resume, arrival.upper)
+        pull = self.pulls.get(message.origin)
+        if pull is not None and pull.link == message.link:
+            del self.pulls[message.origin]
+        if arrival is None or message.link not in self._peers:
+            return []
+        ack = DeltaAck(message.origin.owner, message.origin.epoch, message.applied, upper=arrival.upper)
+        return [PeerFrame(message.link, encode_peer(PeerTag.DELTA_ACK, ack))]
+
+    # -- digests
+
+    def note_round(self, entries: Iterable[DigestEntry]) -> None:
+        """What ClientManager counted at this beat."""
+        self._entries = {entry.origin: entry for entry in entries}
+        for origin, entry in self._entries.items():
+            self.applied[origin] = max(entry.applied, self.applied.get(origin, 0))
+
+    def compare(
+        self, node_id: str, ready: bool, entries: Iterable[DigestEntry], now_ms: int
+    ) -> tuple[list[PeerFrame], list[dict[str, Any]]]:
+        """A peer's digest: what to pull, and the facts of each confirmed difference."""
+        others = [entry for entry in entries if entry.owner != self.origin.owner or entry.epoch < self.origin.epoch]
+        if self.loading:
+            self._note_goal(node_id, ready, others)
+        frames: list[PeerFrame] = []
+        differences: list[dict[str, Any]] = []
+        for entry in others:
+            here = self.applied.get(entry.origin, 0)
+            if entry.applied > here:
+                self._differing.pop((entry.origin, node_id), None)
+                frames += self._close_gap(entry, node_id, here, now_ms)
+                continue
+            self._gaps.pop((entry.origin, node_id), None)
+            if self._is_confirmed_difference(entry, node_id, now_ms):
+                frames += self._pull(entry, node_id, True, now_ms)
+                differences.append(self._facts(entry, node_id))
+        return frames, differences
+
+    def order_loading(self, loading: bool) -> None:
+        self.loading = loading
+        self._goals.clear()
+        self._caught_up.clear()
+
+    def take_caught_up(self) -> list[str]:
+        """Ready peers whose first digest is now wholly here; each is named once."""
+        done = [
+            node_id
+            for node_id, goal in sorted(self._goals.items())
+            if all(self.applied.get(origin, 0) >= applied for origin, applied in goal.items())
+        ]
+        for node_id in done:
+            del self._goals[node_id]
+        self._caught_up.update(done)
+        return done
+
+    # -- time and loss
+
+    def change_peers(self) -> None:
+        """Drop what came over links that are gone; remember how far it had come."""
+        for key, arrival in list(self.arrivals.items()):
+            if key[0] not in self._peers:
+                self._break(key, arrival)
+        self.pulls = {origin: pull for origin, pull in self.pulls.items() if pull.link in self._peers}
+        present = self._peers.peers
+        self._gaps = {key: gap for key, gap in self._gaps.items() if key[1] in present}
+        self._differing = {key: applied for key, applied in self._differing.items() if key[1] in present}
+        self._goals = {node_id: goal for node_id, goal in self._goals.items() if node_id in present}
+
+    def expire(self, now_ms: int) -> None:
+        for key, arrival in list(self.arrivals.items()):
+            if arrival.heard_ms + self._timeout_ms <= now_ms:
+                self._break(key, arrival)
+        for origin, pull in list(self.pulls.items()):
+            if pull.heard_ms + self._timeout_ms <= now_ms:
+                self._counters["pulls_timed_out"] += 1
+                del self.pulls[origin]
+
+    def deadlines(self) -> list[int]:
+        heard = [arrival.heard_ms for arrival in self.arrivals.values()]
+        heard += [pull.heard_ms for pull in self.pulls.values()]
+        return [heard_ms + self._timeout_ms for heard_ms in heard]
+
+    def purge(self, origins: Iterable[Origin]) -> None:
+        gone = frozenset(origins)
+        for table in (self.applied, self.pulls, self._entries, self._pulled_ms, self._broken, *self._goals.values()):
+            for origin in gone & table.keys():
+                del table[origin]
+        self.arrivals = {key: arrival for key, arrival in self.arrivals.items() if key[1] not in gone}
+        self._gaps = {key: gap for key, gap in self._gaps.items() if key[0] not in gone}
+        self._differing = {key: applied for key, applied in self._differing.items() if key[0] not in gone}
+
+    def check_invariants(self) -> None:
+        assert self.origin not in self.pulls, "nobody pulls its own origin"
+        assert all(pull.link in self._peers for pull in self.pulls.values()), "a pull goes to a current peer"
+        assert all(link in self._peers for link, _ in self.arrivals), "what arrives comes from a current peer"
+        assert not self._goals.keys() & self._caught_up, "a peer is caught up with once"
+
+    # -- how
+
+    def _close_gap(self, entry: DigestEntry, node_id: str, here: int, now_ms: int) -> list[PeerFrame]:
+        """Whom to ask for what is missing, if it is time to ask."""
+        origin = entry.origin
+        if self._is_arriving(origin, now_ms):
+            return []
+        if self.loading or not self._peers.has_owner(origin):
+            return self._pull(entry, node_id, False, now_ms)
+        gap = self._gaps.get((origin, node_id))
+        if gap is None or here >= gap.target:
+            self._gaps[origin, node_id] = Gap(entry.applied, owner_asked=False)
+            return []
+        source = node_id if gap.owner_asked else origin.owner
+        frames = self._pull(entry, source, False, now_ms)
+        if frames:
+            self._gaps[origin, node_id] = Gap(gap.target, owner_asked=True)
+        return frames
+
+    def _pull(self, entry: DigestEntry, source: str, full: bool, now_ms: int) -> list[PeerFrame]:
+        """Open a pull unless one is open that moves, or the last one is too fresh."""
+        origin, peer = entry.origin, self._peers.peers.get(source)
+        pulled_ms = self._pulled_ms.get(origin)
+        if peer is None or (pulled_ms is not None and now_ms < pulled_ms + self._interval_ms):
+            return []
+        known = self.pulls.get(origin)
+        if known is not None:
+            # Another source takes over from one that keeps silent, though the link looks alive.
+            patience_ms = self._timeout_ms if known.source == source else self._interval_ms
+            if now_ms < known.heard_ms + patience_ms:
+                return []
+        have, resume = self.applied.get(origin, 0), 0
+        broken = self._broken.get(origin)
+        if broken is not None and not full and have < broken.through and broken.upper <= entry.applied:
+            resume = broken.through
+            del self._broken[origin]  # tried once: a source that cannot go on from there begins at ``have`` next time
+        self.pulls[origin] = OpenPull(source, peer.link, entry.applied, full, now_ms)
+        self._pulled_ms[origin] = now_ms
+        self._counters["pulls_sent"] += 1
+        pull = Pull(origin.owner, origin.epoch, have, resume, full)
+        return [PeerFrame(peer.link, encode_peer(PeerTag.PULL, pull))]
+
+    def _is_arriving(self, origin: Origin, now_ms: int) -> bool:
+        return any(
+            key[1] == origin and now_ms < arrival.heard_ms + self._interval_ms for key, arrival in self.arrivals.items()
+        )
+
+    def _complete(self, origin: Origin, link: str) -> None:
+        pull = self.pulls.get(origin)
+        if pull is None:
+            return
+        if pull.full:
+            is_done = pull.full_arrived and link == pull.link and (link, origin) not in self.arrivals
+        else:
+            is_done = self.applied[origin] >= pull.target
+        if is_done:
+            del self.pulls[origin]
+
+    def _break(self, key: tuple[str, Origin], arrival: Arrival) -> None:
+        del self.arrivals[key]
+        if arrival.through > self.applied.get(key[1], 0):
+            self._broken[key[1]] = Broken(arrival.through, arrival.upper)
+
+    def _is_confirmed_difference(self, entry: DigestEntry, node_id: str, now_ms: int) -> bool:
+        key = (entry.origin, node_id)
+        if not self._differs(entry, node_id) or self._is_arriving(entry.origin, now_ms) or entry.origin in self.pulls:
+            self._differing.pop(key, None)
+            return False
+        if self._differing.get(key) != entry.applied:
+            self._differing[key] = entry.applied
+            return False
+        del self._differing[key]
+        return True
+
+    def _differs(self, entry: DigestEntry, node_id: str) -> bool:
+        """Other contents at the same watermark, and it is for this node to mend them.
+
+        With the owner in reach only its word counts. Among relays the copy with fewer live records gives way, so that
+        two of them never swap, and doubt never removes a live instance.
+        """
+        own = self._entries.get(entry.origin)
+        if own is None or not own.settled or not entry.settled:
+            return False
+        if not entry.applied == own.applied == self.applied[entry.origin]:
+            return False
+        if self._peers.has_owner(entry.origin):
+            is_mine_to_mend = node_id == entry.owner
+        else:
+            is_mine_to_mend = (own.records, own.digest) < (entry.records, entry.digest)
+        return is_mine_to_mend and (own.records, own.digest) != (entry.records, entry.digest)
+
+    def _facts(self, entry: DigestEntry, node_id: str) -> dict[str, Any]:
+        own = self._entries[entry.origin]
+        return {
+            "owner": entry.owner,
+            "epoch": entry.epoch,
+            "applied": entry.applied,
+            "peer": node_id,
+            "records_here": own.records,
+            "records_there": entry.records,
+            "digest_here": own.digest,
+            "digest_there": entry.digest,
+        }
+
+    def _note_goal(self, node_id: str, ready: bool, entries: list[DigestEntry]) -> None:
+        """The first digest of a ready peer is the goal; what that peer has purged since is no longer part of it."""
+        there = {entry.origin: entry.applied for entry in entries}
+        goal = self._goals.get(node_id)
+        if goal is not None:
+            self._goals[node_id] = {
+                origin: min(applied, there[origin]) for origin, applied in goal.items() if origin in there
+            }
+        elif ready and node_id not in self._caught_up:
+            self._goals[node_id] = there
+
+    def _ack(self, link: str, origin: Origin, upper: int, chunk: int) -> PeerFrame:
+        applied = self.applied.get(origin, 0)
+        ack = DeltaAck(origin.owner, origin.epoch, applied, upper=upper, chunk=chunk)
+        return PeerFrame(link, encode_peer(PeerTag.DELTA_ACK, ack))

@@ -1,0 +1,87 @@
+"""What a client knows of the services it subscribed to, and the rule which view is news.
+
+Versions are compared within one session only: another node has another clock. Session numbers of one client only rise, so
+a view of an older session never replaces one of a newer session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from rollbook.model import Instance, Service, View
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """One service as one session last showed it; instances are sorted by key and include disabled ones."""
+
+    service: Service
+    session: int
+    version: int
+    instances: tuple[Instance, ...]
+    warming: bool = False
+    preserved: bool = False
+
+
+class InstanceList(tuple[Instance, ...]):
+    """What a caller gets: an immutable list of enabled instances that also says how good it is.
+
+    ``stale``: no node confirms it at the moment, it is the last known state. ``version``: of the view, comparable within
+    one session. ``warming``: the cluster has just started, so there may be more. ``preserved``: the cluster sees too many of
+    its nodes down to judge, so nothing was removed.
+    """
+
+    stale: bool
+    version: int
+    warming: bool
+    preserved: bool
+
+    def __new__(cls, snapshot: Snapshot, instances: Iterable[Instance], *, stale: bool) -> InstanceList:
+        made = super().__new__(cls, (instance for instance in instances if instance.enabled))
+        made.stale = stale
+        made.version = snapshot.version
+        made.warming = snapshot.warming
+        made.preserved = snapshot.preserved
+        return made
+
+
+class ViewCache:
+    """The newest snapshot of each subscribed service."""
+
+    def __init__(self) -> None:
+        self._snapshots: dict[Service, Snapshot] = {}
+
+    def get(self, service: Service) -> Snapshot | None:
+        return self._snapshots.get(service)
+
+    def forget(self, service: Service) -> None:
+        self._snapshots.pop(service, None)
+
+    def take(self, view: View, session: int, *, answer: bool) -> Snapshot | None:
+        """Keep the view if it is news, and return what it became; None if it is late or repeated.
+
+        An answer that equals what is known is no news either, but not late: the known snapshot stands for it.
+        """
+        known = self._snapshots.get(view.service)
+        if known is not None and not _is_newer(view, session, known):
+            return known if answer else None
+        snapshot = snapshot_of(view, session, known)
+        self._snapshots[view.service] = snapshot
+        return snapshot
+
+
+def snapshot_of(view: View, session: int, known: Snapshot | None = None) -> Snapshot:
+    """A warming view adds and changes, but removes nothing of what is known."""
+    instances = view.instances
+    if view.warming and known is not None:
+        merged = {instance.key: instance for instance in known.instances}
+        merged.update((instance.key, instance) for instance in view.instances)
+        instances = tuple(merged[key] for key in sorted(merged))
+    return Snapshot(view.service, session, view.version, instances, view.warming, view.preserved)
+
+
+def _is_newer(view: View, session: int, known: Snapshot) -> bool:
+    if session != known.session:
+        return session > known.session
+    return view.version > known.version

@@ -1,0 +1,5 @@
+"""The command line ``rollbook``: start a node, register, look, watch, judge a cluster, check a configuration."""
+
+from rollbook.cli.app import main
+
+__all__ = ["main"]

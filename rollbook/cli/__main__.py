@@ -1,0 +1,7 @@
+"""``python -m rollbook.cli`` is ``rollbook``."""
+
+import sys
+
+from rollbook.cli.app import main
+
+sys.exit(main())

@@ -1,0 +1,143 @@
+"""One connection of a session: its window of requests in flight, and whether the node behind it still lives.
+
+Pure bookkeeping. What the answers mean is the session's business (rollbook/session.py).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from rollbook import wire
+from rollbook.wire import Tag
+
+TAGS: dict[type[Any], Tag] = {kind: Tag(tag) for tag, kind in wire.REQUESTS.items()}
+
+
+class LinkSettings(msgspec.Struct, frozen=True):
+    """The patience of one connection."""
+
+    window_reserve: int = 16  # kept free of what the node announces, for pings and for its own way of counting
+    idle_ms: int = 10_000  # a node silent for this long is asked whether it is there
+    pong_ms: int = 3_000  # and is given up after this
+    answer_ms: int = 3_000  # a request without an answer for this long doubts the node; for twice as long condemns it
+    check_ms: int = 500  # rhythm of looking at what is in flight
+
+
+class Stage(Enum):
+    """How far a connection has come."""
+
+    DIALLING = "dialling"
+    OPENING = "opening"
+    SERVING = "serving"
+
+
+class Verdict(Enum):
+    """What a look at the clock says of the node behind a link."""
+
+    FINE = "fine"
+    ASK = "worth a ping"
+    SILENT = "silent"
+    ANSWER_LOST = "never answered a request"
+
+
+class Request:
+    """One frame that wants an answer. ``redo`` ones fill a new session with what the old one had."""
+
+    __slots__ = ("body", "calls", "change", "redo", "sent_ms")
+
+    def __init__(self, body: Any, calls: list[int], *, redo: bool = False, change: int = 0) -> None:
+        self.body = body
+        self.calls = calls  # whom the answer resolves
+        self.redo = redo
+        self.change = change  # number in the table of publications
+        self.sent_ms = 0
+
+
+class Link:
+    """A connection, from the dial to its end."""
+
+    def __init__(self, connection: int, server: str, session: int, deadline_ms: int, settings: LinkSettings) -> None:
+        self.connection = connection
+        self.server = server
+        self.session = session
+        self.deadline_ms = deadline_ms  # of dialling, then of opening
+        self.stage = Stage.DIALLING
+        self.stale_answers = 0
+        self.opened_ms = 0
+        self.paused_until_ms = 0  # after OVER_LIMIT
+        self.queue: deque[Request] = deque()
+        self.in_flight: dict[int, Request] = {}  # by correlation, oldest first
+        self.redo_open = 0
+        self._settings = settings
+        self._window = 1
+        self._heard_ms = 0
+        self._pinged_ms: int | None = None
+        self._check_at_ms = 0
+
+    def serve(self, requests_in_flight_max: int, now_ms: int) -> None:
+        """The session is open."""
+        self.stage = Stage.SERVING
+        self.opened_ms = self._heard_ms = now_ms
+        self._window = max(1, requests_in_flight_max - self._settings.window_reserve)
+
+    def heard(self, now_ms: int) -> None:
+        self._heard_ms = now_ms
+        self._pinged_ms = None
+
+    def sendable(self, now_ms: int) -> Iterator[Request]:
+        """What may leave now, in order; each one taken counts as in flight once ``sent`` is told."""
+        while self.queue and len(self.in_flight) < self._window and now_ms >= self.paused_until_ms:
+            yield self.queue.popleft()
+
+    def sent(self, correlation: int, request: Request, now_ms: int) -> None:
+        request.sent_ms = now_ms
+        if not self.in_flight:
+            self._check_at_ms = now_ms + self._settings.check_ms
+        self.in_flight[correlation] = request
+
+    def verdict(self, now_ms: int) -> Verdict:
+        """Time has passed: is the node still there?"""
+        slowest_ms = self._slowest_ms(now_ms)
+        if self._pinged_ms is not None:
+            return Verdict.SILENT if now_ms - self._pinged_ms >= self._settings.pong_ms else Verdict.FINE
+        if slowest_ms >= 2 * self._settings.answer_ms:
+            return Verdict.ANSWER_LOST
+        doubtful = slowest_ms >= self._settings.answer_ms or now_ms - self._heard_ms >= self._settings.idle_ms
+        return Verdict.ASK if doubtful else Verdict.FINE
+
+    def pinged(self, now_ms: int) -> None:
+        self._pinged_ms = now_ms
+
+    @property
+    def is_pinged(self) -> bool:
+        return self._pinged_ms is not None
+
+    def wake_at_ms(self) -> int:
+        """When time alone can change something here."""
+        if self.stage is not Stage.SERVING:
+            return self.deadline_ms
+        at_ms = self._heard_ms + self._settings.idle_ms
+        if self._pinged_ms is not None:
+            at_ms = self._pinged_ms + self._settings.pong_ms
+        if self.in_flight:
+            at_ms = min(at_ms, self._check_at_ms)
+        if self.queue and len(self.in_flight) < self._window:
+            at_ms = min(at_ms, self.paused_until_ms)
+        return at_ms
+
+    def _slowest_ms(self, now_ms: int) -> int:
+        """How long the slowest answer takes by now, looked up at the rhythm of ``check_ms``."""
+        if not self.in_flight or now_ms < self._check_at_ms:
+            return 0
+        self._check_at_ms = now_ms + self._settings.check_ms
+        return max(now_ms - request.sent_ms - _own_wait_ms(request.body) for request in self.in_flight.values())
+
+
+def _own_wait_ms(body: Any) -> int:
+    """The node may rightly hold an answer back for this long."""
+    return getattr(body, "wait_ms", 0)

@@ -1,0 +1,99 @@
+"""Which server a client tries next, and after what pause.
+
+Round robin over the configured servers and then over those the cluster reports; the first starts at random, so that a
+fleet started from one configuration spreads. A server that refuses may name better ones: these go first, at most three
+times in a row.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from rollbook.errors import InvalidField
+
+HINTS_IN_A_ROW_MAX = 3
+PAUSE_MS_MIN = 50
+PAUSE_MS_MAX = 2_000
+
+
+def check_server(server: str) -> str:
+    """Raise InvalidField unless it reads host:port (an IPv6 address in brackets); return it."""
+    host, colon, port = server.rpartition(":")
+    digits = port.isascii() and port.isdigit() and 0 < int(port) <= 65_535
+    plain = host and (":" not in host or (host.startswith("[") and host.endswith("]")))
+    if not colon or not digits or not plain or any(letter.isspace() or letter in "/,;" for letter in host):
+        raise InvalidField(f"server {server!r} must read host:port", field="servers")
+    return server
+
+
+class ServerList:
+    """Where to connect."""
+
+    def __init__(self, configured: Sequence[str], chance: random.Random) -> None:
+        self._configured = tuple(dict.fromkeys(configured))
+        self._learned: tuple[str, ...] = ()
+        self._chance = chance
+        self._last = chance.choice(self._configured)  # Any start will do, so the one after a random one.
+        self._hints: deque[str] = deque()
+        self._hints_in_a_row = 0
+        self._failures = 0
+        self._troubles: dict[str, str] = {}
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        return self._configured + self._learned
+
+    def next(self) -> str:
+        if self._hints:
+            return self._hints.popleft()
+        known = self.known
+        after = known.index(self._last) + 1 if self._last in known else 0
+        self._last = known[after % len(known)]
+        return self._last
+
+    def learn(self, reported: Iterable[str]) -> None:
+        """The cluster's own list takes the place of what it said before; an empty one says nothing."""
+        learned = tuple(server for server in dict.fromkeys(reported) if _is_server(server))
+        if learned:
+            self._learned = tuple(server for server in learned if server not in self._configured)
+
+    def hint(self, servers: Iterable[str]) -> bool:
+        """Try these first. False if there are none, or if hints have led nowhere three times."""
+        hints = [server for server in servers if _is_server(server)]
+        if not hints or self._hints_in_a_row >= HINTS_IN_A_ROW_MAX:
+            return False
+        self._hints_in_a_row += 1
+        self._hints = deque(hints[:1])
+        return True
+
+    def failed(self, server: str, trouble: str) -> int:
+        """How long to pause before the next try: longer each time, and with jitter against a herd."""
+        self._troubles[server] = trouble
+        self._failures += 1
+        pause_ms = min(PAUSE_MS_MAX, PAUSE_MS_MIN << min(self._failures - 1, 10))
+        return self._chance.randint(pause_ms // 2, pause_ms)
+
+    def opened(self, server: str) -> None:
+        """A session stands: what was wrong there is over, and hints count anew."""
+        self._troubles.pop(server, None)
+        self._hints.clear()
+        self._hints_in_a_row = 0
+
+    def steady(self) -> None:
+        """A session has stood for a while: the next loss is answered at once."""
+        self._failures = 0
+
+    def describe(self) -> str:
+        """What the last try of each server came to."""
+        tried = [f"{server}: {self._troubles[server]}" for server in self.known if server in self._troubles]
+        return "; ".join(tried) if tried else f"servers: {', '.join(self.known)}"
+
+
+def _is_server(server: str) -> bool:
+    try:
+        check_server(server)
+    except InvalidField:
+        return False
+    return True

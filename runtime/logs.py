@@ -1,0 +1,57 @@
+"""Logs: loguru to standard error and, if wanted, to a file; the standard library's loggers (pykka) flow into it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+from loguru import logger
+
+if TYPE_CHECKING:
+    from loguru import Record
+
+FILE_ROTATION = "20 MB"
+FILES_KEPT = 5
+
+
+class LogSettings(msgspec.Struct, frozen=True):
+    """Section ``log`` of the settings."""
+
+    level: str
+    json: bool
+    file: str
+
+
+class LoguruHandler(logging.Handler):
+    """Hands what the standard library's loggers get to loguru, so that a dead pykka actor is never silent."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger.bind(actor=record.name).opt(exception=record.exc_info).log(record.levelname, record.getMessage())
+
+
+def set_up_logs(settings: LogSettings) -> None:
+    """One sink for people or collectors, one more for a file."""
+    logger.remove()
+    logger.configure(extra={"node": "", "actor": ""})
+    _add(sys.stderr, settings, enqueue=False)
+    if settings.file:
+        _add(settings.file, settings, enqueue=False, rotation=FILE_ROTATION, retention=FILES_KEPT)
+    logging.basicConfig(handlers=[LoguruHandler()], level=logging.INFO, force=True)
+
+
+def _add(sink: object, settings: LogSettings, **options: object) -> None:
+    shape = {"serialize": True} if settings.json else {"format": _line}
+    logger.add(sink, level=settings.level, backtrace=False, diagnose=False, **shape, **options)  # type: ignore[call-overload]
+
+
+def _line(record: Record) -> str:
+    """One human line; bound fields stand behind the fact."""
+    fields = {name: value for name, value in record["extra"].items() if name not in ("node", "actor") and name[0] != "_"}
+    shown = " ".join(f"{name}={value!r}" for name, value in fields.items())
+    record["extra"]["_fields"] = f"  {shown}" if shown else ""
+    return (
+        "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> <level>{level: <8}</level> "
+        "<cyan>{extra[node]: <8.8} {extra[actor]: <11}</cyan> {message}<dim>{extra[_fields]}</dim>\n{exception}"
+    )

@@ -1,0 +1,252 @@
+"""A cluster under simulation, as scenarios read it: nodes, clients, faults, and time that passes when it is told to.
+
+cluster = SimCluster(nodes=3, seed=7)
+cluster.until(cluster.all_ready, deadline_ms=3_000)
+cluster.client(at=0).publish("orders", instance)
+cluster.cut(0, 1)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from actors.base import Role
+from runtime.edge import IoSettings
+from runtime.simulation.clients import RawClient
+from runtime.simulation.network import SimNetwork, SimNetworkProfile
+from runtime.simulation.node import BehaviourFactory, SimNode
+from runtime.simulation.scheduler import NodeClock, Scheduler, Turn
+
+STORY_TURNS = 5_000  # kept for the story of a failure
+BOOT_MS_MAX = 10_000_000
+SKEW_MS_MAX = 30  # wall clocks that are kept by NTP
+DRIFT_PPM_MAX = 100
+
+Checker = Callable[["SimCluster", SimNode, Turn], None]
+
+
+class SimulationError(AssertionError):
+    """Something went wrong at one moment of a run; the message holds the seed and the last turns before it."""
+
+
+class SimSettings(NamedTuple):
+    """What the cluster needs to know of the settings that its nodes run with."""
+
+    io: IoSettings
+    factory: BehaviourFactory
+
+
+class SimCluster:
+    """Nodes that list each other as members. All start at once, unless ``start`` is False."""
+
+    def __init__(
+        self,
+        settings: SimSettings,
+        *,
+        nodes: int = 3,
+        seed: int = 1,
+        start: bool = True,
+        checkers: Sequence[Checker] = (),
+        profile: SimNetworkProfile | None = None,
+        invariants_every: int = 1,
+    ) -> None:
+        self.seed = seed
+        self.settings = settings
+        self.scheduler = Scheduler(seed)
+        self.network = SimNetwork(self.scheduler, profile or profile_of(settings.io))
+        self.turns: deque[Turn] = deque(maxlen=STORY_TURNS)
+        self.checkers = list(checkers)
+        self.invariants_every = invariants_every
+        self.nodes: list[SimNode] = []
+        self.clients: list[RawClient] = []
+        for _ in range(nodes):
+            self.add_node(start=False)
+        self.list_members(range(nodes))
+        for node in self.nodes if start else ():
+            node.start(standalone=nodes == 1)
+
+    # -- time
+
+    @property
+    def now_ms(self) -> int:
+        return self.scheduler.now_ms
+
+    @property
+    def trace_hash(self) -> str:
+        """The same for two runs with the same seed and the same script, whatever the machine."""
+        return self.scheduler.trace_hash
+
+    def run_ms(self, duration_ms: int) -> None:
+        """Let time pass."""
+        end_us = self.scheduler.now_us + duration_ms * 1_000
+        self._guarded(lambda: self.scheduler.run_until(end_us))
+
+    def until(self, predicate: Callable[[], bool], deadline_ms: int, what: str = "") -> int:
+        """Let time pass until the predicate holds; how many ms it took. Looks after every event."""
+        start_us = self.scheduler.now_us
+        end_us = start_us + deadline_ms * 1_000
+        while not predicate():
+            if self.scheduler.now_us > end_us or not self._guarded(self.scheduler.step):
+                raise SimulationError(self.explain(f"not {what or 'so'} within {deadline_ms} ms"))
+        return (self.scheduler.now_us - start_us) // 1_000
+
+    def always(self, predicate: Callable[[], bool], duration_ms: int, what: str = "") -> None:
+        """Let time pass, and see that the predicate holds after every event of it."""
+        end_us = self.scheduler.now_us + duration_ms * 1_000
+        while self.scheduler.now_us < end_us and self._guarded(self.scheduler.step):
+            if not predicate():
+                raise SimulationError(self.explain(f"no longer {what or 'so'}"))
+
+    # -- nodes
+
+    def node(self, number: int) -> SimNode:
+        return self.nodes[number]
+
+    @property
+    def running(self) -> list[SimNode]:
+        return [node for node in self.nodes if node.is_running]
+
+    def add_node(self, *, start: bool = True) -> SimNode:
+        """One more machine. It is listed as a member only once ``list_members`` says so."""
+        chance = self.scheduler.chance
+        clock = NodeClock(
+            self.scheduler,
+            boot_ms=chance.randrange(BOOT_MS_MAX),
+            skew_ms=chance.randint(-SKEW_MS_MAX, SKEW_MS_MAX),
+            drift_ppm=chance.randint(-DRIFT_PPM_MAX, DRIFT_PPM_MAX),
+        )
+        settings = self.settings
+        node = SimNode(len(self.nodes), self.scheduler, self.network, clock, settings.io, settings.factory)
+        node.invariants_every = self.invariants_every
+        node.on_turn = lambda turn: self._turned(node, turn)
+        self.nodes.append(node)
+        if start:
+            node.start()
+        return node
+
+    def list_members(self, numbers: Iterable[int]) -> None:
+        """Every machine's member file now names these nodes."""
+        addresses = tuple(self.nodes[number].peer_address for number in numbers)
+        for node in self.nodes:
+            node.list_members(addresses)
+
+    def crash(self, number: int) -> None:
+        self.nodes[number].crash()
+
+    def restart(self, number: int) -> None:
+        """A new life at the same address; a running one is killed first."""
+        if self.nodes[number].is_running:
+            self.nodes[number].crash()
+        self.nodes[number].start(standalone=len(self.nodes) == 1)
+
+    def pause(self, number: int) -> None:
+        self.nodes[number].pause()
+
+    def resume(self, number: int) -> None:
+        self.nodes[number].resume()
+
+    def leave(self, number: int) -> None:
+        self.nodes[number].leave()
+
+    # -- paths
+
+    def cut(self, one: int, two: int) -> None:
+        self.cut_one_way(one, two)
+        self.cut_one_way(two, one)
+
+    def cut_one_way(self, source: int, target: int) -> None:
+        self.network.cut(self.nodes[source].host, self.nodes[target].host)
+
+    def cut_client(self, client: RawClient, number: int) -> None:
+        """Half open: neither side hears the other, and nobody says so."""
+        self.network.cut(client.host, self.nodes[number].host)
+        self.network.cut(self.nodes[number].host, client.host)
+
+    def partition(self, *groups: Sequence[int]) -> None:
+        """Nodes of different groups cannot reach each other."""
+        for group in groups:
+            for other in groups:
+                if group is not other:
+                    for one in group:
+                        for two in other:
+                            self.cut_one_way(one, two)
+
+    def heal(self) -> None:
+        self.network.heal()
+
+    def reset_links(self, one: int, two: int) -> None:
+        self.network.reset(self.nodes[one].host, self.nodes[two].host)
+
+    # -- clients
+
+    def client(self, at: int | None = None, client_id: str = "") -> RawClient:
+        """A new client, with a session at that node if one is named."""
+        name = client_id or f"client-{len(self.clients)}"
+        timeout_us = self.settings.io.client_heartbeat_timeout_ms * 1_000
+        client = RawClient(self.scheduler, self.network, name, timeout_us)
+        self.clients.append(client)
+        if at is not None:
+            client.open(self.nodes[at].client_address)
+        return client
+
+    def move(self, client: RawClient, to: int) -> None:
+        """Open the next session of this client at another node; the old one stays until it is left."""
+        client.open(self.nodes[to].client_address)
+
+    # -- failures
+
+    def explain(self, what: str, turns: int = 40) -> str:
+        return f"{what} (seed {self.seed}, at {self.now_ms} ms)\n{self.story(turns)}"
+
+    def story(self, turns: int = 40, node: int | None = None, role: Role | None = None) -> str:
+        """The last turns, one a line."""
+        place = None if node is None else self.nodes[node].name
+        told = [
+            turn
+            for turn in self.turns
+            if (place is None or turn.place == place) and (role is None or turn.role is role)
+        ]
+        return "\n".join(_line(turn) for turn in told[-turns:])
+
+    def _turned(self, node: SimNode, turn: Turn) -> None:
+        self.turns.append(turn)
+        for check in self.checkers:
+            check(self, node, turn)
+
+    def _guarded(self, act: Callable[[], Any]) -> Any:
+        """Whatever a behaviour, an invariant or a checker raises is told with seed and story."""
+        try:
+            return act()
+        except SimulationError:
+            raise
+        except Exception as error:
+            raise SimulationError(self.explain(f"{type(error).__name__}: {error}")) from error
+
+
+def profile_of(io: IoSettings) -> SimNetworkProfile:
+    """A local network whose sockets have the time-outs of the settings."""
+    return SimNetworkProfile(
+        connect_timeout_us=io.peer_connect_timeout_ms * 1_000,
+        handshake_timeout_us=io.handshake_timeout_ms * 1_000,
+        reconnect_us=io.peer_reconnect_ms * 1_000,
+        reconnect_us_max=io.peer_reconnect_ms_max * 1_000,
+        heartbeat_us=io.peer_heartbeat_ms * 1_000,
+        heartbeat_timeout_us=io.peer_heartbeat_timeout_ms * 1_000,
+    )
+
+
+def _line(turn: Turn) -> str:
+    message = repr(turn.message)
+    short = message if len(message) <= 200 else f"{message[:200]}..."
+    effects = ", ".join(_effect(effect) for effect in turn.effects)
+    return f"{turn.at_us / 1_000:10.3f} ms  {turn.place} {turn.role.value:<11} {short} -> [{effects}]"
+
+
+def _effect(effect: Any) -> str:
+    match effect:
+        case (Role() as to, message):
+            return f"{to.value}: {type(message).__name__}"
+        case _:
+            return type(effect).__name__

@@ -1,0 +1,158 @@
+"""A simulated node: what survives a crash (name, addresses, node id, epoch floor, clock) and its lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from actors.base import Behaviour, NodeIdentity, Role, Terminate
+from actors.messages.members import LeaveOrdered, MembersListed
+from runtime.edge import IoSettings
+from runtime.simulation.network import SimHost, SimNetwork
+from runtime.simulation.scheduler import NodeClock, Scheduler, SimStage, Turn
+from runtime.simulation.sim_io import SimIo
+
+CLUSTER_NAME = "simulated"
+RESTART_DELAY_US = 200_000  # what the supervisor waits before it starts a node that ended by itself again
+ENDS_FOR_GOOD = (0, 2)  # exit codes after which the supervisor does not
+
+BehaviourFactory = Callable[[NodeIdentity, str], Sequence[Behaviour]]  # identity, and a seed for its chance
+
+
+class SimNode:
+    """One node of a simulated cluster, on a machine of its own."""
+
+    def __init__(
+        self,
+        number: int,
+        scheduler: Scheduler,
+        network: SimNetwork,
+        clock: NodeClock,
+        io_settings: IoSettings,
+        factory: BehaviourFactory,
+    ) -> None:
+        self.name = f"n{number}"
+        self.node_id = f"node-{number}"
+        self.peer_address = f"10.0.0.{number + 1}:8851"
+        self.client_address = f"10.0.0.{number + 1}:8850"
+        self.clock = clock
+        self.host: SimHost = network.host(self.name)
+        self.members: tuple[str, ...] = ()
+        self.exits: list[Terminate] = []
+        self.identity: NodeIdentity | None = None
+        self.on_turn: Callable[[Turn], None] = lambda _: None
+        self.invariants_every = 1
+        self._scheduler = scheduler
+        self._network = network
+        self._io_settings = io_settings
+        self._factory = factory
+        self._epoch_floor = 0  # persisted: no life of this node takes an epoch at or below it
+        self._stage: SimStage | None = None
+        self._io: SimIo | None = None
+
+    # -- what happens to it
+
+    def start(self, standalone: bool = False) -> None:
+        """A new process starts here, above every earlier epoch."""
+        assert self._stage is None, f"{self.name} is running"
+        self.identity = self._next_identity(standalone)
+        stage = self._stage = SimStage(self._scheduler, self.clock, self.name)
+        stage.on_turn = self.on_turn
+        stage.on_terminate = self._terminated
+        stage.invariants_every = self.invariants_every
+        io = self._io = SimIo(self._scheduler, stage, self._network, self.host, self._io_settings)
+        stage.on_message[Role.IO] = io.tell
+        self._scheduler.note("started", self.name, self.identity.epoch)
+        stage.start(self._factory(self.identity, f"{self._scheduler.seed}/{self.name}/{self.identity.epoch}"))
+        stage.tell(Role.MEMBERS, MembersListed(self.members))
+        io.open(self.identity)
+
+    def crash(self) -> None:
+        """kill -9: everything is lost but what was persisted. Its system closes the sockets."""
+        self._end("crashed")
+
+    def power_off(self) -> None:
+        """The machine is gone without a word."""
+        self._end("powered off")
+        self._network.power_off(self.host)
+
+    def power_on(self) -> None:
+        self._network.power_on(self.host)
+
+    def pause(self) -> None:
+        """SIGSTOP: no turn, no pong, but the sockets stay."""
+        self._running.halt()
+        self._network.halt(self.host)
+        self._scheduler.note("paused", self.name)
+
+    def resume(self) -> None:
+        self._scheduler.note("resumed", self.name)
+        self._network.resume(self.host)
+        self._running.resume()
+
+    def leave(self) -> None:
+        """SIGTERM."""
+        self._running.tell(Role.MEMBERS, LeaveOrdered())
+
+    def list_members(self, addresses: Iterable[str]) -> None:
+        """The watched file of members has changed."""
+        self.members = tuple(addresses)
+        if self._stage is not None:
+            self._stage.tell(Role.MEMBERS, MembersListed(self.members))
+
+    # -- what can be seen of it
+
+    @property
+    def is_running(self) -> bool:
+        return self._stage is not None
+
+    def behaviour(self, role: Role) -> Any:
+        """The behaviour object itself: for checkers, which read and never write."""
+        return self._running.behaviour(role)
+
+    def tell(self, role: Role, message: Any) -> None:
+        self._running.tell(role, message)
+
+    @property
+    def io(self) -> SimIo:
+        assert self._io is not None, f"{self.name} is not running"
+        return self._io
+
+    @property
+    def _running(self) -> SimStage:
+        assert self._stage is not None, f"{self.name} is not running"
+        return self._stage
+
+    # -- how its lives begin and end
+
+    def _next_identity(self, standalone: bool) -> NodeIdentity:
+        wall_ms = self.clock.now().wall_ms
+        epoch = max(self._epoch_floor + 1, wall_ms << 16 | self._scheduler.chance.getrandbits(16))
+        self._epoch_floor = epoch
+        return NodeIdentity(
+            node_id=self.node_id,
+            epoch=epoch,
+            cluster_name=CLUSTER_NAME,
+            peer_address=self.peer_address,
+            client_address=self.client_address,
+            standalone=standalone,
+        )
+
+    def _terminated(self, order: Terminate) -> None:
+        self.exits.append(order)
+        self._epoch_floor = max(self._epoch_floor, order.epoch_floor)
+        self.io.flush()
+        standalone = self.identity is not None and self.identity.standalone
+        self._end(f"exit {order.exit_code}: {order.reason}")
+        if order.exit_code not in ENDS_FOR_GOOD:
+            self._scheduler.after(RESTART_DELAY_US, lambda: self._restart(standalone))
+
+    def _restart(self, standalone: bool) -> None:
+        if self._stage is None:
+            self.start(standalone)
+
+    def _end(self, how: str) -> None:
+        self._scheduler.note("ended", self.name, how)
+        self._running.end()
+        self._network.kill(self.host)
+        self._stage = self._io = None

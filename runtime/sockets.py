@@ -1,0 +1,114 @@
+"""Every socket of a node, with every option it has, in one place.
+
+Invariants: no send or receive ever blocks the I/O thread, no queue is unbounded, no dead connection waits for TCP's own
+back-off, and an absent receiver is an error rather than silence.
+"""
+
+from __future__ import annotations
+
+import zmq
+
+from actors.peer_frames import PEER_FRAME_BYTES_MAX
+from rollbook.wire import FRAME_BYTES_MAX
+from runtime.edge import IoSettings
+
+BACKLOG = 4_096  # the kernel caps it at its own limit
+LINGER_MS = 300  # last words of a leaving node; a dead receiver holds up the end for no longer
+CLIENT_MESSAGE_BYTES_MAX = 4 * FRAME_BYTES_MAX  # up to here a frame that is too large is told so; beyond, cut off
+PEER_SEND_FRAMES_MAX = 4_096  # deltas are paced by their acks, so this many mean a peer that does not read
+TCP_RETRANSMIT_MS_MAX = 5_000
+
+ACCEPT_EVENTS = int(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_ACCEPT_FAILED)
+DIAL_EVENTS = int(
+    zmq.EVENT_CONNECT_DELAYED
+    | zmq.EVENT_CONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+)
+
+
+class AddressUnusable(Exception):
+    """A port is taken or an address is not one of this machine; one line for the operator."""
+
+
+def endpoint_of(address: str) -> str:
+    """host:port as ZeroMQ writes it; a host with colons is IPv6 and gets brackets."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+def bind_client_router(context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings) -> zmq.Socket[bytes]:
+    """Where clients connect."""
+    socket = _router(context, address, settings)
+    socket.set(zmq.MAXMSGSIZE, CLIENT_MESSAGE_BYTES_MAX)
+    # A session's whole window of answers and three times as many pushes.
+    socket.set(zmq.SNDHWM, 4 * settings.requests_in_flight_per_session_max)
+    socket.set(zmq.RCVHWM, settings.requests_in_flight_per_session_max)
+    socket.set(zmq.HEARTBEAT_IVL, settings.client_heartbeat_ms)
+    socket.set(zmq.HEARTBEAT_TIMEOUT, settings.client_heartbeat_timeout_ms)
+    return _bound(socket, address)
+
+
+def bind_peer_router(context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings) -> zmq.Socket[bytes]:
+    """Where other nodes connect."""
+    socket = _router(context, address, settings)
+    _set_peer_options(socket, settings)
+    return _bound(socket, address)
+
+
+def peer_dealer(context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings) -> zmq.Socket[bytes]:
+    """One dialled peer. Connect it when its monitor listens."""
+    socket = context.socket(zmq.DEALER)
+    _set_common_options(socket, address, settings)
+    _set_peer_options(socket, settings)
+    # Frames live and die with their connection: nothing waits for one, nothing survives one.
+    socket.set(zmq.IMMEDIATE, 1)
+    socket.set(zmq.CONNECT_TIMEOUT, settings.peer_connect_timeout_ms)
+    socket.set(zmq.RECONNECT_IVL, settings.peer_reconnect_ms)
+    socket.set(zmq.RECONNECT_IVL_MAX, settings.peer_reconnect_ms_max)
+    return socket
+
+
+def monitor_of(context: zmq.Context[zmq.Socket[bytes]], socket: zmq.Socket[bytes], events: int) -> zmq.Socket[bytes]:
+    """The connection events of a socket. Unbounded, or a burst of them would block libzmq's own thread."""
+    endpoint = f"inproc://monitor-{id(socket)}"
+    socket.monitor(endpoint, events)
+    monitor = context.socket(zmq.PAIR)
+    monitor.set(zmq.RCVHWM, 0)
+    monitor.set(zmq.LINGER, 0)
+    monitor.connect(endpoint)
+    return monitor
+
+
+def _router(context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings) -> zmq.Socket[bytes]:
+    socket = context.socket(zmq.ROUTER)
+    _set_common_options(socket, address, settings)
+    socket.set(zmq.ROUTER_MANDATORY, 1)
+    socket.set(zmq.BACKLOG, BACKLOG)
+    return socket
+
+
+def _set_common_options(socket: zmq.Socket[bytes], address: str, settings: IoSettings) -> None:
+    socket.set(zmq.LINGER, LINGER_MS)
+    socket.set(zmq.HANDSHAKE_IVL, settings.handshake_timeout_ms)
+    socket.set(zmq.IPV6, int(address.count(":") > 1))
+
+
+def _set_peer_options(socket: zmq.Socket[bytes], settings: IoSettings) -> None:
+    socket.set(zmq.MAXMSGSIZE, PEER_FRAME_BYTES_MAX)
+    socket.set(zmq.SNDHWM, PEER_SEND_FRAMES_MAX)
+    socket.set(zmq.RCVHWM, PEER_SEND_FRAMES_MAX)
+    socket.set(zmq.HEARTBEAT_IVL, settings.peer_heartbeat_ms)
+    socket.set(zmq.HEARTBEAT_TIMEOUT, settings.peer_heartbeat_timeout_ms)
+    socket.set(zmq.TCP_MAXRT, TCP_RETRANSMIT_MS_MAX)
+
+
+def _bound(socket: zmq.Socket[bytes], address: str) -> zmq.Socket[bytes]:
+    try:
+        socket.bind(endpoint_of(address))
+    except zmq.ZMQError as error:
+        socket.close(linger=0)
+        raise AddressUnusable(f"cannot listen on {address}: {error.strerror or error}") from None
+    return socket

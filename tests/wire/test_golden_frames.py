@@ -1,0 +1,167 @@
+"""Frames of every released version stay decodable for ever: stored bytes, and the values they must give.
+
+A new message gets a new line in golden_frames.json; an old line never changes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from actors.messages.peers import (
+    PEER_BODIES,
+    Delta,
+    DeltaAck,
+    Digest,
+    Goodbye,
+    Hello,
+    LinkPing,
+    LinkPong,
+    PeerRefused,
+    PeerTag,
+    Pull,
+    Welcome,
+)
+from actors.messages.values import DigestEntry
+from actors.peer_frames import decode_peer, encode_peer
+from rollbook.model import Instance, InstanceKey, Service, View
+from rollbook.status import MemberStatus, NodeStatus, OwnerStatus
+from rollbook.wire import (
+    ANSWERS,
+    REQUESTS,
+    CloseSession,
+    Done,
+    Failed,
+    GetStatus,
+    ListServices,
+    MoveAdvised,
+    OpenSession,
+    Ping,
+    Pong,
+    Probe,
+    Publish,
+    PushAck,
+    Query,
+    Services,
+    SessionEnded,
+    SessionOpened,
+    Subscribe,
+    Tag,
+    Unsubscribe,
+    Withdraw,
+    answer_body,
+    encode,
+    open_envelope,
+    request_body,
+)
+
+GOLDEN = json.loads(Path(__file__).with_name("golden_frames.json").read_text())
+SERVICE = Service("public", "DEFAULT_GROUP", "orders")
+INSTANCE = Instance("10.0.0.1", 8080, "DEFAULT", 2.5, True, False, True, {"zone": "a"})
+VIEW = View(SERVICE, 9, (INSTANCE,), True, True)
+ENTRY = DigestEntry("n1", 7, 5, 3, 20, 2, 2**64 - 1, False, True, 4)
+
+REQUEST_BODIES: dict[Tag, Any] = {
+    Tag.OPEN_SESSION: OpenSession("c1", 1_700_000_000_000, "app", "python"),
+    Tag.CLOSE_SESSION: CloseSession("moved"),
+    Tag.PUBLISH: Publish(SERVICE, (INSTANCE,), "replace", "cluster", 500, 77),
+    Tag.WITHDRAW: Withdraw(SERVICE, (InstanceKey("10.0.0.1", 8080),), "cluster", 500),
+    Tag.QUERY: Query(SERVICE, "a,b"),
+    Tag.SUBSCRIBE: Subscribe(SERVICE, "a"),
+    Tag.UNSUBSCRIBE: Unsubscribe(SERVICE),
+    Tag.LIST_SERVICES: ListServices("public", "DEFAULT_GROUP", 2, 50),
+    Tag.PUSH_ACK: PushAck(SERVICE, 9),
+    Tag.GET_STATUS: GetStatus(),
+    Tag.PING: Ping(),
+}
+ANSWER_BODIES: dict[Tag, Any] = {
+    Tag.SESSION_OPENED: SessionOpened("n1", 7, 1_700_000_000_000, 256, ("h:1", "h:2"), False, True),
+    Tag.SESSION_ENDED: SessionEnded(31003, "superseded", 8),
+    Tag.DONE: Done(7, 5, 77),
+    Tag.VIEW: VIEW,
+    Tag.SERVICES: Services(2, ("a", "b")),
+    Tag.PUSH: VIEW,
+    Tag.FAILED: Failed(300, "not ready", "f", True, 3, ("n2",), ("h:2",)),
+    Tag.MOVE_ADVISED: MoveAdvised("leaving", ("h:2",)),
+    Tag.STATUS: NodeStatus(
+        "n1",
+        7,
+        5,
+        True,
+        "ready",
+        False,
+        1,
+        2,
+        (MemberStatus("n2", "h:3", "h:2", "alive", True, 8, 40, 1),),
+        (OwnerStatus("n1", 7, 5, 2, 99, 1),),
+        {"orders": 3},
+        "0.1.0",
+    ),
+    Tag.PONG: Pong(),
+    Tag.PROBE: Probe(),
+}
+PEER_BODY_VALUES: dict[PeerTag, Any] = {
+    PeerTag.HELLO: Hello("rollbook", "n1", 7, "h:3", "h:2", "h:13"),
+    PeerTag.WELCOME: Welcome("n2", 8, "h:13", "h:12", 7),
+    PeerTag.REFUSED: PeerRefused(31011, "another cluster"),
+    PeerTag.PING: LinkPing(4),
+    PeerTag.PONG: LinkPong(4),
+    PeerTag.DIGEST: Digest("n1", 7, True, False, (("h:13", "up"),), (ENTRY,), True),
+    PeerTag.DELTA: Delta("n1", 7, 1, 5, True, 2, 1, 3, True, 9, (b"body", b"")),
+    PeerTag.DELTA_ACK: DeltaAck("n1", 7, 5, 4),
+    PeerTag.PULL: Pull("n1", 7, 1, 2, True),
+    PeerTag.GOODBYE: Goodbye("n1", 7),
+}
+
+
+def test_every_tag_has_a_golden_frame() -> None:
+    assert set(REQUEST_BODIES) == set(REQUESTS)
+    assert set(ANSWER_BODIES) == set(ANSWERS)
+    assert set(PEER_BODY_VALUES) == set(PEER_BODIES)
+    names = [*(tag.name for tag in (*REQUEST_BODIES, *ANSWER_BODIES)), *(f"PEER_{tag.name}" for tag in PEER_BODIES)]
+    assert sorted(names) == sorted(GOLDEN)
+
+
+@pytest.mark.parametrize("tag", REQUEST_BODIES)
+def test_a_stored_request_still_decodes_to_its_value(tag: Tag) -> None:
+    envelope = open_envelope(bytes.fromhex(GOLDEN[tag.name]))
+    assert (envelope.tag, envelope.correlation, envelope.session) == (tag, 7, 1_700_000_000_000)
+    assert request_body(envelope) == REQUEST_BODIES[tag]
+
+
+@pytest.mark.parametrize("tag", ANSWER_BODIES)
+def test_a_stored_answer_still_decodes_to_its_value(tag: Tag) -> None:
+    envelope = open_envelope(bytes.fromhex(GOLDEN[tag.name]))
+    assert answer_body(envelope) == ANSWER_BODIES[tag]
+
+
+@pytest.mark.parametrize("tag", PEER_BODY_VALUES)
+def test_a_stored_peer_frame_still_decodes_to_its_value(tag: PeerTag) -> None:
+    assert decode_peer(bytes.fromhex(GOLDEN[f"PEER_{tag.name}"])) == PEER_BODY_VALUES[tag]
+
+
+@pytest.mark.parametrize("tag", [*REQUEST_BODIES, *ANSWER_BODIES])
+def test_what_is_sent_today_is_read_back_as_it_was(tag: Tag) -> None:
+    body = {**REQUEST_BODIES, **ANSWER_BODIES}[tag]
+    reader = request_body if tag in REQUEST_BODIES else answer_body
+    assert reader(open_envelope(encode(tag, 7, 3, body))) == body
+
+
+@pytest.mark.parametrize("tag", PEER_BODY_VALUES)
+def test_what_is_sent_to_a_peer_today_is_read_back_as_it_was(tag: PeerTag) -> None:
+    assert decode_peer(encode_peer(tag, PEER_BODY_VALUES[tag])) == PEER_BODY_VALUES[tag]
+
+
+@pytest.mark.parametrize("tag", [Tag.PUBLISH, Tag.QUERY, Tag.OPEN_SESSION])
+def test_fields_of_a_later_version_are_ignored_and_missing_ones_take_their_defaults(tag: Tag) -> None:
+    plain = msgspec.msgpack.decode(encode(tag, 7, 3, REQUEST_BODIES[tag]))
+    longer = [*plain[:4], [*plain[4], "later", 1], "and more"]
+    assert request_body(open_envelope(msgspec.msgpack.encode(longer))) == REQUEST_BODIES[tag]
+    shorter = [*plain[:4], plain[4][:2]]
+    body = request_body(open_envelope(msgspec.msgpack.encode(shorter)))
+    defaults = [field.default for field in msgspec.structs.fields(type(body))[2:]]
+    assert [getattr(body, field.name) for field in msgspec.structs.fields(type(body))[2:]] == defaults
