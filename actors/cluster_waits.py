@@ -7,6 +7,8 @@ from itertools import count
 
 from actors.messages.values import ClusterWait
 
+HEAP_SLACK = 1_024  # places of waits that are over; swept when there are more of them than waits
+
 
 class ClusterWaits:
     """Two orders on one table: by seq, for what is confirmed, and by deadline, for what is not."""
@@ -57,5 +59,7 @@ class ClusterWaits:
             assert not heap or heap[0][1] in self._waits, "the first of an order still waits"
 
     def _forget_gone(self, heap: list[tuple[int, int]]) -> None:
+        if len(heap) > 2 * len(self._waits) + HEAP_SLACK:
+            heap[:] = sorted(item for item in heap if item[1] in self._waits)  # a sorted list is a heap
         while heap and heap[0][1] not in self._waits:
             heapq.heappop(heap)

@@ -248,9 +248,7 @@ class Outgoing:
             frames += self._chunk(frozen, delta.sent, heartbeat, [delta])
         return frames
 
-    def _chunk(
-        self, frozen: RecordRange, index: int, heartbeat: int, deltas: list[OutgoingDelta]
-    ) -> list[PeerFrame]:
+    def _chunk(self, frozen: RecordRange, index: int, heartbeat: int, deltas: list[OutgoingDelta]) -> list[PeerFrame]:
         """One chunk, encoded once, to each of these."""
         body = Delta(
             owner=frozen.origin.owner,

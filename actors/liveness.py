@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from actors.links import REFUSED, SILENT
-from actors.messages.values import Origin
+from actors.messages.values import DigestEntry, Origin
 
 
 class Patience(NamedTuple):
@@ -54,6 +54,8 @@ class Leases:
         self._shown_below_ms = min(patience.hide_refused_ms, patience.graces_ms[0])  # nothing that young is hidden
         self.lives: dict[Origin, Life] = {}
         self.purged: dict[Origin, Purged] = {}
+        self._heartbeat = 0
+        self._held: dict[Origin, DigestEntry] = {}
         self.epochs: dict[str, int] = {own.owner: own.epoch}  # the highest one heard of each owner
 
     def hear(self, origin: Origin, counter: int, age_ms: int, now_ms: int, *, left: bool = False) -> bool:
@@ -69,6 +71,28 @@ class Leases:
             self._renew(life, counter, now_ms - max(0, age_ms), now_ms)
         life.left = life.left or left
         return True
+
+    def admit(self, entries: Sequence[DigestEntry], now_ms: int) -> tuple[DigestEntry, ...]:
+        """Take over a digest; what is left of it is for the others. Newer epochs first: they make orphans of older ones."""
+        admitted = {
+            entry.origin
+            for entry in sorted(entries, key=lambda entry: -entry.epoch)
+            if self.hear(entry.origin, entry.heartbeat, entry.age_ms, now_ms, left=entry.left)
+        }
+        return tuple(entry for entry in entries if entry.origin in admitted)
+
+    def hold(self, entries: Sequence[DigestEntry], now_ms: int) -> None:
+        """What the record table holds at this beat; with it this node's own heart has beaten once more."""
+        self._heartbeat += 1
+        self._held = {entry.origin: entry for entry in entries}
+        for origin in self._held:
+            # A delta may come before the first digest; whatever is held must have a lease, or it would never end.
+            if origin not in self.lives:
+                self.hear(origin, 0, 0, now_ms)
+
+    def entries(self, now_ms: int) -> tuple[DigestEntry, ...]:
+        """For a digest: what is held of each origin, with ages. An owner without records has one: its heart beats in it."""
+        return tuple(self._entry(origin, now_ms) for origin in sorted([*self.lives, self._own]))
 
     def leave(self, origin: Origin, now_ms: int) -> None:
         """The owner has ended this epoch in good order."""
@@ -93,6 +117,8 @@ class Leases:
         """Hide what has been silent for too long. ``hide_after_ms``: the threshold of an owner's newest epoch."""
         for origin, life in self.lives.items():
             age_ms = now_ms - life.heard_at_ms
+            if age_ms < self._shown_below_ms:
+                continue
             threshold_ms = 0 if self.is_orphan(origin) else hide_after_ms(origin.owner)
             grace_ms = ended_grace_ms(self._patience.graces_ms, threshold_ms, age_ms)
             if grace_ms > life.hidden_grace_ms:
@@ -124,6 +150,13 @@ class Leases:
         assert self._own not in self.lives, "this node does not judge itself"
         assert not self.lives.keys() & self.purged.keys(), "an origin is known or purged"
         assert all(origin.epoch <= self.epochs[origin.owner] for origin in self.lives), "the newest epoch is the highest"
+
+    def _entry(self, origin: Origin, now_ms: int) -> DigestEntry:
+        held = self._held.get(origin) or DigestEntry(*origin, applied=0, heartbeat=0, age_ms=0, records=0, digest=0)
+        if origin == self._own:
+            return msgspec.structs.replace(held, heartbeat=self._heartbeat, age_ms=0, left=False)
+        life = self.lives[origin]
+        return msgspec.structs.replace(held, heartbeat=life.counter, age_ms=now_ms - life.heard_at_ms, left=life.left)
 
     def _admit(self, origin: Origin, counter: int, age_ms: int, now_ms: int, left: bool) -> Life | None:
         purged = self.purged.get(origin)

@@ -20,22 +20,22 @@ from actors.peer_frames import encode_peer
 from actors.peer_table import PeerTable
 
 
-class Arrival:
+class ArrivingDelta:
     """A delta on its way in, by link and origin."""
 
     def __init__(self, upper: int, now_ms: int) -> None:
         self.upper = upper
-        self.chunk_next = 0
         self.through = 0  # the seq up to which its chunks are in the record table
         self.heard_ms = now_ms
 
 
 class OpenPull:
-    def __init__(self, source: str, link: str, target: int, full: bool, now_ms: int) -> None:
+    def __init__(self, source: str, link: str, target: int, full: bool, resumed: bool, now_ms: int) -> None:
         self.source = source
         self.link = link
         self.target = target
         self.full = full
+        self.resumed = resumed
         self.full_arrived = False  # the last chunk of a full range has come over this link
         self.heard_ms = now_ms
 
@@ -62,7 +62,7 @@ class Incoming:
         self.origin = origin
         self.applied: dict[Origin, int] = {}
         self.pulls: dict[Origin, OpenPull] = {}
-        self.arrivals: dict[tuple[str, Origin], Arrival] = {}
+        self.arrivals: dict[tuple[str, Origin], ArrivingDelta] = {}
         self.loading = False
         self._peers = peers
         self._counters = counters
@@ -83,7 +83,7 @@ class Incoming:
         key = (link, delta.origin)
         arrival = self.arrivals.get(key)
         if delta.index == 0:
-            arrival = self.arrivals[key] = Arrival(delta.upper, now_ms)
+            arrival = self.arrivals[key] = ArrivingDelta(delta.upper, now_ms)
         elif arrival is None or arrival.upper != delta.upper:
             return False
         arrival.heard_ms = now_ms
@@ -99,8 +99,7 @@ class Incoming:
         if arrival is None:
             return []
         arrival.through = message.through
-        arrival.chunk_next = message.index + 1
-        return [self._ack(message.link, message.origin, arrival.upper, arrival.chunk_next)]
+        return [self._ack(message.link, message.origin, arrival.upper, message.index + 1)]
 
     def owners_applied(self, watermarks: Iterable[Watermark]) -> list[PeerFrame]:
         """Raise what this node has, acknowledge to whoever sent it, end the pulls that this completes."""
@@ -121,11 +120,13 @@ class Incoming:
     def rejected(self, message: DeltaRejected) -> list[PeerFrame]:
         """Tell the sender what is here instead; a pull over this link has failed and waits for the next digest."""
         arrival = self.arrivals.pop((message.link, message.origin), None)
-        if message.resume > 0 and arrival is not None:
-            self._broken[message.origin] = Broken(message.resume, arrival.upper)
         pull = self.pulls.get(message.origin)
+        was_resumed = False
         if pull is not None and pull.link == message.link:
+            was_resumed = pull.resumed
             del self.pulls[message.origin]
+        if arrival is not None and message.resume > 0 and not was_resumed:
+            self._broken[message.origin] = Broken(message.resume, arrival.upper)
         if arrival is None or message.link not in self._peers:
             return []
         ack = DeltaAck(message.origin.owner, message.origin.epoch, message.applied, upper=arrival.upper)
@@ -206,7 +207,8 @@ class Incoming:
 
     def purge(self, origins: Iterable[Origin]) -> None:
         gone = frozenset(origins)
-        for table in (self.applied, self.pulls, self._entries, self._pulled_ms, self._broken, *self._goals.values()):
+        tables: list[dict[Origin, Any]] = [self.applied, self.pulls, self._entries, self._pulled_ms, self._broken]
+        for table in (*tables, *self._goals.values()):
             for origin in gone & table.keys():
                 del table[origin]
         self.arrivals = {key: arrival for key, arrival in self.arrivals.items() if key[1] not in gone}
@@ -255,7 +257,7 @@ class Incoming:
         if broken is not None and not full and have < broken.through and broken.upper <= entry.applied:
             resume = broken.through
             del self._broken[origin]  # tried once: a source that cannot go on from there begins at ``have`` next time
-        self.pulls[origin] = OpenPull(source, peer.link, entry.applied, full, now_ms)
+        self.pulls[origin] = OpenPull(source, peer.link, entry.applied, full, resume > 0, now_ms)
         self._pulled_ms[origin] = now_ms
         self._counters["pulls_sent"] += 1
         pull = Pull(origin.owner, origin.epoch, have, resume, full)
@@ -277,7 +279,7 @@ class Incoming:
         if is_done:
             del self.pulls[origin]
 
-    def _break(self, key: tuple[str, Origin], arrival: Arrival) -> None:
+    def _break(self, key: tuple[str, Origin], arrival: ArrivingDelta) -> None:
         del self.arrivals[key]
         if arrival.through > self.applied.get(key[1], 0):
             self._broken[key[1]] = Broken(arrival.through, arrival.upper)

@@ -17,7 +17,7 @@ from actors.messages.peers import Digest, Hello, Welcome
 from rollbook.status import MemberStatus
 
 
-class Report(msgspec.Struct, frozen=True):
+class MemberReport(msgspec.Struct, frozen=True):
     """The latest digest of a member, as far as it says something of members."""
 
     ready: bool
@@ -33,7 +33,7 @@ class Member(msgspec.Struct):
     node_id: str = ""
     epoch: int = 0
     client_address: str = ""
-    report: Report | None = None  # of this epoch
+    report: MemberReport | None = None  # of this epoch
     is_reached: bool = False  # a digest has come from there since this node started
 
 
@@ -50,7 +50,7 @@ class Roster:
 
     # The list and what is said about it.
 
-    def list(self, addresses: tuple[str, ...]) -> None:
+    def configure(self, addresses: tuple[str, ...]) -> None:
         """The configured list is now this one; who stays in it stays known."""
         others = sorted(set(addresses) - self._own_addresses)
         self.members = {address: self.members.get(address) or Member(address) for address in others}
@@ -72,7 +72,7 @@ class Roster:
 
     def report(self, address: str, digest: Digest, now_ms: int) -> None:
         member = self.members[address]
-        member.report = Report(digest.ready, digest.leaving, digest.started_cold, dict(digest.links))
+        member.report = MemberReport(digest.ready, digest.leaving, digest.started_cold, dict(digest.links))
         member.is_reached = True
         for other, node_id, client_address in digest.members:
             self._learn_from_afar(other, node_id, client_address, now_ms)
@@ -147,8 +147,10 @@ class Roster:
         dying = sum(late >= -self._suspect_ms for late in overdue if late is not None)
         return any(late >= 0 for late in overdue if late is not None) and dying > self.configured / 2
 
-    def rows(self, now_ms: int, own: MemberStatus, lags: Mapping[str, int]) -> tuple[MemberStatus, ...]:
+    def rows(self, now_ms: int, is_ready: bool, lags: Mapping[str, int]) -> tuple[MemberStatus, ...]:
         """What the status shows, this node included."""
+        me = self._me
+        own = MemberStatus(me.node_id, me.peer_address, me.client_address, "self", is_ready, me.epoch, 0)
         others = [self._row(member, now_ms, lags) for member in self.members.values()]
         return tuple(sorted([own, *others], key=lambda row: row.peer_address))
 
@@ -166,19 +168,22 @@ class Roster:
         return age_ms is not None and age_ms < self._suspect_ms and not self._leases.has_left(newest)
 
     def _rank(self, member: Member, now_ms: int) -> int:
-        if not self.heard(member, now_ms) or member.report is None or member.report.leaving:
-            return 1 if self.heard(member, now_ms) and member.report is None else 2
-        return 0 if member.report.ready else 1
+        report = member.report
+        if not self.heard(member, now_ms) or (report is not None and report.leaving):
+            return 2
+        return 0 if report is not None and report.ready else 1
 
     def _overdue_ms(self, member: Member, now_ms: int, waited_ms: int) -> int | None:
-        """By how much a member is past its threshold; None if it has left or nobody could have heard it yet."""
+        """By how much a member is past its threshold; None if it has left, is well, or could not have been heard yet."""
         newest = self._leases.newest(member.node_id)
         if self._leases.has_left(newest):
             return None
         age_ms = self._leases.age_ms(newest, now_ms)
-        if age_ms is not None:
-            return age_ms - self.hide_after_ms(member.node_id, now_ms)
-        return waited_ms - self._patience.lease_ms if waited_ms >= self._patience.lease_ms else None
+        if age_ms is None:
+            return waited_ms - self._patience.lease_ms if waited_ms >= self._patience.lease_ms else None
+        if age_ms + self._suspect_ms < self._patience.hide_refused_ms:
+            return None  # far from any threshold, so nobody need look at the evidence
+        return age_ms - self.hide_after_ms(member.node_id, now_ms)
 
     def _row(self, member: Member, now_ms: int, lags: Mapping[str, int]) -> MemberStatus:
         newest = self._leases.newest(member.node_id)

@@ -1,7 +1,8 @@
 """The tables of IndexManager: services, what their clients publish, who subscribes, and the views built of it.
 
-Pure data and rules; IndexManager owns the one instance of it. Everything derived is lazy: a change marks its service, and the
-view is built when somebody asks for it. Two indexes point both ways: service ↔ origin and service ↔ subscribing session.
+Pure data and rules; IndexManager owns the one instance of it. Everything derived is lazy: a change marks its service,
+and the view is built when somebody asks for it. Two indexes point both ways: service ↔ origin, and service ↔
+subscribing session.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class ServiceGroup:
         self.unsettled: set[ServiceEntry] = set()  # whose liveness is not known since their last change
 
     def listing(self) -> list[str]:
-        """The names of live services, sorted. Costs what has changed since the last listing (and one pass if anything has)."""
+        """The names of live services, sorted. Costs one pass if any has changed since the last listing."""
         if self.names_changed:
             kept = [name for name in self.names if name not in self.names_changed]
             kept += self.names_changed & self.live
@@ -129,7 +130,7 @@ class ServiceIndex:
             self._forget_if_empty(entry)
 
     def hide(self, hidden: dict[Origin, int]) -> None:
-        """Take over the whole filter; mark exactly the services with records of an origin whose visibility it changes."""
+        """Take over the whole filter; mark the services with records of an origin whose visibility it changes."""
         before, self.hidden = self.hidden, hidden
         for origin in sorted(before.keys() | hidden.keys()):
             if before.get(origin) != hidden.get(origin):
@@ -168,7 +169,7 @@ class ServiceIndex:
         return services is not None
 
     def view(self, entry: ServiceEntry, wall_ms: int) -> View:
-        """The view of now. One that would say the same keeps its version: a change that changes nothing wakes nobody."""
+        """The view of now. One that would say the same keeps its version, so that it wakes nobody."""
         view = entry.view
         flags_kept = view is not None and view.warming == self.warming and view.preserved == self.preserved
         if view is not None and flags_kept and not entry.dirty:

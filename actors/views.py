@@ -38,8 +38,8 @@ def is_hidden(record: Record, hidden: Mapping[Origin, int]) -> bool:
 def live_winner(records: tuple[Record, ...], hidden: Mapping[Origin, int]) -> Record | None:
     """Step 1 for what one client has in one service under all origins (never empty).
 
-    Tombstones and hidden records take part and are dropped only if they win: otherwise an older session would come back from
-    the dead behind them.
+    Tombstones and hidden records take part and are dropped only if they win: otherwise an older session would come back
+    from the dead behind them.
     """
     winner = records[0] if len(records) == 1 else max(records, key=rank)
     if not winner.instances or (hidden and is_hidden(winner, hidden)):

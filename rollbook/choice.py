@@ -12,9 +12,7 @@ from rollbook.model import Instance, Service
 def usable(instances: Iterable[Instance], *, healthy: bool) -> tuple[Instance, ...]:
     """Those that may receive traffic, with the health asked for."""
     return tuple(
-        instance
-        for instance in instances
-        if instance.healthy is healthy and instance.enabled and instance.weight > 0.0
+        instance for instance in instances if instance.healthy is healthy and instance.enabled and instance.weight > 0.0
     )
 
 

@@ -1,6 +1,6 @@
-"""One connection of a session: its window of requests in flight, and whether the node behind it still lives.
+"""One connection of a session: its frames, its window of requests in flight, and whether the node behind it still lives.
 
-Pure bookkeeping. What the answers mean is the session's business (rollbook/session.py).
+Pure bookkeeping. What the answers mean is the business of session.py and agenda.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from rollbook import wire
+from rollbook.orders import Send
 from rollbook.wire import Tag
 
 TAGS: dict[type[Any], Tag] = {kind: Tag(tag) for tag, kind in wire.REQUESTS.items()}
@@ -46,7 +47,7 @@ class Verdict(Enum):
 
 
 class Request:
-    """One frame that wants an answer. ``redo`` ones fill a new session with what the old one had."""
+    """One frame that wants an answer. ``redo`` ones fill a new session with what the client wants."""
 
     __slots__ = ("body", "calls", "change", "redo", "sent_ms")
 
@@ -74,6 +75,7 @@ class Link:
         self.in_flight: dict[int, Request] = {}  # by correlation, oldest first
         self.redo_open = 0
         self._settings = settings
+        self._correlations = 0
         self._window = 1
         self._heard_ms = 0
         self._pinged_ms: int | None = None
@@ -85,20 +87,41 @@ class Link:
         self.opened_ms = self._heard_ms = now_ms
         self._window = max(1, requests_in_flight_max - self._settings.window_reserve)
 
+    def tell(self, body: Any) -> Send:
+        """A frame that wants no answer."""
+        return self._frame(0, body)
+
+    def ask(self, request: Request, now_ms: int) -> Send:
+        """A frame that wants one, and is in flight until it comes."""
+        self._correlations += 1
+        request.sent_ms = now_ms
+        if not self.in_flight:
+            self._check_at_ms = now_ms + self._settings.check_ms
+        self.in_flight[self._correlations] = request
+        return self._frame(self._correlations, request.body)
+
+    def sendable(self, now_ms: int) -> Iterator[Request]:
+        """What may leave now, in order."""
+        while self.queue and len(self.in_flight) < self._window and now_ms >= self.paused_until_ms:
+            yield self.queue.popleft()
+
     def heard(self, now_ms: int) -> None:
         self._heard_ms = now_ms
         self._pinged_ms = None
 
-    def sendable(self, now_ms: int) -> Iterator[Request]:
-        """What may leave now, in order; each one taken counts as in flight once ``sent`` is told."""
-        while self.queue and len(self.in_flight) < self._window and now_ms >= self.paused_until_ms:
-            yield self.queue.popleft()
+    def pinged(self, now_ms: int) -> None:
+        self._pinged_ms = now_ms
 
-    def sent(self, correlation: int, request: Request, now_ms: int) -> None:
-        request.sent_ms = now_ms
-        if not self.in_flight:
-            self._check_at_ms = now_ms + self._settings.check_ms
-        self.in_flight[correlation] = request
+    @property
+    def is_pinged(self) -> bool:
+        return self._pinged_ms is not None
+
+    def excuse(self, now_ms: int) -> None:
+        """This process itself stood still: nothing that happened meanwhile speaks against the node."""
+        self._heard_ms = now_ms
+        self._pinged_ms = None
+        for request in self.in_flight.values():
+            request.sent_ms = now_ms
 
     def verdict(self, now_ms: int) -> Verdict:
         """Time has passed: is the node still there?"""
@@ -109,13 +132,6 @@ class Link:
             return Verdict.ANSWER_LOST
         doubtful = slowest_ms >= self._settings.answer_ms or now_ms - self._heard_ms >= self._settings.idle_ms
         return Verdict.ASK if doubtful else Verdict.FINE
-
-    def pinged(self, now_ms: int) -> None:
-        self._pinged_ms = now_ms
-
-    @property
-    def is_pinged(self) -> bool:
-        return self._pinged_ms is not None
 
     def wake_at_ms(self) -> int:
         """When time alone can change something here."""
@@ -137,7 +153,11 @@ class Link:
         self._check_at_ms = now_ms + self._settings.check_ms
         return max(now_ms - request.sent_ms - _own_wait_ms(request.body) for request in self.in_flight.values())
 
+    def _frame(self, correlation: int, body: Any) -> Send:
+        return Send(self.connection, wire.encode(TAGS[type(body)], correlation, self.session, body))
+
 
 def _own_wait_ms(body: Any) -> int:
     """The node may rightly hold an answer back for this long."""
-    return getattr(body, "wait_ms", 0)
+    wait_ms: int = getattr(body, "wait_ms", 0)
+    return wait_ms

@@ -55,17 +55,17 @@ class ServerList:
 
     def learn(self, reported: Iterable[str]) -> None:
         """The cluster's own list takes the place of what it said before; an empty one says nothing."""
-        learned = tuple(server for server in dict.fromkeys(reported) if _is_server(server))
+        learned = tuple(server for server in dict.fromkeys(reported) if is_server(server))
         if learned:
             self._learned = tuple(server for server in learned if server not in self._configured)
 
     def hint(self, servers: Iterable[str]) -> bool:
         """Try these first. False if there are none, or if hints have led nowhere three times."""
-        hints = [server for server in servers if _is_server(server)]
+        hints = [server for server in servers if is_server(server)]
         if not hints or self._hints_in_a_row >= HINTS_IN_A_ROW_MAX:
             return False
         self._hints_in_a_row += 1
-        self._hints = deque(hints[:1])
+        self._hints = deque([self._chance.choice(hints)])
         return True
 
     def failed(self, server: str, trouble: str) -> int:
@@ -91,7 +91,7 @@ class ServerList:
         return "; ".join(tried) if tried else f"servers: {', '.join(self.known)}"
 
 
-def _is_server(server: str) -> bool:
+def is_server(server: str) -> bool:
     try:
         check_server(server)
     except InvalidField:

@@ -1,17 +1,15 @@
 """One client's session with the cluster, as a pure state machine.
 
-Owns: the connections (one serves; during a move a second one is opened, and the first retires), calls in progress, what
-the client means to publish (redo.py), what it subscribed to (cache.py), which server is next (servers.py).
+Owns: the connections (one serves; in a move a second one is opened while the first still stands, then the first retires),
+the choice of the next server (servers.py), the end. What the client wants and waits for is in agenda.py.
 Accepts: the inputs of orders.py. Returns: the actions of orders.py, to be performed in order.
 
-Every session is a new connection with a higher number. When it opens, it is filled from the client's own tables: one atomic
-``replace`` per service, withdrawals that no node acknowledged, subscriptions, and then the calls that still wait. So a
-call is an order that survives any number of connections until its deadline; all orders are idempotent.
+Every session is a new connection with a higher number, and is filled from the agenda. A session that another process opened
+with this client's id ends this one for good.
 """
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections import deque
 from collections.abc import Sequence
@@ -20,32 +18,19 @@ from typing import Any, NamedTuple, assert_never
 import msgspec
 
 from rollbook import wire
-from rollbook.cache import Snapshot, ViewCache, snapshot_of
-from rollbook.errors import (
-    ClientClosed,
-    ClientIdInUse,
-    ClusterUnreachable,
-    Code,
-    InvalidField,
-    NotConfirmed,
-    Refused,
-    RemoteProtocolError,
-    RollbookError,
-)
+from rollbook.agenda import Agenda
+from rollbook.errors import ClientClosed, ClientIdInUse, ClusterUnreachable, Code, RemoteProtocolError, RollbookError
 from rollbook.link import TAGS, Link, LinkSettings, Request, Stage, Verdict
-from rollbook.model import Service, View
+from rollbook.model import View
 from rollbook.orders import (
     Action,
-    CallBody,
     Called,
     CloseOrdered,
     Connect,
     ConnectionLost,
     ConnectionOpened,
-    Deliver,
     Disconnect,
     Ended,
-    Forget,
     FrameReceived,
     Input,
     Moment,
@@ -56,43 +41,20 @@ from rollbook.orders import (
     SessionsChanged,
     Ticked,
 )
-from rollbook.redo import Change, Publications
 from rollbook.servers import ServerList
-from rollbook.status import NodeStatus
 from rollbook.wire import (
     CloseSession,
-    Done,
     Failed,
-    GetStatus,
-    ListServices,
     MoveAdvised,
     OpenSession,
     Ping,
-    Pong,
-    Probe,
-    Publish,
     PushAck,
-    Query,
-    Services,
     SessionEnded,
     SessionOpened,
-    Subscribe,
     Tag,
-    Unsubscribe,
-    Withdraw,
 )
 
-ANSWER_OF: dict[type[Any], type[Any]] = {
-    Publish: Done,
-    Withdraw: Done,
-    Unsubscribe: Done,
-    Query: View,
-    Subscribe: View,
-    ListServices: Services,
-    GetStatus: NodeStatus,
-    Ping: Pong,
-}
-STRANGER = frozenset({Code.SESSION_SUPERSEDED, Code.CLIENT_ID_IN_USE, Code.SESSION_STALE})
+SUPERSEDED = frozenset({Code.SESSION_SUPERSEDED, Code.CLIENT_ID_IN_USE, Code.SESSION_STALE})
 
 
 class SessionSettings(msgspec.Struct, frozen=True):
@@ -100,20 +62,19 @@ class SessionSettings(msgspec.Struct, frozen=True):
 
     link: LinkSettings = LinkSettings()
     open_ms: int = 1_000  # for a connection, and again for its session: a silent server costs no more
-    steady_ms: int = 1_000  # a session that stood for this long was no failure: the next loss is answered at once
+    steady_ms: int = 1_000  # the loss of a session that stood for this long is answered at once
     calls_max: int = 10_000  # in progress; beyond it the caller is refused, so that memory is bounded
-    redirects_max: int = 3  # advice followed in a row; then the client stays where it is
+    redirects_max: int = 3  # pieces of advice followed in a row; then the client stays where it is
     redirect_memory_ms: int = 30_000  # advice after a longer rest starts a new row
     stale_answers_max: int = 5  # a node that calls every number stale is not worth more tries
     overload_pause_ms: int = 100  # before what was answered OVER_LIMIT is sent again, with jitter
     cluster_wait_margin_ms: int = 200  # the node's NOT_CONFIRMED must arrive before the caller's own deadline
-    own_sessions_max: int = 64  # remembered, to tell our own newer session from a stranger's
+    sessions_own_max: int = 64  # remembered, to tell this client's newer session from a stranger's
 
 
-class _Call(NamedTuple):
-    body: CallBody
-    deadline_ms: int
-    change: Change | None
+class _Move(NamedTuple):
+    reason: str
+    servers: list[str]  # left to try
 
 
 class _Closing(NamedTuple):
@@ -134,33 +95,26 @@ class Session:
         agent: str = "",
         settings: SessionSettings | None = None,
     ) -> None:
-        self.counters: dict[str, int] = {}
-        self._client_id = client_id
-        self._app = app
-        self._agent = agent
+        self._identity = (client_id, app, agent)
         self._chance = chance
         self._settings = settings or SessionSettings()
         self._servers = ServerList(servers, chance)
-        self._publications = Publications()
-        self._published = False  # whether a node may hold anything of this client
-        self._subscriptions: dict[Service, None] = {}
-        self._cache = ViewCache()
-        self._calls: dict[int, _Call] = {}
-        self._deadlines: list[tuple[int, int]] = []
+        self._actions: list[Action] = []
+        self._agenda = Agenda(self._actions, self._settings.calls_max)
         self._connections = 0
         self._correlations = 0
         self._session_last = 0
-        self._sessions_own: deque[int] = deque(maxlen=self._settings.own_sessions_max)
+        self._sessions_own: deque[int] = deque(maxlen=self._settings.sessions_own_max)
         self._current: Link | None = None  # serves
         self._candidate: Link | None = None  # dials and opens, to become current
-        self._retiring: Link | None = None  # was current until its successor opened; ends when that has redone all
+        self._retiring: Link | None = None  # was current, and stands until its successor has redone everything
         self._dial_at_ms = 0
-        self._move: tuple[str, list[str]] | None = None  # why, and which servers are left to try
+        self._move: _Move | None = None
         self._redirects = 0
         self._redirected_ms = 0
         self._closing: _Closing | None = None
+        self._goodbye = 0  # correlation of the CloseSession that was sent
         self._ended: RollbookError | None = None
-        self._actions: list[Action] = []
 
     def handle(self, event: Input, now: Moment) -> list[Action]:
         """One turn: what happened, then whatever the time demands."""
@@ -181,8 +135,10 @@ class Session:
                 pass
             case _:
                 assert_never(event)
-        self._keep_time(now)
-        actions, self._actions = self._actions, []
+        if self._ended is None:
+            self._keep_time(now)
+        actions = list(self._actions)
+        self._actions.clear()
         return actions
 
     def wake_at_ms(self) -> int | None:
@@ -190,10 +146,366 @@ class Session:
         if self._ended is not None:
             return None
         wakes = [link.wake_at_ms() for link in (self._current, self._candidate) if link is not None]
-        if self._deadlines:
-            wakes.append(self._deadlines[0][0])
+        wakes += [] if self._agenda.deadline_ms is None else [self._agenda.deadline_ms]
+        wakes += [] if self._closing is None else [self._closing.deadline_ms]
         if self._current is None and self._candidate is None:
             wakes.append(self._dial_at_ms)
-        if self._closing is not None:
-            wakes.append(self._closing.deadline_ms)
         return min(wakes)
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if the tables contradict each other."""
+        self._agenda.check_invariants()
+        links = [link for link in (self._current, self._candidate, self._retiring) if link is not None]
+        assert len({link.connection for link in links}) == len(links)
+        assert self._current is None or self._current.stage is Stage.SERVING
+        assert self._retiring is None or self._current is not None, "nothing retires without a successor"
+        assert self._move is None or self._current is not None, "only a serving session moves"
+        assert not (self._ended and links), "the end closes everything"
+        assert not self._actions
+
+    # Calls
+
+    def _on_called(self, event: Called, now: Moment) -> None:
+        if self._closing is not None:
+            self._actions.append(Reject(event.call, ClientClosed("the client is closing")))
+            return
+        request = self._agenda.take(event, connected=self._current is not None)
+        if request is not None and self._current is not None:
+            self._current.queue.append(request)
+            self._flush(self._current, now)
+
+    def _answer_after_the_end(self, event: Input) -> list[Action]:
+        assert self._ended is not None
+        match event:
+            case Called():
+                return [Reject(event.call, type(self._ended)(self._ended.message))]
+            case CloseOrdered():
+                return [Resolve(event.call, None)]
+            case _:
+                return []  # What was on its way when the end came.
+
+    def _flush(self, link: Link, now: Moment) -> None:
+        for request in link.sendable(now.monotonic_ms):
+            if self._agenda.is_wanted(request):
+                self._ask(link, request, now)
+
+    def _ask(self, link: Link, request: Request, now: Moment) -> None:
+        deadline_ms = self._agenda.deadline_of(request)
+        if getattr(request.body, "wait", "node") == "cluster" and deadline_ms is not None:
+            wait_ms = max(1, deadline_ms - now.monotonic_ms - self._settings.cluster_wait_margin_ms)
+            request.body = msgspec.structs.replace(request.body, wait_ms=wait_ms)
+        correlation = self._send(link, TAGS[type(request.body)], request.body)
+        link.sent(correlation, request, now.monotonic_ms)
+        self._agenda.sent(request)
+
+    def _send(self, link: Link, tag: Tag, body: Any, *, wants_answer: bool = True) -> int:
+        self._correlations += wants_answer
+        correlation = self._correlations if wants_answer else 0
+        self._actions.append(Send(link.connection, wire.encode(tag, correlation, link.session, body)))
+        return correlation
+
+    # Connections
+
+    def _dial(self, server: str, now: Moment) -> None:
+        self._connections += 1
+        deadline_ms = now.monotonic_ms + self._settings.open_ms
+        number = self._session_number(now)
+        self._candidate = Link(self._connections, server, number, deadline_ms, self._settings.link)
+        self._actions.append(Connect(self._connections, server))
+
+    def _session_number(self, now: Moment) -> int:
+        self._session_last = max(self._session_last + 1, now.wall_ms)
+        self._sessions_own.append(self._session_last)
+        return self._session_last
+
+    def _link(self, connection: int) -> Link | None:
+        for link in (self._current, self._candidate, self._retiring):
+            if link is not None and link.connection == connection:
+                return link
+        return None
+
+    def _on_connection_opened(self, event: ConnectionOpened, now: Moment) -> None:
+        link = self._link(event.connection)
+        if link is not None and link.stage is Stage.DIALLING:
+            link.stage = Stage.OPENING
+            link.deadline_ms = now.monotonic_ms + self._settings.open_ms
+            self._open(link)
+
+    def _open(self, link: Link) -> None:
+        client_id, app, agent = self._identity
+        self._send(link, Tag.OPEN_SESSION, OpenSession(client_id, link.session, app, agent))
+
+    def _on_connection_lost(self, event: ConnectionLost, now: Moment) -> None:
+        link = self._link(event.connection)
+        if link is not None:
+            self._drop(link, event.reason, now)
+
+    def _drop(self, link: Link, reason: str, now: Moment) -> None:
+        """This connection is over, whatever it was good for."""
+        self._actions.append(Disconnect(link.connection))
+        if link is self._candidate:
+            self._candidate = None
+            self._on_candidate_failed(link, reason, now)
+        elif link is self._retiring:
+            self._retiring = None
+            self._tell_sessions()
+        else:
+            self._on_current_lost(link, reason, now)
+
+    def _on_candidate_failed(self, link: Link, reason: str, now: Moment) -> None:
+        pause_ms = self._servers.failed(link.server, reason)
+        if self._current is not None:
+            self._move_on(now)
+        else:
+            self._dial_at_ms = now.monotonic_ms + pause_ms
+
+    def _on_current_lost(self, link: Link, reason: str, now: Moment) -> None:
+        self._report("WARNING", f"session {link.session} at {link.server} is lost: {reason}")
+        self._current = None
+        self._move = None  # An open candidate goes on, as the reconnect.
+        self._retire()
+        self._tell_sessions()
+        pause_ms = self._servers.failed(link.server, reason)
+        steady = now.monotonic_ms - link.opened_ms >= self._settings.steady_ms
+        if steady:
+            self._servers.steady()
+        self._dial_at_ms = now.monotonic_ms + (0 if steady else pause_ms)
+
+    def _on_session_opened(self, link: Link, opened: SessionOpened, now: Moment) -> None:
+        if link is not self._candidate or opened.session != link.session:
+            return
+        self._candidate = None
+        self._servers.opened(link.server)
+        self._servers.learn(opened.servers)
+        if self._move is not None and self._move.reason == "isolated" and not opened.majority:
+            self._say_goodbye(link, "moved")  # Nothing was published in it, so nothing happens to what is.
+            self._move_on(now)
+            return
+        self._move = None
+        self._retiring, self._current = self._current, link
+        link.serve(opened.requests_in_flight_max, now.monotonic_ms)
+        self._report("INFO", f"session {link.session} at {link.server} is open")
+        self._tell_sessions()
+        self._begin(link, now)
+
+    def _begin(self, link: Link, now: Moment) -> None:
+        """Fill the session. From now on orders go here, behind the redo."""
+        requests = self._agenda.redo()
+        link.redo_open = sum(request.redo for request in requests)
+        link.queue = deque(requests)
+        self._flush(link, now)
+        self._settle(link, now)
+
+    def _settle(self, link: Link, now: Moment) -> None:
+        if link.redo_open == 0 and link is self._current:
+            self._retire()
+            if self._closing is not None:
+                self._leave(link)
+
+    def _retire(self) -> None:
+        if self._retiring is not None:
+            self._say_goodbye(self._retiring, "moved")
+            self._retiring = None
+            self._tell_sessions()
+
+    def _say_goodbye(self, link: Link, reason: Any) -> None:
+        self._send(link, Tag.CLOSE_SESSION, CloseSession(reason), wants_answer=False)
+        self._actions.append(Disconnect(link.connection))
+
+    # Frames
+
+    def _on_frame(self, event: FrameReceived, now: Moment) -> None:
+        link = self._link(event.connection)
+        if link is None:
+            return
+        link.heard(now.monotonic_ms)
+        try:
+            envelope = wire.open_envelope(event.payload, wire.ANSWER_LIMITS)
+            if envelope.tag in wire.ANSWERS:  # A later version may say more; that is no fault.
+                self._on_message(link, envelope, wire.answer_body(envelope), now)
+        except RemoteProtocolError as error:
+            self._drop(link, error.message, now)
+
+    def _on_message(self, link: Link, envelope: wire.Envelope, body: Any, now: Moment) -> None:
+        if envelope.session not in (0, link.session):
+            return  # Of a number that was stale.
+        if envelope.correlation and envelope.correlation == self._goodbye:
+            self._finish()
+            return
+        match body:
+            case SessionOpened():
+                self._on_session_opened(link, body, now)
+            case SessionEnded():
+                self._on_session_over(link, body, now)
+            case View() if envelope.tag == Tag.PUSH:
+                self._send(link, Tag.PUSH_ACK, PushAck(body.service, body.version), wants_answer=False)
+                self._agenda.pushed(body, link.session)
+            case MoveAdvised():
+                self._on_move_advised(link, body, now)
+            case Failed() if link is self._candidate:
+                self._on_open_refused(link, body, now)
+            case _:
+                self._on_answer(link, envelope.correlation, body, now)
+
+    def _on_answer(self, link: Link, correlation: int, body: Any, now: Moment) -> None:
+        request = link.in_flight.pop(correlation, None)
+        if link is not self._current:
+            return  # The successor asks again what a retiring session was asked.
+        if isinstance(body, Failed):
+            self._on_failed(link, request, body, now)
+        elif request is not None:
+            self._agenda.answered(request, body, link.session)
+            self._done(link, request, now)
+
+    def _on_failed(self, link: Link, request: Request | None, failed: Failed, now: Moment) -> None:
+        if failed.code in SUPERSEDED or failed.code in (Code.SESSION_REQUIRED, Code.NOT_READY):
+            self._on_session_over(link, failed, now)
+        elif failed.code == Code.NODE_LEAVING:
+            self._on_move_advised(link, MoveAdvised("leaving", failed.servers), now)
+        elif request is None:
+            self._report("WARNING", f"{link.server}: {failed.message}")
+        elif failed.code == Code.OVER_LIMIT:
+            pause_ms = self._settings.overload_pause_ms
+            link.paused_until_ms = now.monotonic_ms + self._chance.randint(pause_ms // 2, pause_ms)
+            link.queue.appendleft(request)
+        else:
+            remainder = self._agenda.refused(request, failed)
+            if remainder is not None:
+                link.redo_open += 1
+                link.queue.append(remainder)
+            self._done(link, request, now)
+
+    def _done(self, link: Link, request: Request, now: Moment) -> None:
+        link.redo_open -= request.redo
+        self._flush(link, now)
+        self._settle(link, now)
+
+    def _on_session_over(self, link: Link, ended: SessionEnded | Failed, now: Moment) -> None:
+        """The node has ended this session, or never had it."""
+        stranger = ended.session not in self._sessions_own and (
+            ended.session != 0 or ended.code == Code.CLIENT_ID_IN_USE
+        )
+        if ended.code in SUPERSEDED and stranger:
+            self._end(ClientIdInUse(f"another process opened a session as client {self._identity[0]!r}"))
+            return
+        if isinstance(ended, Failed):
+            self._servers.hint(ended.servers)
+        self._drop(link, ended.message, now)
+
+    def _on_open_refused(self, link: Link, failed: Failed, now: Moment) -> None:
+        if failed.code == Code.SESSION_STALE and link.stale_answers < self._settings.stale_answers_max:
+            link.stale_answers += 1
+            self._session_last = max(self._session_last, failed.session)
+            link.session = self._session_number(now)
+            self._open(link)
+            return
+        hinted = self._current is None and self._servers.hint(failed.servers)
+        self._drop(link, failed.message, now)
+        if hinted:
+            self._dial_at_ms = now.monotonic_ms
+
+    # Moves
+
+    def _on_move_advised(self, link: Link, advice: MoveAdvised, now: Moment) -> None:
+        if link is not self._current or self._candidate or self._retiring or self._closing:
+            return
+        if now.monotonic_ms - self._redirected_ms > self._settings.redirect_memory_ms:
+            self._redirects = 0
+        if self._redirects >= self._settings.redirects_max:
+            self._report("WARNING", f"advised to leave {link.server} ({advice.reason}) too often in a row; staying")
+            return
+        self._redirects += 1
+        self._redirected_ms = now.monotonic_ms
+        servers = [server for server in advice.servers or self._servers.known if server != link.server]
+        self._chance.shuffle(servers)  # A node advises many at once: they must not all go to the first.
+        self._move = _Move(advice.reason, servers)
+        self._move_on(now)
+
+    def _move_on(self, now: Moment) -> None:
+        assert self._move is not None
+        if self._move.servers:
+            self._dial(self._move.servers.pop(), now)
+        else:
+            self._report("WARNING", f"found nowhere to move to ({self._move.reason}); staying")
+            self._move = None
+
+    # Time
+
+    def _keep_time(self, now: Moment) -> None:
+        self._expire_calls(now)
+        if self._candidate is not None and now.monotonic_ms >= self._candidate.deadline_ms:
+            self._drop(self._candidate, f"silent for {self._settings.open_ms} ms", now)
+        if self._current is not None:
+            self._watch(self._current, now)
+        if self._closing is not None and now.monotonic_ms >= self._closing.deadline_ms:
+            self._finish()
+        elif self._current is None and self._candidate is None and now.monotonic_ms >= self._dial_at_ms:
+            self._dial(self._servers.next(), now)
+
+    def _watch(self, link: Link, now: Moment) -> None:
+        self._flush(link, now)  # A pause after OVER_LIMIT may be over.
+        verdict = link.verdict(now.monotonic_ms)
+        if verdict is Verdict.ASK:
+            self._ping(link, now)
+        elif verdict is not Verdict.FINE:
+            self._drop(link, verdict.value, now)
+
+    def _ping(self, link: Link, now: Moment) -> None:
+        """Beyond the window: the reserve is for this."""
+        self._ask(link, Request(Ping(), []), now)
+        link.pinged(now.monotonic_ms)
+
+    def _expire_calls(self, now: Moment) -> None:
+        where = "not connected" if self._current is None else f"connected to {self._current.server}"
+        text = f"no answer in time; {where}; {self._servers.describe()}"
+        expired = self._agenda.expire(now.monotonic_ms, lambda: ClusterUnreachable(text))
+        if expired and self._current is not None and not self._current.is_pinged:
+            self._ping(self._current, now)
+
+    # The end
+
+    def _on_close_ordered(self, event: CloseOrdered, now: Moment) -> None:
+        if self._closing is not None:
+            self._actions.append(Resolve(event.call, None))
+            return
+        self._closing = _Closing(event.call, event.deadline_ms)
+        self._agenda.reject_everything(lambda: ClientClosed("the client was closed during the call"))
+        link = self._current
+        if link is not None and link.redo_open == 0:
+            self._leave(link)
+        elif not self._agenda.leaves_traces:
+            self._finish()
+        else:  # An earlier session's publications stand somewhere: only a newer session can withdraw them.
+            self._agenda.leave()
+            if link is not None:
+                for request in link.in_flight.values():
+                    request.redo = False
+                self._begin(link, now)
+
+    def _leave(self, link: Link) -> None:
+        """What was sent before is carried out before; what waits in the queue nobody wants any more."""
+        link.queue.clear()
+        if self._goodbye == 0:
+            self._goodbye = self._send(link, Tag.CLOSE_SESSION, CloseSession("leave"))
+
+    def _finish(self) -> None:
+        assert self._closing is not None
+        self._actions.append(Resolve(self._closing.call, None))
+        self._end(ClientClosed("the client is closed"))
+
+    def _end(self, error: RollbookError) -> None:
+        self._ended = error
+        self._agenda.reject_everything(lambda: type(error)(error.message))
+        for link in (self._current, self._candidate, self._retiring):
+            if link is not None:
+                self._actions.append(Disconnect(link.connection))
+        self._current = self._candidate = self._retiring = self._move = None
+        self._tell_sessions()
+        self._actions.append(Ended(error))
+
+    def _tell_sessions(self) -> None:
+        live = frozenset(link.session for link in (self._current, self._retiring) if link is not None)
+        self._actions.append(SessionsChanged(live, "" if self._current is None else self._current.server))
+
+    def _report(self, level: Any, text: str) -> None:
+        self._actions.append(Report(level, text))

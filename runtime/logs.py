@@ -48,7 +48,9 @@ def _add(sink: object, settings: LogSettings, **options: object) -> None:
 
 def _line(record: Record) -> str:
     """One human line; bound fields stand behind the fact."""
-    fields = {name: value for name, value in record["extra"].items() if name not in ("node", "actor") and name[0] != "_"}
+    fields = {
+        name: value for name, value in record["extra"].items() if name not in ("node", "actor") and name[0] != "_"
+    }
     shown = " ".join(f"{name}={value!r}" for name, value in fields.items())
     record["extra"]["_fields"] = f"  {shown}" if shown else ""
     return (

@@ -15,7 +15,7 @@ from runtime.edge import IoSettings
 BACKLOG = 4_096  # the kernel caps it at its own limit
 LINGER_MS = 300  # last words of a leaving node; a dead receiver holds up the end for no longer
 CLIENT_MESSAGE_BYTES_MAX = 4 * FRAME_BYTES_MAX  # up to here a frame that is too large is told so; beyond, cut off
-PEER_SEND_FRAMES_MAX = 4_096  # deltas are paced by their acks, so this many mean a peer that does not read
+PEER_SEND_FRAMES_MAX = 1_024  # deltas are paced by their acks, so this many mean a peer that does not read
 TCP_RETRANSMIT_MS_MAX = 5_000
 
 ACCEPT_EVENTS = int(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_ACCEPT_FAILED)
@@ -39,7 +39,9 @@ def endpoint_of(address: str) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
-def bind_client_router(context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings) -> zmq.Socket[bytes]:
+def bind_client_router(
+    context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings
+) -> zmq.Socket[bytes]:
     """Where clients connect."""
     socket = _router(context, address, settings)
     socket.set(zmq.MAXMSGSIZE, CLIENT_MESSAGE_BYTES_MAX)

@@ -1,7 +1,7 @@
 """The stage of production: every behaviour in a pykka actor, on a thread of its own.
 
-A behaviour that raises ends the process: its tables may be half changed, and the supervisor starts a clean one. The story of
-its last messages goes into the log with the exception.
+A behaviour that raises ends the process: its tables may be half changed, and the supervisor starts a clean one. The
+story of its last messages goes into the log with the exception.
 """
 
 from __future__ import annotations

@@ -71,7 +71,9 @@ def make_report(first: NodeStatus, asked: Mapping[str, NodeStatus | str]) -> Clu
     """``asked``: by client address, the answer of a member or why there is none; ``first`` answered itself."""
     lines = []
     for number, member in enumerate(sorted_members(first), start=1):
-        answer = first if member.state == "self" else asked.get(member.client_address, "its client address is not known")
+        answer = (
+            first if member.state == "self" else asked.get(member.client_address, "its client address is not known")
+        )
         status = answer if isinstance(answer, NodeStatus) else None
         address = member.client_address or f"{member.peer_address} (peers)"
         error = "" if isinstance(answer, NodeStatus) else answer

@@ -63,22 +63,17 @@ def nodes(
 def _look_until_settled(servers: Sequence[str], timeout: float, wait: float) -> ClusterReport:
     started = time.monotonic()
     while True:
-        report, missing = _look_or_wait(servers, timeout)
         passed = time.monotonic() - started
-        if report is not None:
+        try:
+            report = _look(servers, timeout)
+        except ClusterUnreachable:
+            if passed >= wait:
+                raise
+        else:
             is_settled = report.verdict == "agree" and (report.is_whole or wait == 0.0)
-            if is_settled or passed > max(wait, _SETTLE_SECONDS):
+            if is_settled or passed >= max(wait, _SETTLE_SECONDS):
                 return report
-        elif passed > wait and missing is not None:
-            raise missing
         time.sleep(_POLL_SECONDS)
-
-
-def _look_or_wait(servers: Sequence[str], timeout: float) -> tuple[ClusterReport | None, ClusterUnreachable | None]:
-    try:
-        return _look(servers, timeout), None
-    except ClusterUnreachable as error:
-        return None, error
 
 
 def _look(servers: Sequence[str], timeout: float) -> ClusterReport:
@@ -111,7 +106,9 @@ def _print_report(report: ClusterReport, counters: bool) -> None:
     for line in report.lines:
         status = line.status
         figures = [""] * 4 if status is None else _figures(status)
-        rows.append([str(line.number), line.address, short(line.node_id), line.state, *figures, lag_text(line, report.lines)])
+        rows.append(
+            [str(line.number), line.address, short(line.node_id), line.state, *figures, lag_text(line, report.lines)]
+        )
     columns = ["#", "clients", "node", "state", "epoch", "seq", "records", "sessions", "lag to peers"]
     print_table(columns, rows, right=["seq", "records", "sessions"])
     for line in report.lines:

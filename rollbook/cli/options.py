@@ -24,13 +24,17 @@ ServerOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Machine-readable output: one JSON object, or one a line where it goes on.")
 ]
-TimeoutOption = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.05, help="How long a call may take.")]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", min=0.05, help="How long a call may take.")
+]
 NamespaceOption = Annotated[str, typer.Option("--namespace", help="Namespace of the service.")]
 GroupOption = Annotated[str, typer.Option("--group", help="Group of the service.")]
 ClustersOption = Annotated[
     str, typer.Option("--clusters", metavar="NAME[,NAME]", help="Only instances of these clusters.")
 ]
-ServiceArgument = Annotated[str, typer.Argument(metavar="SERVICE", help="Its name, or GROUP@@NAME.", show_default=False)]
+ServiceArgument = Annotated[
+    str, typer.Argument(metavar="SERVICE", help="Its name, or GROUP@@NAME.", show_default=False)
+]
 
 
 class Common(NamedTuple):

@@ -38,12 +38,13 @@ def service_of(name: str) -> Service:
 
 class Answer(NamedTuple):
     at_ms: int
+    session: int
     correlation: int
     body: Any
 
 
 class RawClient:
-    """One client process, on a host of its own. Orders go to the newest connection; older ones stay until they are left."""
+    """One client process, on a host of its own. Orders go to the newest connection; older ones stay until left."""
 
     def __init__(self, scheduler: Scheduler, network: SimNetwork, client_id: str, heartbeat_timeout_us: int) -> None:
         self.client_id = client_id
@@ -148,7 +149,7 @@ class RawClient:
             return
         envelope = open_envelope(payload)
         body = answer_body(envelope)
-        self.answers.append(Answer(self._scheduler.now_ms, envelope.correlation, body))
+        self.answers.append(Answer(self._scheduler.now_ms, envelope.session, envelope.correlation, body))
         if envelope.tag == Tag.PUSH:
             self.pushes.append((self._scheduler.now_ms, body))
             if self.acknowledges:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from actors.base import Role
 from runtime.edge import IoSettings
-from runtime.simulation.clients import RawClient
+from runtime.simulation.clients import RawClient, service_of
 from runtime.simulation.network import SimNetwork, SimNetworkProfile
 from runtime.simulation.node import BehaviourFactory, SimNode
 from runtime.simulation.scheduler import NodeClock, Scheduler, Turn
@@ -107,6 +107,21 @@ class SimCluster:
     @property
     def running(self) -> list[SimNode]:
         return [node for node in self.nodes if node.is_running]
+
+    def all_ready(self) -> bool:
+        return all(node.is_ready for node in self.nodes)
+
+    def views(self, service: str) -> list[list[str]]:
+        """What each running node would answer: sorted ``ip:port``, in order of the nodes."""
+        return [self.view(node, service) for node in self.running]
+
+    def view(self, node: SimNode, service: str) -> list[str]:
+        return sorted(f"{instance.ip}:{instance.port}" for instance in node.view(service_of(service)))
+
+    def digests_agree(self) -> bool:
+        """Every running node holds the same live records of every origin."""
+        held = [{origin: what for origin, what in node.holdings().items() if what[1]} for node in self.running]
+        return all(each == held[0] for each in held)
 
     def add_node(self, *, start: bool = True) -> SimNode:
         """One more machine. It is listed as a member only once ``list_members`` says so."""

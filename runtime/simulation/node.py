@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from actors.base import Behaviour, NodeIdentity, Role, Terminate
+from actors.base import Behaviour, NodeIdentity, Role, Tell, Terminate
+from actors.messages.connections import StandingChanged
 from actors.messages.members import LeaveOrdered, MembersListed
+from actors.messages.values import Origin, Standing
+from actors.views import live_winners, merge_instances
+from rollbook.model import Instance, Service
 from runtime.edge import IoSettings
 from runtime.simulation.network import SimHost, SimNetwork
 from runtime.simulation.scheduler import NodeClock, Scheduler, SimStage, Turn
@@ -40,6 +44,8 @@ class SimNode:
         self.members: tuple[str, ...] = ()
         self.exits: list[Terminate] = []
         self.identity: NodeIdentity | None = None
+        self.was_ready = False  # at any moment of this life
+        self.standing = Standing()  # as MemberManager last told it
         self.on_turn: Callable[[Turn], None] = lambda _: None
         self.invariants_every = 1
         self._scheduler = scheduler
@@ -56,8 +62,9 @@ class SimNode:
         """A new process starts here, above every earlier epoch."""
         assert self._stage is None, f"{self.name} is running"
         self.identity = self._next_identity(standalone)
+        self.was_ready, self.standing = False, Standing()
         stage = self._stage = SimStage(self._scheduler, self.clock, self.name)
-        stage.on_turn = self.on_turn
+        stage.on_turn = self._turned
         stage.on_terminate = self._terminated
         stage.invariants_every = self.invariants_every
         io = self._io = SimIo(self._scheduler, stage, self._network, self.host, self._io_settings)
@@ -87,6 +94,7 @@ class SimNode:
 
     def resume(self) -> None:
         self._scheduler.note("resumed", self.name)
+        self.io.has_stalled = True
         self._network.resume(self.host)
         self._running.resume()
 
@@ -105,6 +113,21 @@ class SimNode:
     @property
     def is_running(self) -> bool:
         return self._stage is not None
+
+    @property
+    def is_ready(self) -> bool:
+        return self.is_running and self.standing.ready
+
+    def view(self, service: Service) -> tuple[Instance, ...]:
+        """What this node would answer now; nothing is built or remembered by looking."""
+        index = self.behaviour(Role.INDEX).index
+        entry = index.entries.get(service)
+        return merge_instances(live_winners(entry.clients.values(), index.hidden)).instances if entry else ()
+
+    def holdings(self) -> dict[Origin, tuple[int, int, int]]:
+        """Of each origin: applied watermark, live records, digest."""
+        tables = self.behaviour(Role.CLIENTS).tables
+        return {origin: (table.applied, table.live, table.digest) for origin, table in sorted(tables.items())}
 
     def behaviour(self, role: Role) -> Any:
         """The behaviour object itself: for checkers, which read and never write."""
@@ -137,6 +160,14 @@ class SimNode:
             client_address=self.client_address,
             standalone=standalone,
         )
+
+    def _turned(self, turn: Turn) -> None:
+        if turn.role is Role.MEMBERS:
+            for effect in turn.effects:
+                if isinstance(effect, Tell) and isinstance(effect.message, StandingChanged):
+                    self.standing = effect.message.standing
+                    self.was_ready = self.was_ready or self.standing.ready
+        self.on_turn(turn)
 
     def _terminated(self, order: Terminate) -> None:
         self.exits.append(order)

@@ -1,8 +1,8 @@
 """Seeded virtual time: one queue of what happens next, one source of chance, one trace.
 
 ``Scheduler`` owns the true time and jumps to the next event when nothing else is due. ``NodeClock`` is what one machine
-believes. ``SimStage`` runs the behaviours of one process life: a mailbox per role, a turn per message, effects in order,
-as the thread stage does. Turns cost a little seeded time, so actors interleave differently under every seed.
+believes. ``SimStage`` runs the behaviours of one process life: a mailbox per role, a turn per message, effects in
+order, as the thread stage does. Turns cost a little seeded time, so actors interleave differently under every seed.
 """
 
 from __future__ import annotations

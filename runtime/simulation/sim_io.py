@@ -42,6 +42,7 @@ class SimIo:
         self.network = network
         self.host = host
         self.scheduler = scheduler
+        self.has_stalled = False  # the process was stopped: how a link ended proves nothing
         self._commands: deque[Any] = deque()
         self._due = False
 
@@ -79,6 +80,7 @@ class SimIo:
         self.peers.drain()
         self.clients.drain()
         self.flush()
+        self.has_stalled = self.has_stalled and bool(self.peers.waiting)
         if self.peers.waiting or (self.clients.waiting and not self.clients.edge.saturated):
             self.wake()
 
@@ -226,12 +228,12 @@ class _PeerSide(_Side):
         if self._ends.pop(link, None) is None:
             return
         self.edge.close(link)
-        self._io.stage.tell(Role.MEMBERS, LinkClosed(link, end.address, how))
+        self._io.stage.tell(Role.MEMBERS, LinkClosed(link, end.address, self._judged(how)))
         self._redial(end.address)
 
     def _failed(self, address: str, how: How) -> None:
         if address in self._dialled and not self._stands(address):
-            self._io.stage.tell(Role.MEMBERS, LinkClosed("", address, how))
+            self._io.stage.tell(Role.MEMBERS, LinkClosed("", address, self._judged(how)))
             self._redial(address)
 
     def _redial(self, address: str) -> None:
@@ -244,6 +246,9 @@ class _PeerSide(_Side):
     def _dial_again(self, address: str) -> None:
         if address in self._dialled and not self._stands(address):
             self._io.network.dial(self._io.host, address, self)
+
+    def _judged(self, how: How) -> How:
+        return "silent" if self._io.has_stalled else how
 
     def _stands(self, address: str) -> bool:
         return any(end.address == address for end in self._ends.values())

@@ -1,0 +1,319 @@
+"""ConnectionManager: which sessions this node has, over which connection, from where, and how many are too many.
+
+Owns: sessions per link, ip and app; the delay of a lost session; the node's standing as sessions are told of it; the
+advice to move. Accepts: messages/connections.py. Tells: ClientManager (sessions to open and to release), I/O (refusals,
+goodbyes, advice), MemberManager (no session is left). Every question about the node's status starts here.
+
+It admits; ClientManager opens. A session counts from its admission until it is released here or discarded there.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from typing import Literal, NamedTuple, assert_never
+
+import msgspec
+
+from actors.base import Effect, Effects, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
+from actors.messages.clients import OpenSessionOrdered, ReleaseSession
+from actors.messages.connections import (
+    SessionCloseRequested,
+    SessionDiscarded,
+    SessionRequested,
+    SessionsShed,
+    StandingChanged,
+    TransportClosed,
+)
+from actors.messages.io import AnswerClients, ClientFrame, PushToClients
+from actors.messages.members import SessionsGone
+from actors.messages.values import Route, Standing
+from rollbook.codec import pack
+from rollbook.errors import RETRYABLE, Code, InvalidField
+from rollbook.model import APP_LENGTH_MAX, check_client_id
+from rollbook.wire import Done, Failed, MoveAdvised, OpenSession, Tag, encode
+
+
+class ConnectionsSettings(msgspec.Struct, frozen=True):
+    sessions_max: int
+    sessions_per_ip_max: int
+    sessions_per_app_max: int
+    lost_delay_ms: int
+    native_grace_ms: int
+    shed_sessions_per_step_max: int
+    shed_interval_ms: int
+    isolation_advice_interval_ms: int
+
+
+class _LostDue(msgspec.Struct, frozen=True):
+    """The time of these sessions to come back over another connection is over."""
+
+    routes: tuple[Route, ...]
+
+
+class _AdviceDue(msgspec.Struct, frozen=True):
+    """The next step of the advice that began as number ``advice``."""
+
+    advice: int
+
+
+class _ShedDeadlineDue(msgspec.Struct, frozen=True):
+    pass
+
+
+ConnectionsInput = (
+    SessionRequested
+    | SessionCloseRequested
+    | TransportClosed
+    | SessionDiscarded
+    | StandingChanged
+    | SessionsShed
+    | StatusRequested
+    | _LostDue
+    | _AdviceDue
+    | _ShedDeadlineDue
+)
+
+
+class Admission(NamedTuple):
+    """What a session counts against. An empty app is no application and has no limit of its own."""
+
+    ip: str
+    app: str
+
+
+class ConnectionManager:
+    role = Role.CONNECTIONS
+
+    def __init__(self, identity: NodeIdentity, settings: ConnectionsSettings, chance: random.Random) -> None:
+        del identity, chance  # Admission does not depend on who this node is, and nothing is left to chance.
+        self.settings = settings
+        self.counters = dict.fromkeys(
+            (
+                "sessions_admitted",
+                "sessions_refused",
+                "sessions_closed",
+                "sessions_lost",
+                "sessions_discarded",
+                "moves_advised",
+            ),
+            0,
+        )
+        self._sessions: dict[Route, Admission] = {}  # in order of admission
+        self._by_link: dict[bytes, set[Route]] = {}
+        self._by_ip: Counter[str] = Counter()
+        self._by_app: Counter[str] = Counter()
+        self._standing = Standing()  # not ready, until MemberManager says so
+        self._shedding = False
+        self._gone_told = False
+        self._advice = 0  # the number of the advice under way; reminders of earlier ones are void
+        self._unadvised: deque[Route] = deque()
+
+    def start(self, now: Now) -> Effects:
+        return []
+
+    def handle(self, message: ConnectionsInput, now: Now) -> list[Effect]:
+        match message:
+            case SessionRequested():
+                return self._on_session_requested(message)
+            case SessionCloseRequested():
+                return self._on_session_close_requested(message)
+            case TransportClosed():
+                return self._on_transport_closed(message)
+            case SessionDiscarded():
+                return self._on_session_discarded(message)
+            case StandingChanged():
+                return self._on_standing_changed(message)
+            case SessionsShed():
+                return self._on_sessions_shed(message)
+            case StatusRequested():
+                return self._on_status_requested(message)
+            case _LostDue():
+                return self._on_lost_due(message)
+            case _AdviceDue():
+                return self._on_advice_due(message)
+            case _ShedDeadlineDue():
+                return self._say_gone()
+            case _:
+                assert_never(message)
+
+    # -- sessions come
+
+    def _on_session_requested(self, message: SessionRequested) -> list[Effect]:
+        route, order = message.route, message.order
+        failed = self._invalid(route, order) or self._unfit() or self._over_limit(message.ip, order.app)
+        if failed is not None:
+            self.counters["sessions_refused"] += 1
+            frame = ClientFrame(route, encode(Tag.FAILED, message.correlation, route.session, failed))
+            return [Tell(Role.IO, AnswerClients((frame,)))]
+        self.counters["sessions_admitted"] += 1
+        self._count(route, Admission(message.ip, order.app))
+        grace_ms = self.settings.native_grace_ms
+        opening = OpenSessionOrdered(route, message.correlation, order.client_id, grace_ms, self._standing)
+        return [Tell(Role.CLIENTS, opening)]
+
+    def _invalid(self, route: Route, order: OpenSession) -> Failed | None:
+        try:
+            check_client_id(order.client_id)
+        except InvalidField as error:
+            return Failed(error.code, error.message, field=error.field)
+        if len(order.app) > APP_LENGTH_MAX:
+            return _invalid_field("app", f"app is longer than {APP_LENGTH_MAX} characters")
+        if order.session <= 0:
+            return _invalid_field("session", f"session must be above 0, not {order.session}")
+        if order.session != route.session:
+            sentence = f"session is {order.session} in the body, but {route.session} in the envelope"
+            return _invalid_field("session", sentence)
+        if route in self._sessions:
+            # Passed on, it would look stale to ClientManager, and the session that stands would be discarded.
+            return _invalid_field("session", f"session {route.session} is already open on this connection")
+        return None
+
+    def _unfit(self) -> Failed | None:
+        if self._shedding or self._standing.leaving:
+            return self._elsewhere(Code.NODE_LEAVING, "this node is leaving, try another")
+        if not self._standing.ready:
+            return self._elsewhere(Code.NOT_READY, "this node is not ready, try another")
+        return None
+
+    def _over_limit(self, ip: str, app: str) -> Failed | None:
+        settings = self.settings
+        if len(self._sessions) >= settings.sessions_max:
+            sentence = f"this node has as many sessions as it takes: sessions_max is {settings.sessions_max}"
+            return self._elsewhere(Code.OVER_LIMIT, sentence, "session")
+        if self._by_ip[ip] >= settings.sessions_per_ip_max:
+            sentence = f"too many sessions from {ip}: sessions_per_ip_max is {settings.sessions_per_ip_max}"
+            return self._elsewhere(Code.OVER_LIMIT, sentence, "ip")
+        if app and self._by_app[app] >= settings.sessions_per_app_max:
+            sentence = f"too many sessions of app {app}: sessions_per_app_max is {settings.sessions_per_app_max}"
+            return self._elsewhere(Code.OVER_LIMIT, sentence, "app")
+        return None
+
+    def _elsewhere(self, code: Code, sentence: str, field: str = "") -> Failed:
+        return Failed(code, sentence, field=field, retryable=code in RETRYABLE, servers=self._standing.servers)
+
+    # -- sessions go
+
+    def _on_session_close_requested(self, message: SessionCloseRequested) -> list[Effect]:
+        """A goodbye for a session that is gone already is as good as done."""
+        route = message.route
+        effects: list[Effect] = []
+        if route in self._sessions:
+            self.counters["sessions_closed"] += 1
+            self._uncount(route)
+            effects.append(Tell(Role.CLIENTS, ReleaseSession(route, message.reason)))
+        frame = ClientFrame(route, encode(Tag.DONE, message.correlation, route.session, Done()))
+        return [*effects, Tell(Role.IO, AnswerClients((frame,))), *self._gone_if_empty()]
+
+    def _on_transport_closed(self, message: TransportClosed) -> list[Effect]:
+        """An abrupt close takes effect after a moment, in which the client may be back with a higher session."""
+        routes = tuple(sorted(self._by_link.get(message.link, ())))
+        return [Remind(self.settings.lost_delay_ms, _LostDue(routes))] if routes else []
+
+    def _on_lost_due(self, message: _LostDue) -> list[Effect]:
+        lost = [route for route in message.routes if route in self._sessions]
+        for route in lost:
+            self._uncount(route)
+        self.counters["sessions_lost"] += len(lost)
+        return [*(Tell(Role.CLIENTS, ReleaseSession(route, "lost")) for route in lost), *self._gone_if_empty()]
+
+    def _on_session_discarded(self, message: SessionDiscarded) -> list[Effect]:
+        if message.route not in self._sessions:
+            return []  # closed meanwhile
+        self.counters["sessions_discarded"] += 1
+        self._uncount(message.route)
+        return self._gone_if_empty()
+
+    # -- advice to move, in steps: a burst of moves would only shift the load
+
+    def _on_standing_changed(self, message: StandingChanged) -> list[Effect]:
+        was_isolated, self._standing = self._standing.isolated, message.standing
+        if self._shedding or was_isolated == message.standing.isolated:
+            return []
+        return self._advise_all() if message.standing.isolated else self._advise_nobody()
+
+    def _on_sessions_shed(self, message: SessionsShed) -> list[Effect]:
+        if self._shedding:
+            return []
+        self._shedding = True
+        advised = self._advise_all()
+        return [*advised, Remind(message.deadline_ms, _ShedDeadlineDue()), *self._gone_if_empty()]
+
+    def _advise_all(self) -> list[Effect]:
+        self._advice += 1
+        self._unadvised = deque(self._sessions)
+        return self._advise_some()
+
+    def _advise_nobody(self) -> list[Effect]:
+        self._advice += 1
+        self._unadvised.clear()
+        return []
+
+    def _on_advice_due(self, message: _AdviceDue) -> list[Effect]:
+        if message.advice != self._advice:
+            return []  # of an advice that has been called off
+        return self._advise_some() if self._unadvised else self._advise_all()
+
+    def _advise_some(self) -> list[Effect]:
+        """One step, and a reminder of the next; an isolated node begins again, for a session that found no better one
+        stays and may try later."""
+        reason: Literal["leaving", "isolated"] = "leaving" if self._shedding else "isolated"
+        body = msgspec.Raw(pack(MoveAdvised(reason, self._standing.servers)))
+        frames: list[ClientFrame] = []
+        while self._unadvised and len(frames) < self.settings.shed_sessions_per_step_max:
+            route = self._unadvised.popleft()
+            if route in self._sessions:
+                frames.append(ClientFrame(route, encode(Tag.MOVE_ADVISED, 0, route.session, body)))
+        self.counters["moves_advised"] += len(frames)
+        effects: list[Effect] = [Tell(Role.IO, PushToClients(tuple(frames)))] if frames else []
+        if self._unadvised:
+            effects.append(Remind(self.settings.shed_interval_ms, _AdviceDue(self._advice)))
+        elif not self._shedding:
+            effects.append(Remind(self.settings.isolation_advice_interval_ms, _AdviceDue(self._advice)))
+        return effects
+
+    def _gone_if_empty(self) -> list[Effect]:
+        return self._say_gone() if self._shedding and not self._sessions else []
+
+    def _say_gone(self) -> list[Effect]:
+        if self._gone_told:
+            return []
+        self._gone_told = True
+        return [Tell(Role.MEMBERS, SessionsGone())]
+
+    # -- status, counting
+
+    def _on_status_requested(self, message: StatusRequested) -> list[Effect]:
+        counters = {**message.parts.get("counters", {}), **self.counters}
+        return [Tell(Role.CLIENTS, message.with_parts(sessions=len(self._sessions), counters=counters))]
+
+    def _count(self, route: Route, admission: Admission) -> None:
+        self._sessions[route] = admission
+        self._by_link.setdefault(route.link, set()).add(route)
+        self._by_ip[admission.ip] += 1
+        self._by_app[admission.app] += 1
+
+    def _uncount(self, route: Route) -> None:
+        admission = self._sessions.pop(route)
+        routes = self._by_link[route.link]
+        routes.discard(route)
+        if not routes:
+            del self._by_link[route.link]
+        for counter, key in ((self._by_ip, admission.ip), (self._by_app, admission.app)):
+            counter[key] -= 1
+            if not counter[key]:
+                del counter[key]
+
+    def check_invariants(self) -> None:
+        admissions = self._sessions.values()
+        assert self._by_ip == Counter(admission.ip for admission in admissions), "ips count the sessions"
+        assert self._by_app == Counter(admission.app for admission in admissions), "apps count the sessions"
+        by_link: dict[bytes, set[Route]] = {}
+        for route in self._sessions:
+            by_link.setdefault(route.link, set()).add(route)
+        assert self._by_link == by_link, "links name their sessions"
+        assert len(self._sessions) <= self.settings.sessions_max, "sessions have a limit"
+
+
+def _invalid_field(field: str, sentence: str) -> Failed:
+    return Failed(Code.PARAMETER_INVALID, sentence, field=field)

@@ -1,0 +1,401 @@
+"""PushActor: what each subscriber has been sent and has acknowledged.
+
+Owns: topics, subscribers and deliveries (push_table.py). Accepts: messages/push.py. Tells: IndexManager (which views it
+wants), I/O (pushes, which links to listen to).
+
+A touched service is pushed at once, then at most once per interval. One push per subscriber and service is in
+flight; what changes meanwhile is not queued but overtaken: after the ack, or the time-out, the newest view goes out.
+Whoever acknowledges nothing is left alone until its next frame, and costs no more than its versions.
+"""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+from typing import assert_never
+
+import msgspec
+
+from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
+from actors.messages.index import ViewsWanted
+from actors.messages.io import ClientFrame, PushToClients, WatchLinks
+from actors.messages.push import (
+    PushesAcknowledged,
+    ServicesTouched,
+    SubscriberHeard,
+    Subscription,
+    SubscriptionsChanged,
+    ViewsBuilt,
+)
+from actors.messages.values import Route
+from actors.push_table import Agenda, ClusterFilter, PushDelivery, PushSubscriber, PushTopic, check_tables
+from rollbook.model import Service, clusters_of
+from rollbook.wire import Tag, encode
+
+VIEWS_WANTED_MAX = 256  # per question, one question at a time: building many views must not hold up registrations
+
+
+class PushSettings(msgspec.Struct, frozen=True):
+    interval_ms: int
+    ack_timeout_ms: int
+    attempts_max: int
+    slow_consumer_ms: int
+    in_flight_per_subscriber_max: int
+
+
+class _PushDue(msgspec.Struct, frozen=True):
+    due_ms: int
+
+
+PushInput = (
+    SubscriptionsChanged
+    | ServicesTouched
+    | ViewsBuilt
+    | PushesAcknowledged
+    | SubscriberHeard
+    | StatusRequested
+    | _PushDue
+)
+
+
+class PushActor:
+    role = Role.PUSH
+
+    def __init__(self, identity: NodeIdentity, settings: PushSettings, chance: random.Random) -> None:
+        del identity, chance  # Nothing that is pushed depends on who this node is, and nothing is left to chance.
+        self.settings = settings
+        self.topics: dict[Service, PushTopic] = {}
+        self.subscribers: dict[Route, PushSubscriber] = {}
+        self.watched: dict[bytes, dict[Route, None]] = {}  # links of subscribers that are slow or cut
+        self.counters = dict.fromkeys(
+            (
+                "push_sent",
+                "push_acknowledged",
+                "push_retries",
+                "push_suppressed",
+                "push_subscribers_slow",
+                "push_subscribers_cut",
+                "push_pending",
+            ),
+            0,
+        )
+        self._agenda = Agenda()
+        self._reminders_ms: list[int] = []  # under way, latest first; a new one is always the earliest
+        self._wanted: dict[Service, None] = {}  # to be asked for
+        self._is_asking = False
+        self._frames: list[ClientFrame] = []  # of this turn, as are the next two
+        self._links: dict[bytes, None] = {}
+        self._logs: list[Log] = []
+
+    def start(self, now: Now) -> Effects:
+        return []
+
+    def handle(self, message: PushInput, now: Now) -> Effects:
+        now_ms = now.monotonic_ms
+        match message:
+            case SubscriptionsChanged():
+                self._on_subscriptions(message, now_ms)
+            case ServicesTouched():
+                for service in message.services:
+                    self._touch(self.topics.get(service), now_ms)
+            case ViewsBuilt():
+                self._on_views(message, now_ms)
+            case PushesAcknowledged():
+                self._on_acknowledged(message, now_ms)
+            case SubscriberHeard():
+                for route in tuple(self.watched.get(message.link, ())):
+                    self._revive(self.subscribers[route], now_ms)
+            case StatusRequested():
+                counters = {**message.parts.get("counters", {}), **self.counters}
+                return [Tell(Role.DISTRO, message.with_parts(counters=counters))]
+            case _PushDue():
+                self._on_due(message, now_ms)
+            case _:
+                assert_never(message)
+        return self._turn_ended(now_ms)
+
+    # -- who wants what
+
+    def _on_subscriptions(self, message: SubscriptionsChanged, now_ms: int) -> None:
+        for route in message.gone:
+            self._remove_subscriber(route)
+        for route, service in message.removed:
+            self._remove(route, service)
+        for subscription in message.added:
+            self._add(subscription)
+        for view in message.views:
+            topic = self.topics.get(view.service)
+            if topic is not None and topic.is_news(view):
+                topic.show(view)
+                if len(topic.deliveries) > 1:
+                    self._touch(topic, now_ms)  # The others learn of it in their turn.
+
+    def _add(self, subscription: Subscription) -> None:
+        route, service, text, version = subscription
+        self._remove(route, service, keep=True)
+        topic = self.topics.get(service)
+        if topic is None:
+            topic = self.topics[service] = PushTopic(service)
+        subscriber = self.subscribers.get(route)
+        if subscriber is None:
+            subscriber = self.subscribers[route] = PushSubscriber(route)
+        clusters = clusters_of(text)
+        cluster_filter = topic.filters.get(clusters)
+        if cluster_filter is None:
+            cluster_filter = topic.filters[clusters] = ClusterFilter(clusters, version)
+        cluster_filter.watchers += 1
+        delivery = PushDelivery(subscriber, topic, cluster_filter, version)
+        subscriber.deliveries[service] = topic.deliveries[route] = delivery
+
+    def _remove(self, route: Route, service: Service, *, keep: bool = False) -> None:
+        """End a subscription; with ``keep`` its topic and subscriber stay, though it was their last one."""
+        subscriber = self.subscribers.get(route)
+        delivery = subscriber.deliveries.pop(service, None) if subscriber is not None else None
+        if subscriber is None or delivery is None:
+            return
+        self._land(delivery)
+        subscriber.waiting.pop(delivery, None)
+        topic, cluster_filter = delivery.topic, delivery.cluster_filter
+        del topic.deliveries[route]
+        cluster_filter.watchers -= 1
+        if not cluster_filter.watchers:
+            del topic.filters[cluster_filter.clusters]
+        if not topic.deliveries and not keep:
+            del self.topics[service]
+            self._wanted.pop(service, None)
+            self._agenda.forget(service)
+        if not subscriber.deliveries and not keep:
+            self._unwatch(subscriber)
+            del self.subscribers[route]
+            self._agenda.forget(route)
+
+    def _remove_subscriber(self, route: Route) -> None:
+        subscriber = self.subscribers.get(route)
+        for service in tuple(subscriber.deliveries) if subscriber is not None else ():
+            self._remove(route, service)
+
+    # -- what is news
+
+    def _touch(self, topic: PushTopic | None, now_ms: int) -> None:
+        if topic is None or topic.asked or topic.dirty:
+            return  # Nobody subscribes any more, or a view that will show this touch is on its way or due.
+        if now_ms < topic.quiet_until_ms:
+            topic.dirty = True
+            self._agenda.schedule(topic.service, topic.quiet_until_ms)
+        else:
+            self._want(topic)
+
+    def _want(self, topic: PushTopic) -> None:
+        topic.asked, topic.dirty = True, False
+        self._wanted[topic.service] = None
+
+    def _on_views(self, message: ViewsBuilt, now_ms: int) -> None:
+        self._is_asking = False
+        for view in message.views:
+            topic = self.topics.get(view.service)
+            if topic is None:
+                continue  # Its last subscriber left meanwhile.
+            topic.asked = False
+            is_news = topic.is_news(view)
+            if is_news:
+                topic.show(view)
+            if self._offer_all(topic, now_ms) or is_news:
+                topic.quiet_until_ms = now_ms + self.settings.interval_ms
+
+    def _offer_all(self, topic: PushTopic, now_ms: int) -> bool:
+        """Whether anybody is behind. For the others this version counts as told: their clusters have not changed."""
+        behind = [delivery for delivery in topic.deliveries.values() if delivery.is_behind]
+        for delivery in behind:
+            self._offer(delivery, now_ms)
+        self.counters["push_suppressed"] += len(topic.deliveries) - len(behind)
+        return bool(behind)
+
+    def _offer(self, delivery: PushDelivery, now_ms: int) -> None:
+        """Send the newest view, unless one is in flight: its ack, or its time-out, will send what is newest then."""
+        subscriber = delivery.subscriber
+        if delivery.attempts or subscriber.state != "reading":
+            return
+        if len(subscriber.in_flight) < self.settings.in_flight_per_subscriber_max:
+            self._send(delivery, now_ms)
+        else:
+            subscriber.waiting[delivery] = None
+
+    def _send(self, delivery: PushDelivery, now_ms: int) -> None:
+        topic, subscriber = delivery.topic, delivery.subscriber
+        assert topic.view is not None, "nobody is behind before a view has come"
+        body = topic.body(delivery.cluster_filter)
+        if not delivery.attempts:
+            delivery.first_sent_ms = now_ms
+            topic.in_flight += 1
+            self.counters["push_pending"] += 1
+        delivery.attempts += 1
+        delivery.sent_version, delivery.sent_ms = topic.view.version, now_ms
+        subscriber.waiting.pop(delivery, None)
+        subscriber.in_flight.pop(delivery, None)
+        subscriber.in_flight[delivery] = None
+        self.counters["push_sent"] += 1
+        self._frames.append(ClientFrame(subscriber.route, encode(Tag.PUSH, 0, subscriber.route.session, body)))
+        self._agenda.schedule(subscriber.route, now_ms + self.settings.ack_timeout_ms)
+
+    def _land(self, delivery: PushDelivery) -> None:
+        """It is no longer in flight, for whatever reason."""
+        if delivery.attempts:
+            delivery.attempts = delivery.sent_version = 0
+            del delivery.subscriber.in_flight[delivery]
+            delivery.topic.landed()
+            self.counters["push_pending"] -= 1
+
+    # -- who reads
+
+    def _on_acknowledged(self, message: PushesAcknowledged, now_ms: int) -> None:
+        heard: dict[Route, PushSubscriber] = {}
+        for route, service, version in message.acknowledgements:
+            subscriber = self.subscribers.get(route)
+            if subscriber is None:
+                continue
+            if subscriber.state != "reading":
+                heard[route] = subscriber
+            delivery = subscriber.deliveries.get(service)
+            if delivery is not None and delivery.attempts:
+                self._acknowledge(delivery, version, now_ms)
+        for subscriber in heard.values():  # At the end: what these acks confirm need not be sent again.
+            self._revive(subscriber, now_ms)
+
+    def _acknowledge(self, delivery: PushDelivery, version: int, now_ms: int) -> None:
+        delivery.version = max(delivery.version, min(version, delivery.sent_version))
+        if delivery.is_behind and delivery.version < delivery.sent_version:
+            # An ack of an earlier attempt: it reads, but does not have yet what the last attempt carried.
+            delivery.attempts, delivery.first_sent_ms = 1, delivery.sent_ms
+            return
+        self.counters["push_acknowledged"] += 1
+        self._land(delivery)
+        if delivery.is_behind:
+            self._offer(delivery, now_ms)
+        self._offer_waiting(delivery.subscriber, now_ms)
+
+    def _offer_waiting(self, subscriber: PushSubscriber, now_ms: int) -> None:
+        while subscriber.waiting and len(subscriber.in_flight) < self.settings.in_flight_per_subscriber_max:
+            self._send(next(iter(subscriber.waiting)), now_ms)
+
+    def _revive(self, subscriber: PushSubscriber, now_ms: int) -> None:
+        """It reads again: it gets fresh views of all that moved, and whatever was under way counts as lost."""
+        self._unwatch(subscriber)
+        subscriber.state = "reading"
+        for delivery in tuple(subscriber.in_flight):
+            self._land(delivery)
+        for delivery in subscriber.deliveries.values():
+            if delivery.is_behind:
+                self._offer(delivery, now_ms)
+
+    def _slow_down(self, subscriber: PushSubscriber) -> None:
+        subscriber.state = "slow"
+        subscriber.waiting.clear()  # Reviving looks at every delivery.
+        self.counters["push_subscribers_slow"] += 1
+        self._watch(subscriber)
+
+    def _cut(self, subscriber: PushSubscriber, now_ms: int) -> None:
+        waited_ms = now_ms - subscriber.unacknowledged_since_ms
+        subscriber.state = "cut"
+        subscriber.waiting.clear()
+        for delivery in tuple(subscriber.in_flight):
+            self._land(delivery)
+        self.counters["push_subscribers_cut"] += 1
+        self._watch(subscriber)
+        fields = {
+            "session": subscriber.route.session,
+            "subscriptions": len(subscriber.deliveries),
+            "waited_ms": waited_ms,
+        }
+        self._logs.append(Log("WARNING", "a subscriber does not read; its pending pushes are given up", fields))
+
+    def _watch(self, subscriber: PushSubscriber) -> None:
+        routes = self.watched.setdefault(subscriber.route.link, {})
+        routes[subscriber.route] = None
+        self._links[subscriber.route.link] = None
+
+    def _unwatch(self, subscriber: PushSubscriber) -> None:
+        route = subscriber.route
+        routes = self.watched.get(route.link, {})
+        if route in routes:
+            del routes[route]
+            if not routes:
+                del self.watched[route.link]
+
+    # -- what is due
+
+    def _on_due(self, message: _PushDue, now_ms: int) -> None:
+        if message.due_ms in self._reminders_ms:
+            self._reminders_ms.remove(message.due_ms)
+        for key in self._agenda.take_due(now_ms):
+            if isinstance(key, Route):
+                self._review(self.subscribers[key], now_ms)
+            else:
+                self._want(self.topics[key])
+
+    def _review(self, subscriber: PushSubscriber, now_ms: int) -> None:
+        """Something of this subscriber may have waited too long for its ack."""
+        if not subscriber.in_flight:
+            return
+        if now_ms - subscriber.unacknowledged_since_ms >= self.settings.slow_consumer_ms:
+            self._cut(subscriber, now_ms)
+            return
+        for delivery in tuple(subscriber.in_flight) if subscriber.state == "reading" else ():
+            if now_ms - delivery.sent_ms < self.settings.ack_timeout_ms:
+                break  # In order of their last send: the rest is younger still.
+            if delivery.attempts >= self.settings.attempts_max:
+                self._slow_down(subscriber)
+                break
+            self.counters["push_retries"] += 1
+            self._send(delivery, now_ms)
+        self._agenda.schedule(subscriber.route, self._review_due_ms(subscriber))
+
+    def _review_due_ms(self, subscriber: PushSubscriber) -> int:
+        cut_ms = subscriber.unacknowledged_since_ms + self.settings.slow_consumer_ms
+        if subscriber.state != "reading":
+            return cut_ms
+        return min(cut_ms, next(iter(subscriber.in_flight)).sent_ms + self.settings.ack_timeout_ms)
+
+    # -- the end of every turn
+
+    def _turn_ended(self, now_ms: int) -> Effects:
+        """All frames of the turn leave in one message; one reminder stands for the earliest thing due."""
+        effects: list[Effect] = []
+        if self._frames:
+            effects.append(Tell(Role.IO, PushToClients(tuple(self._frames))))
+            self._frames = []
+        if self._links:
+            effects.append(Tell(Role.IO, WatchLinks(tuple(self._links))))
+            self._links = {}
+        if self._wanted and not self._is_asking:
+            services = tuple(islice(self._wanted, VIEWS_WANTED_MAX))
+            for service in services:
+                del self._wanted[service]
+            self._is_asking = True
+            effects.append(Tell(Role.INDEX, ViewsWanted(services)))
+        due_ms = self._agenda.earliest_ms()
+        if due_ms is not None and (not self._reminders_ms or due_ms < self._reminders_ms[-1]):
+            self._reminders_ms.append(due_ms)
+            effects.append(Remind(max(0, due_ms - now_ms), _PushDue(due_ms)))
+        effects += self._logs
+        self._logs = []
+        return effects
+
+    def check_invariants(self) -> None:
+        assert not self._frames, "a push was not sent"
+        check_tables(self.topics, self.subscribers)
+        assert self.counters["push_pending"] == sum(len(known.in_flight) for known in self.subscribers.values())
+        watched = {route for routes in self.watched.values() for route in routes}
+        silent = {route for route, known in self.subscribers.items() if known.state != "reading"}
+        assert watched == silent, "exactly those who do not read are listened for"
+        for route, subscriber in self.subscribers.items():
+            free = self.settings.in_flight_per_subscriber_max - len(subscriber.in_flight)
+            assert free >= 0, "too many in flight"
+            assert not (subscriber.waiting and free), "a push waits for nothing"
+            assert not subscriber.in_flight or route in self._agenda, "nobody looks after a push in flight"
+        for service, topic in self.topics.items():
+            assert not (topic.asked and topic.dirty)
+            assert not topic.dirty or service in self._agenda, "nobody looks after a touched service"
+            assert topic.asked or service not in self._wanted
+        assert sorted(self._reminders_ms, reverse=True) == self._reminders_ms, "the last reminder is the earliest"
+        due_ms = self._agenda.earliest_ms()
+        assert due_ms is None or self._reminders_ms[-1] <= due_ms, "something is due and nobody is reminded"

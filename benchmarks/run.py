@@ -1,0 +1,153 @@
+"""All measures, one command: ``.venv/bin/python -m benchmarks.run``. Writes docs/performance.md; takes about eight
+minutes.
+
+Timings of one machine mean little on another, so registrations are ratios against a bare loop in the same run.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import faults, spreading, throughput
+from benchmarks.processes import ROOT, median
+
+
+class Row(NamedTuple):
+    measure: str
+    target: str
+    measured: str
+    met: bool
+
+
+def rows(folder: Path) -> Iterator[Row]:
+    for name, measure in _MEASURES.items():
+        print(f"measuring: {name}", file=sys.stderr, flush=True)
+        place = folder / name
+        place.mkdir()
+        yield from measure(place)
+
+
+def _registrations(folder: Path) -> Iterator[Row]:
+    result = throughput.one_node_against_a_bare_loop(folder)
+    cpu = f"{result.cpu_ratio:.2f}x ({result.node.cpu_us:.1f} µs against {result.bare.cpu_us:.1f} µs)"
+    name = "server CPU per registration, one node, against a bare ROUTER loop"
+    yield Row(name, "≤ 2.5x", cpu, result.cpu_ratio <= 2.5)
+    speed = f"{result.speed_ratio:.0%} ({result.node.per_second:,.0f}/s against {result.bare.per_second:,.0f}/s)"
+    yield Row("registrations/s in the same pairs", "≥ 45 %", speed, result.speed_ratio >= 0.45)
+
+
+def _cluster(folder: Path) -> Iterator[Row]:
+    result = throughput.three_nodes_converging(folder)
+    text = f"{result.ratio_to_bare:.0%} ({result.per_second:,.0f}/s), converged after {result.converged_s:.2f} s"
+    met = result.ratio_to_bare >= 0.2 and result.converged_s <= 1
+    yield Row("registrations/s at one node of three while all converge", "≥ 20 % of the bare loop, ≤ 1 s", text, met)
+
+
+def _visible(folder: Path) -> Iterator[Row]:
+    p50, p99 = spreading.register_until_everywhere(folder)
+    text = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+    name = "register on one node → indexed on all three, at 1,000 changes/s"
+    yield Row(name, "p50 ≤ 10 ms, p99 ≤ 50 ms", text, p50 <= 10 and p99 <= 50)
+
+
+def _called(folder: Path) -> Iterator[Row]:
+    p50, p99 = spreading.register_until_called(folder)
+    text = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+    name = "register on A → subscriber on B called (200 services)"
+    yield Row(name, "p50 ≤ 20 ms, p99 ≤ 100 ms", text, p50 <= 20 and p99 <= 100)
+
+
+def _round_trips(folder: Path) -> Iterator[Row]:
+    result = throughput.round_trips(folder)
+    text = f"p50 {result.lone_p50_ms:.2f} ms; p99 {result.window_p99_ms:.1f} ms"
+    met = result.lone_p50_ms <= 0.6 and result.window_p99_ms <= 15
+    yield Row("a lone registration; p99 at 200 in flight", "p50 ≤ 0.6 ms; ≤ 15 ms", text, met)
+
+
+def _client_killed(folder: Path) -> Iterator[Row]:
+    times = faults.client_killed(folder)
+    text = f"median {median(times):.2f} s, worst {max(times):.2f} s of {len(times)}"
+    yield Row("client process killed (-9) → gone on every node", "≤ 1 s", text, max(times) <= 1)
+
+
+def _node_killed(folder: Path) -> Iterator[Row]:
+    times = faults.node_killed_with_its_clients(folder)
+    text = f"median {median(times):.1f} s, worst {max(times):.1f} s of {len(times)}"
+    met = max(times) <= 15 and median(times) <= 8
+    yield Row("node killed with its clients → gone elsewhere", "≤ 15 s, median ≤ 8 s", text, met)
+
+
+def _watches(folder: Path) -> Iterator[Row]:
+    cases = {
+        "node killed, its 50 clients live: instances missing elsewhere": faults.node_killed_clients_live,
+        "same-address restart: live instances missing from a ready node": faults.same_address_restart,
+        "rolling restart of three: live instances missing from a ready node": faults.rolling_restart,
+    }
+    for number, (name, case) in enumerate(cases.items()):
+        watch = case(folder / f"case-{number}")
+        yield Row(name, "0", f"{watch.missing} in {watch.answers:,} answers", watch.missing == 0)
+
+
+def _idle(folder: Path) -> Iterator[Row]:
+    idle = throughput.idle_node(folder)
+    text = f"{idle.resident_mib:.0f} MiB, {idle.cpu_percent:.1f} %"
+    met = idle.resident_mib <= 80 and idle.cpu_percent <= 2
+    yield Row("idle node process of three", "RSS ≤ 80 MB, CPU ≤ 2 % of a core", text, met)
+
+
+_MEASURES: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "registrations": _registrations,
+    "cluster": _cluster,
+    "visible": _visible,
+    "called": _called,
+    "round-trips": _round_trips,
+    "client-killed": _client_killed,
+    "node-killed": _node_killed,
+    "watches": _watches,
+    "idle": _idle,
+}
+
+
+def page(found: list[Row]) -> str:
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, CPython {platform.python_version()}"
+    lines = [
+        "# Performance",
+        "",
+        f"Written by `python -m benchmarks.run` on {datetime.date.today()}: {machine}.",
+        "Clients and servers share the machine.",
+        "",
+        "| Measure | Target | Measured | Met |",
+        "|---|---|---|---|",
+        *(f"| {row.measure} | {row.target} | {row.measured} | {'yes' if row.met else '**no**'} |" for row in found),
+        "",
+        "The bare loop is a ROUTER that unpacks one msgpack request and packs one answer (`benchmarks/bare_loop.py`);",
+        "pairs alternate, and the median is quoted. Each registration of the load is a change: validated, versioned,",
+        "hashed and indexed.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    chosen = sys.argv[1:]
+    for name in [name for name in _MEASURES if chosen and name not in chosen]:
+        del _MEASURES[name]
+    with tempfile.TemporaryDirectory() as folder:
+        found = []
+        for row in rows(Path(folder)):
+            found.append(row)
+            print(f"{'met ' if row.met else 'MISS'} {row.measure}: {row.measured} (target {row.target})", flush=True)
+    if not chosen:
+        (ROOT / "docs" / "performance.md").write_text(page(found))
+    return 0 if all(row.met for row in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The entry point: which commands there are, and how everything that can go wrong becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from rollbook.cli.configuration import check
+from rollbook.cli.nodes import nodes
+from rollbook.cli.options import DEFAULT_SERVERS, JsonOption
+from rollbook.cli.output import EXIT_CODES_HELP, ExitCode, exit_code_of, say_error
+from rollbook.cli.queries import instances, services
+from rollbook.cli.register import register
+from rollbook.cli.start import start
+from rollbook.cli.watch import watch
+from rollbook.errors import Code, RollbookError
+
+_TRACEBACK_VARIABLE = "ROLLBOOK_TRACEBACK"
+
+app = typer.Typer(
+    name="rollbook",
+    help="A service registry: services sign in, callers learn within milliseconds where they are.",
+    epilog=EXIT_CODES_HELP,
+    no_args_is_help=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+config = typer.Typer(name="config", help="Look at the configuration of a node.")
+app.add_typer(config)
+
+for command in (start, register, services, instances, watch, nodes):
+    app.command()(command)
+config.command()(check)
+
+
+@app.callback()
+def root(
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            metavar="HOST:PORT[,HOST:PORT]",
+            envvar="ROLLBOOK_SERVERS",
+            help=f"Nodes to ask, in this order. Default: {DEFAULT_SERVERS}.",
+            show_default=False,
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """A service registry: services sign in, callers learn within milliseconds where they are."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    try:
+        result = app(args=arguments, prog_name="rollbook", standalone_mode=False)
+        return result if isinstance(result, int) else ExitCode.OK
+    except typer.TyperException as error:
+        say_error(f"{error.format_message()}; see rollbook --help", Code.PARAMETER_INVALID)
+        return ExitCode.USAGE
+    except RollbookError as error:
+        say_error(str(error), error.code)
+        return exit_code_of(error)
+    except typer.Abort:
+        return ExitCode.INTERRUPTED
+    except Exception as error:
+        if os.environ.get(_TRACEBACK_VARIABLE):
+            raise
+        say_error(
+            f"a defect of rollbook: {type(error).__name__}: {error}; set {_TRACEBACK_VARIABLE}=1 to see where",
+            Code.INTERNAL,
+        )
+        return ExitCode.DEFECT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

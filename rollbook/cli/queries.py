@@ -1,0 +1,117 @@
+"""``rollbook services`` and ``rollbook instances``: what a node holds now."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rollbook import NamingClient
+from rollbook.cli.options import (
+    ClustersOption,
+    GroupOption,
+    JsonOption,
+    NamespaceOption,
+    ServerOption,
+    ServiceArgument,
+    TimeoutOption,
+    common_options,
+    parse_service,
+)
+from rollbook.cli.output import (
+    ExitCode,
+    address_text,
+    instance_json,
+    metadata_text,
+    print_json,
+    print_line,
+    print_table,
+    say_note,
+)
+from rollbook.model import DEFAULT_GROUP, DEFAULT_NAMESPACE, Instance
+from rollbook.wire import PAGE_SIZE_MAX
+
+HealthyOption = Annotated[bool, typer.Option("--healthy", help="Only instances that callers would be given.")]
+
+
+def services(
+    context: typer.Context,
+    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+    group: GroupOption = DEFAULT_GROUP,
+    timeout: TimeoutOption = 3.0,
+    server: ServerOption = None,
+    json: JsonOption = False,
+) -> int:
+    """List the services of a group that have a publisher."""
+    common = common_options(context, server, json)
+    with NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout) as client:
+        names = _all_services(client, group)
+    if common.json:
+        print_json({"namespace": namespace, "group": group, "total": len(names), "services": names})
+    elif not names:
+        say_note(f"no services in group {group} of namespace {namespace}")
+    else:
+        for name in names:
+            print_line(name)
+    return ExitCode.OK
+
+
+def instances(
+    context: typer.Context,
+    service: ServiceArgument,
+    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+    group: GroupOption = DEFAULT_GROUP,
+    clusters: ClustersOption = "",
+    healthy: HealthyOption = False,
+    timeout: TimeoutOption = 3.0,
+    server: ServerOption = None,
+    json: JsonOption = False,
+) -> int:
+    """List the instances of a service; exit code 1 if there is none."""
+    common = common_options(context, server, json)
+    wanted = parse_service(service, namespace, group)
+    with NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout) as client:
+        found = client.get_all_instances(
+            wanted.name, group=wanted.group, clusters=clusters.split(",") if clusters else None, subscribe=False
+        )
+    shown = [instance for instance in found if not healthy or _is_offered(instance)]
+    if common.json:
+        listed = [instance_json(instance) for instance in shown]
+        print_json({"namespace": namespace, "service": wanted.grouped_name, "instances": listed})
+    elif shown:
+        _print_instances(shown)
+    else:
+        say_note(f"no instances of {wanted.grouped_name}")
+    return ExitCode.OK if shown else ExitCode.REFUSED
+
+
+def _all_services(client: NamingClient, group: str) -> list[str]:
+    """Every page; the list may change meanwhile, so it ends at an empty page too."""
+    names: list[str] = []
+    page = 1
+    while True:
+        total, found = client.get_services(page, PAGE_SIZE_MAX, group=group)
+        names += found
+        if len(names) >= total or not found:
+            return names
+        page += 1
+
+
+def _is_offered(instance: Instance) -> bool:
+    return instance.healthy and instance.enabled and instance.weight > 0
+
+
+def _print_instances(shown: list[Instance]) -> None:
+    columns = ["address", "cluster", "weight", "healthy", "enabled", "metadata"]
+    rows = [
+        [
+            address_text(instance.ip, instance.port),
+            instance.cluster,
+            f"{instance.weight:g}",
+            "yes" if instance.healthy else "no",
+            "yes" if instance.enabled else "no",
+            metadata_text(instance.metadata),
+        ]
+        for instance in shown
+    ]
+    print_table(columns, rows, right=["weight"])

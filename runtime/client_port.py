@@ -1,0 +1,63 @@
+"""The ROUTER that clients connect to, between the sockets and the edge.
+
+Tells what the edge made of their frames, and ConnectionManager which connections are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+
+import zmq
+
+from actors.base import Role, StatusRequested, Tell
+from actors.messages.connections import TransportClosed
+from actors.messages.io import AnswerClients, ClientFrame
+from rollbook.wire import Probe, Tag, encode
+from runtime.edge import ClientEdge, IoSettings
+from runtime.router_port import RouterPort
+from runtime.sockets import ACCEPT_EVENTS, bind_client_router, monitor_of
+
+_PROBE = encode(Tag.PROBE, 0, 0, Probe())
+
+
+class ClientPort:
+    """Every method but the constructor is called by the I/O thread."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings) -> None:
+        router = bind_client_router(context, address, settings)
+        self.edge = ClientEdge(settings)
+        self.router = RouterPort("client", router, monitor_of(context, router, ACCEPT_EVENTS), _PROBE, settings)
+
+    def read(self, now_ms: int, messages_max: int) -> list[Tell]:
+        """One batch of what waits."""
+        receive, take = self.router.receive, self.edge.receive
+        for _ in range(messages_max):
+            arrival = receive(now_ms)
+            if arrival is None:
+                break
+            take(*arrival)
+        return self.edge.drain()
+
+    def answer(self, frames: tuple[ClientFrame, ...]) -> None:
+        """Frames that leave their windows."""
+        self.edge.answered(frames)
+        self.push(frames)
+
+    def answer_status(self, asked: StatusRequested, more_counters: dict[str, int]) -> None:
+        """The end of the chain of a status question."""
+        answer: AnswerClients = self.edge.answer_status(asked, {**self.router.counters, **more_counters})
+        self.answer(answer.frames)
+
+    def push(self, frames: tuple[ClientFrame, ...]) -> None:
+        """Frames that nobody asked for. What cannot be sent at once is lost, and counted."""
+        send, parts_of = self.router.send, self.edge.parts_of
+        for frame in frames:
+            send(parts_of(frame))
+
+    def read_monitor(self, ready: Container[object], now_ms: int) -> Iterator[Tell]:
+        """Connections that are gone."""
+        if self.router.monitor in ready:
+            self.router.read_monitor(now_ms)
+        for link in self.router.probe_suspects(now_ms):
+            self.edge.close(link)
+            yield Tell(Role.CONNECTIONS, TransportClosed(link))

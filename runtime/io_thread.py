@@ -1,0 +1,186 @@
+"""The one thread that owns every ZeroMQ socket. It sends, reads, dials and counts; it decides nothing.
+
+Each round: what actors told it, peers, closed connections, beats, then clients, unless too many of their requests are
+in flight: then they wait in the kernel. A beat is passed on only after the closed connections of its round, so a node
+that was paused learns who is gone before it tells anyone that it lives.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import zmq
+
+from actors.base import Role, StatusRequested, Tell
+from actors.messages.clients import BeatPassed
+from actors.messages.io import AnswerClients, Beat, DialPeers, PushToClients, SendToPeers, WatchLinks
+from runtime.client_port import ClientPort
+from runtime.clock import system_now
+from runtime.edge import IoSettings
+from runtime.peer_port import PeerPort
+
+WAIT_MS_MAX = 250
+STALL_MS = 500  # a round that comes so late says nothing about how long others took ...
+STALL_DOUBT_MS = 1_000  # ... nor does what libzmq's own thread catches up with after it
+STOP_SECONDS_MAX = 2.0
+
+
+class IoStopOrdered:
+    """Do everything that was told before, then close the sockets."""
+
+
+class IoThread:
+    """Binds in the constructor, so that a taken port is known before anything starts."""
+
+    def __init__(self, client_address: str, peer_address: str, settings: IoSettings) -> None:
+        self._settings = settings
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._inbox: deque[Any] = deque()
+        self._wake_end, self._told_end = socket.socketpair()
+        self._wake_end.setblocking(False)
+        self._told_end.setblocking(False)
+        self._is_awake = True  # a byte is under way or the thread will look into the inbox anyway
+        self._is_stopped = False
+        self._round_ms = 0
+        self._doubtful_until_ms = 0
+        self._beats: list[Beat] = []
+        try:
+            self._clients = ClientPort(self._context, client_address, settings)
+            self._peers = PeerPort(self._context, peer_address, settings)
+        except BaseException:
+            self._context.destroy(linger=0)
+            self._wake_end.close()
+            self._told_end.close()
+            raise
+        self._register_sockets()
+
+    def start(self, tell: Callable[[Role, Any], None], fail: Callable[[str, BaseException], None]) -> None:
+        """Begin to read. ``tell`` puts a message into an actor's mailbox; ``fail`` ends the process."""
+        self._tell = tell
+        self._fail = fail
+        self._thread = threading.Thread(target=self._run, name="io", daemon=True)
+        self._thread.start()
+
+    def put(self, message: Any) -> None:
+        """What an actor tells ``Role.IO``. From any thread; one wake-up byte at a time."""
+        self._inbox.append(message)
+        if not self._is_awake:
+            self._is_awake = True
+            self._told_end.send(b"!")
+
+    def stop(self) -> None:
+        """Send what was told before, close everything, and return when it is done."""
+        self.put(IoStopOrdered())
+        self._thread.join(timeout=STOP_SECONDS_MAX)
+        self._wake_end.close()
+        self._told_end.close()
+
+    def _run(self) -> None:
+        try:
+            self._round_ms = system_now().monotonic_ms
+            while not self._is_stopped:
+                self._round()
+            self._close()
+        except BaseException as failure:
+            self._fail("io", failure)
+            raise
+
+    def _round(self) -> None:
+        ready = self._wait()
+        now_ms = self._now_ms()
+        if self._wake_end.fileno() in ready:
+            self._wake_end.recv(64)
+        self._perform_inbox()
+        self._perform(self._peers.read(ready, now_ms, self._settings.drain_frames_max))
+        self._perform(self._peers.read_monitors(ready, now_ms, now_ms < self._doubtful_until_ms))
+        self._perform(self._clients.read_monitor(ready, now_ms))
+        for beat in self._beats:
+            self._tell(Role.CLIENTS, BeatPassed(beat.number))
+        self._beats.clear()
+        if self._clients.router.socket in ready and not self._clients.edge.saturated:
+            self._perform(self._clients.read(now_ms, self._settings.drain_frames_max))
+
+    def _wait(self) -> dict[Any, int]:
+        """Until a socket, an actor or a probe wants something; never longer than a stall can be told from a wait."""
+        self._poll_clients(not self._clients.edge.saturated)
+        timeout_ms = self._timeout_ms()
+        self._is_awake = False
+        if self._inbox:  # told between the last look and the line above
+            timeout_ms = 0
+        ready = dict(self._poller.poll(timeout_ms))
+        self._is_awake = True
+        return ready
+
+    def _timeout_ms(self) -> int:
+        probes = [due for due in (self._peers.next_probe_ms(), self._clients.router.next_probe_ms()) if due is not None]
+        if not probes:
+            return WAIT_MS_MAX
+        return max(0, min(WAIT_MS_MAX, min(probes) - system_now().monotonic_ms))
+
+    def _now_ms(self) -> int:
+        """The time of this round; takes note if the process did not run for a while."""
+        now_ms = system_now().monotonic_ms
+        if now_ms - self._round_ms > STALL_MS:
+            self._doubtful_until_ms = now_ms + STALL_DOUBT_MS
+        self._round_ms = now_ms
+        return now_ms
+
+    def _perform_inbox(self) -> None:
+        for _ in range(
+            len(self._inbox)
+        ):  # what is told meanwhile waits for the next round: peers are served in between
+            self._handle(self._inbox.popleft())
+
+    def _handle(self, message: Any) -> None:
+        match message:
+            case AnswerClients(frames):
+                self._clients.answer(frames)
+            case PushToClients(frames):
+                self._clients.push(frames)
+            case SendToPeers(frames):
+                self._peers.send(frames)
+            case Beat():
+                self._beats.append(message)
+            case WatchLinks(links):
+                self._clients.edge.watch(links)
+            case StatusRequested():
+                self._clients.answer_status(message, self._peers.counters)
+            case DialPeers(addresses):
+                self._perform(self._peers.dial(addresses))
+                self._register_sockets()
+            case IoStopOrdered():
+                self._is_stopped = True
+            case _:
+                raise TypeError(f"the I/O thread was told {type(message).__name__}")
+
+    def _perform(self, tells: Iterable[Tell]) -> None:
+        for role, message in tells:
+            if role is Role.IO:
+                self._handle(message)
+            else:
+                self._tell(role, message)
+
+    def _register_sockets(self) -> None:
+        self._poller = zmq.Poller()
+        self._poller.register(self._wake_end.fileno(), zmq.POLLIN)
+        for watched in (*self._peers.sockets(), self._clients.router.monitor):
+            self._poller.register(watched, zmq.POLLIN)
+        self._are_clients_polled = False
+
+    def _poll_clients(self, wanted: bool) -> None:
+        if wanted == self._are_clients_polled:
+            return
+        if wanted:
+            self._poller.register(self._clients.router.socket, zmq.POLLIN)
+        else:
+            self._poller.unregister(self._clients.router.socket)
+        self._are_clients_polled = wanted
+
+    def _close(self) -> None:
+        self._clients.router.close()
+        self._peers.close()
+        self._context.term()  # waits until the last frames are out, at most LINGER_MS

@@ -1,0 +1,197 @@
+"""The links that others opened: one ROUTER, which of its routing ids lives on which file descriptor, and who has gone.
+
+ZeroMQ does not say that a connection has closed, so three facts are put together. The monitor reports the file
+descriptor of a closed connection; ``SRCFD`` of a link's first frame ties the link to a descriptor; a frame that must be
+deliverable (``ROUTER_MANDATORY``) proves whether the routing table still has the link. Descriptors are reused at once,
+so a closed one makes all links that ever spoke on it suspects, and only the routing table decides.
+
+Frames that a link left behind may be read after it was reported closed. They must not open it again: nobody would ever
+report it a second time. So closed links are remembered, and a frame of one counts only if it is deliverable again.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import zmq
+
+from runtime.edge import IoSettings
+from runtime.monitor import read_events
+
+CLOSED_MEMORY_MS = 60_000  # longer than any frame waits unread
+SLOW_PROBE_INTERVAL_MS = 1_000
+_NOBLOCK = int(zmq.NOBLOCK)
+_SNDMORE_NOBLOCK = int(zmq.SNDMORE | zmq.NOBLOCK)
+_RCVMORE = int(zmq.RCVMORE)
+
+
+class Arrival(NamedTuple):
+    """One message of a link."""
+
+    link: bytes
+    parts: list[bytes]
+    ip: str
+
+
+class _Suspect:
+    """A link whose descriptor was closed while the routing table may still have it."""
+
+    __slots__ = ("next_probe_ms", "since_ms")
+
+    def __init__(self, now_ms: int) -> None:
+        self.since_ms = now_ms
+        self.next_probe_ms = now_ms
+
+
+class RouterPort:
+    """Reads, sends and watches one ROUTER. Every method is called by the I/O thread."""
+
+    def __init__(
+        self, name: str, socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes], probe: bytes, settings: IoSettings
+    ) -> None:
+        self.counters: dict[str, int] = {}
+        self.socket = socket
+        self.monitor = monitor
+        self._name = name
+        self._probe = probe
+        self._probe_interval_ms = settings.probe_interval_ms
+        self._probe_ms_max = settings.probe_ms_max
+        # The plain methods: the convenience layer above them costs as much as the call itself.
+        self._receive = super(zmq.Socket, socket).recv
+        self._send = super(zmq.Socket, socket).send
+        self._option = super(zmq.Socket, socket).get
+        self._ip_of: dict[bytes, str] = {}  # links that are tied to a descriptor
+        self._descriptor_of: dict[bytes, int] = {}
+        self._links_on: dict[int, set[bytes]] = {}
+        self._closed_descriptors: set[int] = set()
+        self._suspects: dict[bytes, _Suspect] = {}
+        self._closed_at: dict[bytes, int] = {}  # in order of time
+
+    def receive(self, now_ms: int) -> Arrival | None:
+        """The next message, or None if there is none now. Arrivals of closed links are skipped."""
+        while True:
+            try:
+                link = self._receive(_NOBLOCK)
+            except zmq.Again:
+                return None
+            ip = self._ip_of.get(link)
+            if ip is None:
+                frame = self.socket.recv(_NOBLOCK, copy=False)
+                parts = [frame.bytes]
+                ip = self._identify(link, frame, now_ms)
+            else:
+                parts = [self._receive(_NOBLOCK)]
+            while self._option(_RCVMORE):
+                parts.append(self._receive(_NOBLOCK))
+            if ip is not None:
+                return Arrival(link, parts, ip)
+            self._count("frames_of_closed_links")
+
+    def send(self, parts: list[bytes]) -> bool:
+        """Send to the link that the first part names. False if it is gone or does not read; both are counted."""
+        try:
+            for part in parts[:-1]:
+                self._send(part, _SNDMORE_NOBLOCK)
+            self._send(parts[-1], _NOBLOCK)
+        except zmq.Again:
+            self._count("frames_dropped_unread_by_receiver")
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self._count("frames_dropped_for_closed_links")
+            return False
+        return True
+
+    def read_monitor(self, now_ms: int) -> None:
+        """Take note of opened and closed descriptors."""
+        for event in read_events(self.monitor):
+            if event.kind == zmq.EVENT_ACCEPTED:
+                self._closed_descriptors.discard(event.value)
+            elif event.kind == zmq.EVENT_DISCONNECTED:
+                self._closed_descriptors.add(event.value)
+                for link in sorted(self._links_on.get(event.value, ())):
+                    self._suspects[link] = _Suspect(now_ms)
+            else:
+                self._count("connections_not_accepted")
+
+    def probe_suspects(self, now_ms: int) -> list[bytes]:
+        """Links that have turned out to be closed since the last call."""
+        closed = []
+        for link, suspect in list(self._suspects.items()):
+            if suspect.next_probe_ms > now_ms:
+                continue
+            if not self._is_deliverable(link):
+                self._forget(link, now_ms)
+                closed.append(link)
+            elif now_ms - suspect.since_ms < self._probe_ms_max:
+                suspect.next_probe_ms = now_ms + self._probe_interval_ms
+            else:
+                # It lives on another descriptor, which its next frame will name. Until then, it stays a suspect.
+                suspect.next_probe_ms = now_ms + SLOW_PROBE_INTERVAL_MS
+                self._untie(link)
+        return closed
+
+    def next_probe_ms(self) -> int | None:
+        """When ``probe_suspects`` wants to be called."""
+        if not self._suspects:
+            return None
+        return min(suspect.next_probe_ms for suspect in self._suspects.values())
+
+    def close(self) -> None:
+        """Close both sockets; what was sent may linger for a moment."""
+        self.socket.disable_monitor()
+        self.monitor.close()
+        self.socket.close()
+
+    def _identify(self, link: bytes, frame: zmq.Frame, now_ms: int) -> str | None:
+        """Tie a link to its descriptor at its first frame; None if the frame was left behind by a closed link."""
+        descriptor = int(frame.get(zmq.SRCFD))
+        ip = str(frame.get("Peer-Address"))
+        is_doubtful = descriptor in self._closed_descriptors
+        if (is_doubtful or link in self._closed_at) and not self._is_deliverable(link):
+            return None
+        self._closed_at.pop(link, None)
+        self._ip_of[link] = ip
+        self._descriptor_of[link] = descriptor
+        self._links_on.setdefault(descriptor, set()).add(link)
+        if is_doubtful:
+            self._suspects[link] = _Suspect(now_ms)
+        else:
+            self._suspects.pop(link, None)
+        return ip
+
+    def _is_deliverable(self, link: bytes) -> bool:
+        try:
+            self._send(link, _SNDMORE_NOBLOCK)
+            self._send(self._probe, _NOBLOCK)
+        except zmq.Again:
+            return True  # it exists and does not read
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return False
+        self._count("probes_delivered")
+        return True
+
+    def _forget(self, link: bytes, now_ms: int) -> None:
+        self._untie(link)
+        del self._suspects[link]
+        self._closed_at[link] = now_ms
+        oldest = next(iter(self._closed_at))
+        while now_ms - self._closed_at[oldest] > CLOSED_MEMORY_MS:
+            del self._closed_at[oldest]
+            oldest = next(iter(self._closed_at))
+
+    def _untie(self, link: bytes) -> None:
+        self._ip_of.pop(link, None)
+        descriptor = self._descriptor_of.pop(link, None)
+        if descriptor is not None:
+            links = self._links_on[descriptor]
+            links.discard(link)
+            if not links:
+                del self._links_on[descriptor]
+
+    def _count(self, what: str) -> None:
+        name = f"{self._name}_{what}"
+        self.counters[name] = self.counters.get(name, 0) + 1

@@ -1,0 +1,112 @@
+"""Safety rules that must hold after every single turn of a simulated cluster, whatever happened before.
+
+A4: at no node does the seq of a key of one origin go down, and equal (origin, key, seq) are equal bytes everywhere.
+A5: no message of a peer changes or removes a record of the node's own epoch.
+A6: a view that leaves holds each instance key once.
+A7: a session never sees an older view of a service after a newer one.
+A10: a node that has never been ready answers no view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from actors.base import Role, Tell
+from actors.messages.clients import ApplyDelta, OwnersPurged
+from actors.messages.index import RecordsChanged
+from actors.messages.io import AnswerClients, ClientFrame, PushToClients
+from actors.messages.values import Origin, Record, RecordKey
+from rollbook.model import Service, View
+from rollbook.wire import Tag, answer_body, open_envelope
+from runtime.simulation.cluster import SimCluster
+from runtime.simulation.node import SimNode
+from runtime.simulation.scheduler import Turn
+
+Place = tuple[str, int]  # one life of one node
+
+
+class SafetyChecks:
+    """One set of checks for one cluster; counts what it has looked at, so that a test can see it was not asleep."""
+
+    def __init__(self) -> None:
+        self.looked_at = dict.fromkeys(("records", "deltas", "views", "views_of_clients"), 0)
+        self._seqs: dict[Place, dict[tuple[Origin, RecordKey], int]] = {}
+        self._bytes: dict[tuple[Origin, RecordKey, int], int] = {}
+        self._versions: dict[tuple[str, int, Service], int] = {}
+        self._answers_seen: dict[str, int] = {}
+
+    def __call__(self, cluster: SimCluster, node: SimNode, turn: Turn) -> None:
+        if turn.role is Role.CLIENTS:
+            self._check_records(node, turn)
+        if turn.role in (Role.INDEX, Role.PUSH):
+            self._check_views_leaving(node, turn)
+        for client in cluster.clients:
+            seen = self._answers_seen.get(client.client_id, 0)
+            if len(client.answers) > seen:
+                self._answers_seen[client.client_id] = len(client.answers)
+                for answer in client.answers[seen:]:
+                    self._check_view_seen(client.client_id, answer.session, answer.body)
+
+    # -- A4, A5
+
+    def _check_records(self, node: SimNode, turn: Turn) -> None:
+        assert node.identity is not None
+        own = Origin(node.node_id, node.identity.epoch)
+        place = (node.name, node.identity.epoch)
+        for change in _told(turn, RecordsChanged):
+            if isinstance(turn.message, ApplyDelta):
+                self.looked_at["deltas"] += 1
+                claimed = [record.key for record in change.records if record.origin == own]
+                claimed += [key for origin, key in change.removed if origin == own]
+                assert not claimed, f"A5: a peer's message changed native records of {node.name}: {claimed}"
+            for record in change.records:
+                self._check_record(place, record)
+            if isinstance(turn.message, OwnersPurged):  # what was purged may come back, from seq 0
+                for removed in change.removed:
+                    self._seqs.setdefault(place, {}).pop(removed, None)
+
+    def _check_record(self, place: Place, record: Record) -> None:
+        self.looked_at["records"] += 1
+        seqs = self._seqs.setdefault(place, {})
+        at = (record.origin, record.key)
+        before = seqs.get(at, 0)
+        assert record.seq > before, f"A4: {place[0]} went from seq {before} to {record.seq} for {at}"
+        seqs[at] = record.seq
+        known = self._bytes.setdefault((*at, record.seq), record.digest)
+        assert known == record.digest, f"A4: two contents for {at} at seq {record.seq}"
+
+    # -- A6, A7, A10
+
+    def _check_views_leaving(self, node: SimNode, turn: Turn) -> None:
+        for frame in _frames(turn):
+            envelope = open_envelope(frame.payload)
+            if envelope.tag not in (Tag.VIEW, Tag.PUSH):
+                continue
+            self.looked_at["views"] += 1
+            assert node.was_ready, f"A10: {node.name} sent a view before it was ready"
+            view = answer_body(envelope)
+            keys = [instance.key for instance in view.instances]
+            assert len(set(keys)) == len(keys), f"A6: {node.name} lists an instance twice: {keys}"
+            assert keys == sorted(keys), f"A6: the view of {view.service} is not sorted by key"
+
+    def _check_view_seen(self, client_id: str, session: int, body: Any) -> None:
+        if not isinstance(body, View):
+            return
+        self.looked_at["views_of_clients"] += 1
+        at = (client_id, session, body.service)
+        before = self._versions.get(at, 0)
+        assert body.version >= before, f"A7: {client_id} saw version {body.version} of {body.service} after {before}"
+        self._versions[at] = body.version
+
+
+def _told(turn: Turn, kind: type[RecordsChanged]) -> Iterator[RecordsChanged]:
+    for effect in turn.effects:
+        if isinstance(effect, Tell) and isinstance(effect.message, kind):
+            yield effect.message
+
+
+def _frames(turn: Turn) -> Iterator[ClientFrame]:
+    for effect in turn.effects:
+        if isinstance(effect, Tell) and isinstance(effect.message, AnswerClients | PushToClients):
+            yield from effect.message.frames

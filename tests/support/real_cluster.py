@@ -1,0 +1,209 @@
+"""Real nodes for tests and benchmarks: each a supervisor with its node process, on free loopback ports, in its own
+folder.
+
+Everything that was started is ended by ``close``, by process id, whatever happened in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+from rollbook.client import fetch_status
+from rollbook.errors import RollbookError
+from rollbook.status import NodeStatus
+
+ROOT = Path(__file__).resolve().parents[2]
+_POLL_S = 0.02
+
+
+def until(condition: Callable[[], object], deadline_s: float, what: str) -> float:
+    """Poll until it holds and return how long that took; fail by name when the deadline passes."""
+    started = time.monotonic()
+    while not condition():
+        if time.monotonic() - started > deadline_s:
+            raise AssertionError(f"not within {deadline_s:g} s: {what}")
+        select.select([], [], [], _POLL_S)
+    return time.monotonic() - started
+
+
+def pause_s(seconds: float) -> None:
+    """Let time pass where the passing of time is what is tried."""
+    select.select([], [], [], seconds)
+
+
+def free_base_ports(count: int) -> list[int]:
+    """Base ports P whose P+2 and P+3 are free now."""
+    found: list[int] = []
+    for port in range(20_000 + os.getpid() % 20_000, 60_000, 10):
+        if all(_is_free(port + offset) for offset in (2, 3)):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("no free ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+class RealNode:
+    """One node; ``start`` after ``kill`` is a restart with the same address and data directory."""
+
+    def __init__(self, folder: Path, base_port: int, members: list[str], options: tuple[str, ...]) -> None:
+        self.base_port = base_port
+        self.folder = folder
+        self.client_address = f"127.0.0.1:{base_port + 2}"
+        self.log = folder / "node.log"
+        self._command = [sys.executable, "-m", "rollbook.cli", "start", "--base-port", str(base_port)]
+        self._command += ["--data-directory", str(folder / "data"), *options]
+        for member in members:
+            self._command += ["--member", member]
+        self._supervisor: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        assert self._supervisor is None, "it runs already"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._supervisor = subprocess.Popen(
+                self._command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    @property
+    def supervisor_pid(self) -> int:
+        assert self._supervisor is not None, "it does not run"
+        return self._supervisor.pid
+
+    @property
+    def pid(self) -> int:
+        """The node process: the supervisor's child."""
+        pid = self.supervisor_pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        assert len(children) == 1, f"the supervisor has children {children}"
+        return int(children[0])
+
+    def status(self) -> NodeStatus | None:
+        """None while it does not answer."""
+        try:
+            return fetch_status(self.client_address, timeout=1.0)
+        except RollbookError:
+            return None
+
+    def is_ready(self) -> bool:
+        status = self.status()
+        return status is not None and status.ready
+
+    def kill(self) -> None:
+        """kill -9 of supervisor and node: the machine's plug, as far as others can see."""
+        pid = self.pid
+        os.kill(self.supervisor_pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        self._reap(5.0)
+
+    def terminate(self, deadline_s: float = 10.0) -> int:
+        """SIGTERM; the exit code of the supervisor."""
+        os.kill(self.supervisor_pid, signal.SIGTERM)
+        return self._reap(deadline_s)
+
+    def pause(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        if self._supervisor is None:
+            return
+        with contextlib.suppress(AssertionError, FileNotFoundError, ProcessLookupError):
+            self.resume()
+        with contextlib.suppress(AssertionError, FileNotFoundError, ProcessLookupError):
+            self.kill()
+            return
+        self._supervisor.kill()
+        self._reap(5.0)
+
+    def _reap(self, deadline_s: float) -> int:
+        assert self._supervisor is not None
+        code = self._supervisor.wait(deadline_s)
+        self._supervisor = None
+        return code
+
+
+class RealCluster:
+    """``with RealCluster(folder, 3) as cluster:`` has every node ready at its first line."""
+
+    def __init__(self, folder: Path, nodes: int, *options: str, ready: bool = True) -> None:
+        ports = free_base_ports(nodes)
+        members = [f"127.0.0.1:{port}" for port in ports] if nodes > 1 else []
+        self.nodes = [
+            RealNode(folder / f"node-{number}", port, members, options) for number, port in enumerate(ports, 1)
+        ]
+        self._ready = ready
+
+    def __enter__(self) -> RealCluster:
+        try:
+            for node in self.nodes:
+                node.start()
+            if self._ready:
+                self.until_ready()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            for node in self.nodes:
+                sys.stderr.write(f"--- {node.log}\n{_tail(node.log)}\n")
+        self.close()
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+
+    @property
+    def addresses(self) -> list[str]:
+        return [node.client_address for node in self.nodes]
+
+    def until_ready(self, deadline_s: float = 30.0) -> float:
+        return until(lambda: all(node.is_ready() for node in self.nodes), deadline_s, "every node is ready")
+
+    def __iter__(self) -> Iterator[RealNode]:
+        return iter(self.nodes)
+
+    def until_digests_agree(self, deadline_s: float) -> float:
+        """Every node holds the same records of every living owner, by watermark and by content hash."""
+        return until(self.digests_agree, deadline_s, "all digests agree")
+
+    def digests_agree(self) -> bool:
+        statuses = [node.status() for node in self.nodes]
+        if any(status is None for status in statuses):
+            return False
+        living = {(status.node_id, status.epoch) for status in statuses if status is not None}
+        tables = [
+            {(o.owner, o.epoch): (o.applied, o.records, o.digest) for o in s.owners if (o.owner, o.epoch) in living}
+            for s in statuses
+            if s is not None
+        ]
+        return all(table == tables[0] for table in tables)
+
+
+def _tail(path: Path) -> str:
+    return "\n".join(path.read_text(errors="replace").splitlines()[-30:]) if path.exists() else "(nothing)"
