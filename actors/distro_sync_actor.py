@@ -2,8 +2,8 @@
 
 Owns: a cursor per peer and the deltas under way (actors/cursors.py); what is known to be applied here, arriving deltas,
 open pulls and the goals of a loading node (actors/pulls.py); callers that wait for the cluster
-(actors/cluster_waits.py); the links of peers (actors/peer_table.py). Accepts: messages/distro.py. Tells: ClientManager (ranges, chunks), I/O (peer frames, late answers), MemberManager
-(heartbeats, catching up, flushed).
+(actors/cluster_waits.py); the links of peers (actors/peer_table.py). Accepts: messages/distro.py. Tells: ClientManager
+(ranges, chunks), I/O (peer frames, late answers), MemberManager (heartbeats, catching up, flushed).
 """
 
 from __future__ import annotations

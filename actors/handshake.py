@@ -1,8 +1,8 @@
-"""Handshakes between nodes: who may speak on a link, and who has to give way. MemberManager hands it Hello, Welcome and refusals.
+"""Handshakes between nodes: who may speak on a link, and who has to give way. MemberManager hands it what arrives.
 
-The side that dialled says Hello, and says it again at each beat until it is answered. The other side answers Welcome, or
-says what is wrong: another cluster, a node id that a living node has, an address nobody listed. A restarted node is not
-mistaken for a duplicate, because the links of its earlier life are reset or fall silent within the pong time-out.
+The side that dialled says Hello, and says it again at each beat until it is answered. The other side answers Welcome,
+or says what is wrong: another cluster, a node id that a living node has, an address nobody listed. A restarted node is
+not mistaken for a duplicate, because the links of its earlier life are reset or fall silent within the pong time-out.
 """
 
 from __future__ import annotations
@@ -39,9 +39,26 @@ class Handshakes:
         me = self._me
         return Hello(me.cluster_name, me.node_id, me.epoch, me.peer_address, me.client_address, dialled)
 
+    def on_opened(self, name: str, address: str) -> list[Effect]:
+        self._links.opened(name, address)
+        return [send((name, PeerTag.HELLO, self.hello(address)))]
+
+    def call(self, now: Now) -> list[Effect]:
+        """Ping who has shaken hands, greet the others again: frames may be lost."""
+        frames: list[tuple[str, PeerTag, object]] = []
+        for name in sorted(self._links.links):
+            link = self._links.links[name]
+            if self._links.accepted(name, self._roster.members) is not None:
+                frames.append((name, PeerTag.PING, LinkPing(now.monotonic_ms)))
+            elif link.dialled and not link.node_id:
+                frames.append((name, PeerTag.HELLO, self.hello(link.dialled)))
+        return [send(*frames)] if frames else []
+
     def on_hello(self, name: str, hello: Hello, now: Now) -> list[Effect]:
         if Origin(hello.node_id, hello.epoch) == self._own:
             return self._meet_oneself(hello.dialled)
+        if not self._roster.is_listed:
+            return []  # Nobody can be judged by a list that is not there yet; Hello comes again.
         refused = self._refusal(name, hello, now.monotonic_ms)
         if refused is not None:
             self.counters["hellos_refused"] += 1
@@ -63,8 +80,9 @@ class Handshakes:
             return self._meet_oneself(link.dialled)
         if welcome.seen_epoch > self._me.epoch:
             return end_for_epoch(welcome.seen_epoch)
-        holder = self._links.holder(welcome.node_id, welcome.epoch, name, now.monotonic_ms)
-        if welcome.peer_address != link.dialled or welcome.node_id == self._me.node_id or holder is not None:
+        is_stranger = welcome.peer_address != link.dialled or welcome.node_id == self._me.node_id
+        is_past = welcome.epoch < self._leases.newest(welcome.node_id).epoch
+        if is_stranger or is_past or self._links.holder(welcome.node_id, welcome.epoch, name, now.monotonic_ms):
             self.counters["welcomes_refused"] += 1
             answered = f"{welcome.node_id} at {welcome.peer_address}"
             return self.warn("another node than expected answers here", address=link.dialled, answered=answered)

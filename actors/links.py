@@ -1,7 +1,7 @@
 """The link table: which connections to other nodes stand, who is at the other end, and which of them can be sent on.
 
-Pure rules and one table; MemberManager owns it. A link is usable with a completed handshake and a pong that answers a ping
-of the last ``pong_timeout_ms``. Both sides of a pair dial, so a peer usually has two links; one of them is preferred.
+Pure rules and one table; MemberManager owns it. A link is usable with a completed handshake and a pong that answers a
+ping of the last ``pong_timeout_ms``. Both sides of a pair dial, so a peer usually has two links; one is preferred.
 """
 
 from __future__ import annotations
@@ -88,8 +88,14 @@ class LinkTable:
         link = self.links.get(name)
         return link if link is not None and link.node_id and link.peer_address in addresses else None
 
+    def shaken(self) -> list[str]:
+        """Links with a complete handshake."""
+        return sorted(name for name, link in self.links.items() if link.node_id)
+
     def usable(self, link: PeerLink, now_ms: int) -> bool:
-        return bool(link.node_id) and link.proven_at_ms is not None and now_ms - link.proven_at_ms <= self._pong_timeout_ms
+        return (
+            bool(link.node_id) and link.proven_at_ms is not None and now_ms - link.proven_at_ms <= self._pong_timeout_ms
+        )
 
     def reaches(self, address: str, now_ms: int) -> bool:
         proven_at_ms = self._proven_at_ms.get(address)
@@ -111,15 +117,16 @@ class LinkTable:
         """One usable link per peer: the current one while it is usable, else the first by name, dialled ones first."""
         best: dict[str, PeerLink] = {}
         for link in sorted(self.links.values(), key=lambda link: (not link.dialled, link.name)):
-            if self.usable(link, now_ms) and link.peer_address in addresses:
-                if link.node_id not in best or current.get(link.node_id) == link.name:
-                    best[link.node_id] = link
+            is_better = link.node_id not in best or current.get(link.node_id) == link.name
+            if is_better and self.usable(link, now_ms) and link.peer_address in addresses:
+                best[link.node_id] = link
         return tuple(Peer(node_id, best[node_id].epoch, best[node_id].name) for node_id in sorted(best))
-
 
     def check_invariants(self) -> None:
         for address in {link.peer_address for link in self.links.values()} | set(self._proven_at_ms):
-            proofs = [link.proven_at_ms for link in self.links.values() if link.peer_address == address and link.node_id]
+            proofs = [
+                link.proven_at_ms for link in self.links.values() if link.peer_address == address and link.node_id
+            ]
             newest = max((proof for proof in proofs if proof is not None), default=None)
             assert self._proven_at_ms.get(address) == newest, "an address is as proven as its best link"
 

@@ -1,14 +1,14 @@
 """Owner leases: how long ago each (owner, epoch) was last heard, what of it is hidden, when it is forgotten.
 
-Pure rules and one table; MemberManager owns it. Ages run by the local monotonic clock from the age that the first report of
-an origin carried. Nobody re-grants a lease: only a higher heartbeat counter renews one, and only the owner raises that.
-Hiding lasts until the owner is heard again, whatever becomes of the evidence, so a view never flaps with it.
+Pure rules and one table; MemberManager owns it. Ages run by the local monotonic clock from the age that the first
+report of an origin carried. Nobody re-grants a lease: only a higher heartbeat counter renews one, and only the owner
+raises that. Hiding lasts until the owner is heard again, whatever becomes of the evidence: no view flaps with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -16,15 +16,29 @@ from actors.links import REFUSED, SILENT
 from actors.messages.values import DigestEntry, Origin
 
 
-class Patience(NamedTuple):
-    """For how long an owner may be silent; see configs/defaults.toml."""
+class Patience(Protocol):
+    """For how long an owner may be silent; the members section of configs/defaults.toml."""
 
-    lease_ms: int
-    hide_refused_ms: int
-    hide_majority_ms: int
-    hide_silent_ms: int
-    graces_ms: tuple[int, ...]  # sorted
-    purged_memory_ms: int
+    @property
+    def lease_ms(self) -> int: ...
+
+    @property
+    def hide_refused_ms(self) -> int: ...
+
+    @property
+    def hide_majority_ms(self) -> int: ...
+
+    @property
+    def hide_silent_ms(self) -> int: ...
+
+    @property
+    def graces_ms(self) -> tuple[int, ...]: ...
+
+    @property
+    def purged_memory_ms(self) -> int: ...
+
+    @property
+    def suspect_ms(self) -> int: ...
 
 
 class Life(msgspec.Struct):
@@ -51,7 +65,8 @@ class Leases:
     def __init__(self, own: Origin, patience: Patience) -> None:
         self._own = own
         self._patience = patience
-        self._shown_below_ms = min(patience.hide_refused_ms, patience.graces_ms[0])  # nothing that young is hidden
+        self._graces_ms = sorted(patience.graces_ms)
+        self._shown_below_ms = min(patience.hide_refused_ms, self._graces_ms[0])  # nothing that young is hidden
         self.lives: dict[Origin, Life] = {}
         self.purged: dict[Origin, Purged] = {}
         self._heartbeat = 0
@@ -73,7 +88,7 @@ class Leases:
         return True
 
     def admit(self, entries: Sequence[DigestEntry], now_ms: int) -> tuple[DigestEntry, ...]:
-        """Take over a digest; what is left of it is for the others. Newer epochs first: they make orphans of older ones."""
+        """Take over a digest, less what is not admitted. Newer epochs first: they make orphans of older ones."""
         admitted = {
             entry.origin
             for entry in sorted(entries, key=lambda entry: -entry.epoch)
@@ -91,7 +106,7 @@ class Leases:
                 self.hear(origin, 0, 0, now_ms)
 
     def entries(self, now_ms: int) -> tuple[DigestEntry, ...]:
-        """For a digest: what is held of each origin, with ages. An owner without records has one: its heart beats in it."""
+        """What is held of each origin, with its age. An owner without records has an entry: its heart beats in it."""
         return tuple(self._entry(origin, now_ms) for origin in sorted([*self.lives, self._own]))
 
     def leave(self, origin: Origin, now_ms: int) -> None:
@@ -120,13 +135,13 @@ class Leases:
             if age_ms < self._shown_below_ms:
                 continue
             threshold_ms = 0 if self.is_orphan(origin) else hide_after_ms(origin.owner)
-            grace_ms = ended_grace_ms(self._patience.graces_ms, threshold_ms, age_ms)
+            grace_ms = ended_grace_ms(self._graces_ms, threshold_ms, age_ms)
             if grace_ms > life.hidden_grace_ms:
                 life.hidden_grace_ms, life.hidden_at_ms = grace_ms, now_ms
 
     def purge(self, now_ms: int) -> tuple[Origin, ...]:
         """Forget what has been hidden wholly for one lease."""
-        largest_ms = self._patience.graces_ms[-1]
+        largest_ms = self._graces_ms[-1]
         ended = sorted(
             origin
             for origin, life in self.lives.items()
@@ -143,13 +158,15 @@ class Leases:
         shown = {origin: life.hidden_grace_ms for origin, life in self.lives.items() if life.hidden_grace_ms}
         for origin, purged in self.purged.items():
             if now_ms - purged.at_ms < self._patience.lease_ms:
-                shown[origin] = self._patience.graces_ms[-1]
+                shown[origin] = self._graces_ms[-1]
         return tuple(sorted(shown.items()))
 
     def check_invariants(self) -> None:
         assert self._own not in self.lives, "this node does not judge itself"
         assert not self.lives.keys() & self.purged.keys(), "an origin is known or purged"
-        assert all(origin.epoch <= self.epochs[origin.owner] for origin in self.lives), "the newest epoch is the highest"
+        assert all(origin.epoch <= self.epochs[origin.owner] for origin in self.lives), (
+            "the newest epoch is the highest"
+        )
 
     def _entry(self, origin: Origin, now_ms: int) -> DigestEntry:
         held = self._held.get(origin) or DigestEntry(*origin, applied=0, heartbeat=0, age_ms=0, records=0, digest=0)
@@ -170,7 +187,7 @@ class Leases:
         return life
 
     def _purge_age_ms(self, origin: Origin, left: bool) -> int:
-        largest_ms = self._patience.graces_ms[-1]
+        largest_ms = self._graces_ms[-1]
         if not left and origin.epoch >= self.epochs.get(origin.owner, 0):
             largest_ms = max(largest_ms, self._patience.hide_silent_ms)
         return largest_ms + self._patience.lease_ms
@@ -182,7 +199,9 @@ class Leases:
             life.hidden_grace_ms = 0
 
     def _forget_purged(self, now_ms: int) -> None:
-        old = [origin for origin, purged in self.purged.items() if now_ms - purged.at_ms >= self._patience.purged_memory_ms]
+        old = [
+            origin for origin, purged in self.purged.items() if now_ms - purged.at_ms >= self._patience.purged_memory_ms
+        ]
         for origin in old:
             del self.purged[origin]
             known = any(other.owner == origin.owner for other in (*self.lives, *self.purged))

@@ -1,12 +1,14 @@
 """MemberManager: the one liveness table.
 
 Owns: the member list, the links to other nodes, the leases of all owners, the evidence of their death, and from these
-what this node is good for (``Standing``). Accepts: messages/members.py. Tells: DistroSyncActor (peers, digests, loading),
-IndexManager (hidden owners, standing), ClientManager (purged owners), ConnectionManager (standing, leaving), I/O.
+what this node is good for (``Standing``). Accepts: messages/members.py. Tells: DistroSyncActor (peers, digests,
+loading), IndexManager (hidden owners, standing), ClientManager (purged owners), ConnectionManager (standing, leaving),
+I/O.
 
-The rules are in actors/links.py (who may be spoken to), actors/liveness.py (leases, hiding, purging), actors/roster.py
-(what the members of the list are up to) and actors/readiness.py. Owners are judged at beats only, after the pause guard:
-a node that was stopped itself handles its closed links and its mail before it declares anybody dead.
+The rules are in actors/links.py (which links can be sent on), actors/handshake.py (who may speak on them),
+actors/liveness.py (leases, hiding, purging), actors/roster.py (what the members are up to), actors/readiness.py and
+actors/self_doubt.py. Owners are judged at beats only, after the pause guard: a node that was stopped itself handles
+its closed links and its mail before it declares anybody dead.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ from typing import Any, Literal, assert_never
 import msgspec
 
 from actors.base import Effect, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell, Terminate
-from actors.links import LinkTable, PeerLink, refusal
-from actors.liveness import Leases, Patience
+from actors.handshake import Handshakes, end_for_epoch
+from actors.links import LinkTable, PeerLink, send
+from actors.liveness import Leases
 from actors.messages.clients import OwnersPurged
 from actors.messages.connections import SessionsShed, StandingChanged
 from actors.messages.distro import CatchUpOrdered, DigestAccepted, DigestRound, FlushOrdered, PeersChanged
 from actors.messages.index import OwnersVisible
-from actors.messages.io import DialPeers, PeerFrame, SendToPeers
+from actors.messages.io import Beat, DialPeers
 from actors.messages.members import (
     CaughtUp,
     DigestsTaken,
@@ -37,12 +40,10 @@ from actors.messages.members import (
     SessionsGone,
 )
 from actors.messages.peers import Digest, Goodbye, Hello, LinkPing, LinkPong, PeerRefused, PeerTag, Welcome
-from actors.messages.values import DigestEntry, Origin, Standing
-from actors.peer_frames import encode_peer
+from actors.messages.values import Origin, Standing
 from actors.readiness import Readiness, Sight, readiness
-from actors.roster import Roster
-from rollbook.errors import Code
-from rollbook.status import MemberStatus
+from actors.roster import Roster, standing_name
+from actors.self_doubt import SelfDoubt
 
 GOODBYE_LINGER_MS = 50  # so that the frames leave before the process does
 
@@ -61,17 +62,6 @@ class MembersSettings(msgspec.Struct, frozen=True):
     pong_timeout_ms: int
     leave_timeout_ms: int
     flush_timeout_ms: int
-
-    @property
-    def patience(self) -> Patience:
-        return Patience(
-            self.lease_ms,
-            self.hide_refused_ms,
-            self.hide_majority_ms,
-            self.hide_silent_ms,
-            tuple(sorted(self.graces_ms)),
-            self.purged_memory_ms,
-        )
 
 
 class _LeaveOverdue(msgspec.Struct, frozen=True):
@@ -108,38 +98,25 @@ class MemberManager:
         self._settings = settings
         self._own = Origin(identity.node_id, identity.epoch)
         self._links = LinkTable(settings.pong_timeout_ms)
-        self._leases = Leases(self._own, settings.patience)
-        self._roster = Roster(identity, self._links, self._leases, settings.patience, settings.suspect_ms)
+        self._leases = Leases(self._own, settings)
+        self._roster = Roster(identity, self._links, self._leases, settings)
+        self._handshakes = Handshakes(identity, self._links, self._leases, self._roster)
+        self._doubt = SelfDoubt(settings.lease_ms, settings.isolation_ms)
         self._stage: Literal["serving", "leaving", "flushing", "gone"] = "serving"
-        self._heartbeat = 0
-        self._held: dict[Origin, DigestEntry] = {}  # what the record table held at the last beat
         self._started_at_ms = 0
-        self._beat_at_ms = 0
-        self._suspended_until_ms = 0  # no expiry before this
-        self._majority_at_ms = 0  # when a majority was last heard
         self._warming_until_ms = 0
         self._caught_up: set[str] = set()
-        self._refused_at_ms: int | None = None  # since when others say that a living node has this node id
-        self._is_welcomed = False
-        self._warned: set[tuple[object, ...]] = set()
+        self._is_beat_asked = False  # a beat out of rhythm is on its way
         # What the others were told last.
         self._peers = PeersChanged((), ())
         self._visible = OwnersVisible(())
         self._standing = Standing()
-        self.counters = dict.fromkeys(
-            (
-                "beats",
-                "pauses",
-                "hellos_refused",
-                "peer_frames_refused",
-                "digest_entries_refused",
-                "owners_purged",
-            ),
-            0,
-        )
+        names = ("beats", "pauses", "peer_frames_refused", "digest_entries_refused", "owners_purged")
+        self.counters = dict.fromkeys(names, 0)
 
     def start(self, now: Now) -> list[Effect]:
-        self._started_at_ms = self._beat_at_ms = self._majority_at_ms = now.monotonic_ms
+        self._started_at_ms = now.monotonic_ms
+        self._doubt.start(now.monotonic_ms)
         if self._me.standalone:
             self._standing = Standing(ready=True)
             return self._standing_told()
@@ -149,12 +126,17 @@ class MemberManager:
     def handle(self, message: MembersInput, now: Now) -> list[Effect]:
         if self._stage == "gone" and not isinstance(message, _GoodbyeSent):
             return []
+        effects = self._route(message, now)
+        if any(isinstance(effect, Terminate) for effect in effects):
+            self._stage = "gone"
+        return effects
+
+    def _route(self, message: MembersInput, now: Now) -> list[Effect]:
         match message:
             case MembersListed():
                 return self._on_members_listed(message, now)
             case LinkOpened():
-                self._links.opened(message.link, message.address)
-                return [send((message.link, PeerTag.HELLO, self._hello(message.address))), *self._review(now)]
+                return [*self._handshakes.on_opened(message.link, message.address), *self._review(now)]
             case LinkClosed():
                 self._links.closed(message.link, message.address, message.how)
                 return self._review(now)
@@ -180,21 +162,15 @@ class MemberManager:
         self._roster.configure(message.addresses)
         effects: list[Effect] = [Tell(Role.IO, DialPeers(tuple(self._roster.members)))]
         if not self._me.standalone and self._me.peer_address not in message.addresses:
-            effects += self._warn(
-                "this node is not in its own member list; the others will refuse it", address=self._me.peer_address
-            )
+            effects += self._handshakes.warn("this node is not in its own member list", address=self._me.peer_address)
         return [*effects, *self._review(now)]
 
-    # Frames of other nodes.
+    # Links and the frames of other nodes.
 
     def _on_peer_frame(self, frame: PeerFrameReceived, now: Now) -> list[Effect]:
         body = frame.body
-        if isinstance(body, Hello):
-            return self._on_hello(frame.link, body, now) if not frame.dialled_here else self._refuse_frame()
-        if isinstance(body, Welcome):
-            return self._on_welcome(frame.link, body, now)
-        if isinstance(body, PeerRefused):
-            return self._on_refused(frame.link, body, now)
+        if isinstance(body, Hello | Welcome | PeerRefused):
+            return self._on_handshake(frame, body, now)
         link = self._links.accepted(frame.link, self._roster.members)
         if link is None:
             return self._refuse_frame()
@@ -202,8 +178,7 @@ class MemberManager:
             case LinkPing():
                 return [send((link.name, PeerTag.PONG, LinkPong(body.number)))]
             case LinkPong():
-                turned_usable = self._links.pong(link.name, body.number, now.monotonic_ms)
-                return self._review(now) if turned_usable else []
+                return self._on_pong(link, body, now)
             case Digest():
                 return self._on_digest(link, body, now)
             case Goodbye():
@@ -211,18 +186,32 @@ class MemberManager:
             case _:
                 assert_never(body)
 
+    def _on_handshake(self, frame: PeerFrameReceived, body: Hello | Welcome | PeerRefused, now: Now) -> list[Effect]:
+        if isinstance(body, Hello) == frame.dialled_here:
+            return self._refuse_frame()  # Who dialled asks, the other answers.
+        match body:
+            case Hello():
+                effects = self._handshakes.on_hello(frame.link, body, now)
+            case Welcome():
+                effects = self._handshakes.on_welcome(frame.link, body, now)
+            case PeerRefused():
+                return self._handshakes.on_refused(frame.link, body, now, serving=self._standing.ready)
+            case _:
+                assert_never(body)
+        return [*effects, *self._review(now)]
+
+    def _on_pong(self, link: PeerLink, pong: LinkPong, now: Now) -> list[Effect]:
+        if not self._links.pong(link.name, pong.number, now.monotonic_ms):
+            return []  # It was usable before.
+        return [*self._review(now), *self._beat_now()]
+
     def _on_digest(self, link: PeerLink, digest: Digest, now: Now) -> list[Effect]:
         if (digest.node_id, digest.epoch) != (link.node_id, link.epoch):
             return self._refuse_frame()
         own_epoch = max((entry.epoch for entry in digest.entries if entry.owner == self._me.node_id), default=0)
         if own_epoch > self._me.epoch:
             return end_for_epoch(own_epoch)
-        admitted = {
-            entry.origin
-            for entry in sorted(digest.entries, key=lambda entry: -entry.epoch)  # what is an orphan must be known first
-            if self._leases.hear(entry.origin, entry.heartbeat, entry.age_ms, now.monotonic_ms, left=entry.left)
-        }
-        entries = tuple(entry for entry in digest.entries if entry.origin in admitted)
+        entries = self._leases.admit(digest.entries, now.monotonic_ms)
         self.counters["digest_entries_refused"] += len(digest.entries) - len(entries)
         self._roster.report(link.peer_address, digest, now.monotonic_ms)
         accepted = DigestAccepted(link.name, digest.node_id, digest.ready, entries)
@@ -244,56 +233,20 @@ class MemberManager:
     # The beat.
 
     def _on_digests_taken(self, message: DigestsTaken, now: Now) -> list[Effect]:
-        effects = self._guard_pause(now)
-        self._heartbeat += 1
         self.counters["beats"] += 1
-        self._held = {entry.origin: entry for entry in message.entries}
-        for origin in self._held:
-            # A delta may come before the first digest; whatever is held must have a lease, or it would never end.
-            if origin not in self._leases.lives:
-                self._leases.hear(origin, 0, 0, now.monotonic_ms)
-        if self._refused_at_ms is not None and now.monotonic_ms - self._refused_at_ms >= self._settings.lease_ms:
-            advice = "give this one a data directory of its own"
-            return self._end(EXIT_USAGE, f"another living node uses node id {self._me.node_id}; {advice}")
-        effects += self._call_links(now)
-        effects += self._judge(now)
-        effects += self._review(now)
-        return [*effects, Tell(Role.DISTRO, DigestRound(self._digest(now)))]
-
-    def _guard_pause(self, now: Now) -> list[Effect]:
-        gap_ms = now.monotonic_ms - self._beat_at_ms
-        self._beat_at_ms = now.monotonic_ms
-        if gap_ms <= self._settings.lease_ms // 3:
-            return []
-        self.counters["pauses"] += 1
-        self._suspended_until_ms = now.monotonic_ms + self._settings.lease_ms
-        return [Log("WARNING", "this node was paused; nothing expires for one lease", {"gap_ms": gap_ms})]
-
-    def _call_links(self, now: Now) -> list[Effect]:
-        """Ping who has shaken hands, greet the others again: frames may be lost."""
-        frames: list[tuple[str, PeerTag, object]] = []
-        for name in sorted(self._links.links):
-            link = self._links.links[name]
-            if self._links.accepted(name, self._roster.members) is not None:
-                frames.append((name, PeerTag.PING, LinkPing(now.monotonic_ms)))
-            elif link.dialled and not link.node_id:
-                frames.append((name, PeerTag.HELLO, self._hello(link.dialled)))
-        return [send(*frames)] if frames else []
+        self._is_beat_asked = False
+        self._leases.hold(message.entries, now.monotonic_ms)
+        ending = self._handshakes.give_way(now, self._settings.lease_ms)
+        if ending:
+            return ending
+        effects = [*self._handshakes.call(now), *self._judge(now), *self._review(now)]
+        return [*effects, Tell(Role.DISTRO, DigestRound(self._roster.digest(self._standing, now.monotonic_ms)))]
 
     def _judge(self, now: Now) -> list[Effect]:
         """Hide and purge, unless this node has reason to doubt itself."""
         at_ms = now.monotonic_ms
-        has_majority = self._roster.has_majority(at_ms)
-        suspended = at_ms < self._suspended_until_ms
-        if has_majority or suspended:
-            self._majority_at_ms = at_ms
-        if suspended:
-            return []
-        preserved = self._roster.is_preserving(at_ms, at_ms - self._started_at_ms)
-        is_long = at_ms - self._majority_at_ms >= self._settings.isolation_ms
-        isolated = not has_majority and (is_long or self._standing.isolated)
-        effects = self._set_standing(preserved=preserved, isolated=isolated)
-        if preserved:
+        effects = self._doubt_oneself(at_ms)
+        if self._doubt.suspends(at_ms) or self._standing.preserved:
             return effects
         self._leases.judge(lambda owner: self._roster.hide_after_ms(owner, at_ms), at_ms)
         purged = self._leases.purge(at_ms)
@@ -304,18 +257,17 @@ class MemberManager:
             effects += [Tell(Role.CLIENTS, told), Tell(Role.DISTRO, told)]
         return effects
 
-    def _digest(self, now: Now) -> Digest:
-        origins = sorted([*self._leases.lives, self._own])
-        return Digest(
-            node_id=self._me.node_id,
-            epoch=self._me.epoch,
-            ready=self._standing.ready,
-            leaving=self._standing.leaving,
-            links=self._roster.evidence(now.monotonic_ms),
-            entries=tuple(self._entry(origin, now) for origin in origins),
-            started_cold=self._standing.warming,
-            members=self._roster.identities(now.monotonic_ms),
-        )
+    def _doubt_oneself(self, at_ms: int) -> list[Effect]:
+        effects: list[Effect] = []
+        gap_ms = self._doubt.beat(at_ms)
+        if gap_ms:
+            self.counters["pauses"] += 1
+            effects.append(Log("WARNING", "this node was paused; nothing expires for one lease", {"gap_ms": gap_ms}))
+        self._doubt.note_majority(self._roster.has_majority(at_ms), at_ms)
+        preserved = self._standing.preserved
+        if not self._doubt.suspends(at_ms):
+            preserved = self._roster.is_preserving(at_ms, at_ms - self._started_at_ms)
+        return [*effects, *self._set_standing(preserved=preserved, isolated=self._doubt.is_isolated)]
 
     # What follows from every change, told only if it is news.
 
@@ -351,11 +303,9 @@ class MemberManager:
         before, self._standing = self._standing, msgspec.structs.replace(self._standing, **changes)
         if self._standing == before:
             return []
-        effects: list[Effect] = []
-        for name in ("isolated", "preserved"):
-            if getattr(before, name) != getattr(self._standing, name):
-                effects.append(Log("WARNING", f"{name} changed", {name: getattr(self._standing, name)}))
-        return [*effects, *self._standing_told()]
+        changed = [name for name in ("isolated", "preserved") if getattr(before, name) != getattr(self._standing, name)]
+        logs = [Log("WARNING", f"{name} changed", {name: getattr(self._standing, name)}) for name in changed]
+        return [*logs, *self._standing_told()]
 
     def _standing_told(self) -> list[Effect]:
         told = StandingChanged(self._standing)
@@ -363,7 +313,7 @@ class MemberManager:
 
     def _check_readiness(self, now: Now) -> list[Effect]:
         """A node whose id may be another's, or that is about to go, does not become ready."""
-        doubtful = self._refused_at_ms is not None or self._stage != "serving"
+        doubtful = self._handshakes.is_doubtful or self._stage != "serving"
         if self._standing.ready or doubtful or not self._roster.is_listed:
             return []
         ready = self._roster.ready(now.monotonic_ms)
@@ -379,7 +329,7 @@ class MemberManager:
         effects: list[Effect] = [Tell(Role.DISTRO, CatchUpOrdered(False))]
         effects += self._set_standing(ready=True, warming=warming)
         effects.append(Log("INFO", "ready", {"after_ms": waited_ms, "how": outcome.value}))
-        return [*effects, *self._broadcast(now)]
+        return [*effects, *self._beat_now()]
 
     # Leaving.
 
@@ -405,38 +355,43 @@ class MemberManager:
             Log("INFO", "leaving", {}),
             *self._set_standing(leaving=True),
             Tell(Role.CONNECTIONS, SessionsShed(shed_ms)),
-            *self._broadcast(now),
+            *self._beat_now(),
             Remind(self._settings.leave_timeout_ms, _LeaveOverdue()),
         ]
 
     def _say_goodbye(self) -> list[Effect]:
         self._stage = "gone"
-        names = [name for name in sorted(self._links.links) if self._links.links[name].node_id]
-        frames = [(name, PeerTag.GOODBYE, Goodbye(*self._own)) for name in names]
-        return [*([send(*frames)] if frames else []), Remind(GOODBYE_LINGER_MS, _GoodbyeSent())]
+        frames = [(name, PeerTag.GOODBYE, Goodbye(*self._own)) for name in self._links.shaken()]
+        return [send(*frames), Remind(GOODBYE_LINGER_MS, _GoodbyeSent())]
 
     # The status question.
 
     def _on_status_requested(self, message: StatusRequested, now: Now) -> list[Effect]:
+        """Complete what the answer needs; the I/O adds what it counts and answers."""
         standing = self._standing
-        me = self._me
-        own = MemberStatus(me.node_id, me.peer_address, me.client_address, "self", standing.ready, me.epoch, 0)
-        parts: dict[str, Any] = {"seq": 0, "sessions": 0, "records": 0, "owners": (), **message.parts}
+        counters = {**message.parts.get("counters", {}), **self._handshakes.counters, **self.counters}
+        missing = {"seq": 0, "sessions": 0, "records": 0, "owners": ()}
         answer = message.with_parts(
-            **parts,
+            **{name: value for name, value in missing.items() if name not in message.parts},
+            node_id=self._me.node_id,
+            epoch=self._me.epoch,
+            ready=standing.ready,
+            standing=standing_name(standing),
+            preserved=standing.preserved,
+            members=self._roster.rows(now.monotonic_ms, standing.ready, message.parts.get("lags", {})),
+            counters=counters,
         )
         return [Tell(Role.IO, answer)]
 
     # Small things.
 
-    def _digest_frames(self, names: tuple[str, ...], now: Now) -> list[tuple[str, PeerTag, object]]:
-        digest = self._digest(now)
-        return [(name, PeerTag.DIGEST, digest) for name in names]
-
-    def _broadcast(self, now: Now) -> list[Effect]:
-        """What has just changed here is worth more than the rhythm."""
-        frames = self._digest_frames(tuple(peer.link for peer in self._peers.peers), now)
-        return [send(*frames)] if frames else []
+    def _beat_now(self) -> list[Effect]:
+        """What has just changed is worth more than the rhythm: a fresh cluster waits for digests. It is a whole beat,
+        because a digest of the last one could be a second old, and who loads must not take it for the present."""
+        if self._is_beat_asked:
+            return []
+        self._is_beat_asked = True
+        return [Tell(Role.IO, Beat(0))]
 
     def _refuse_frame(self) -> list[Effect]:
         """A frame that this link may not send now; a restart makes some, so they cost nothing but a count."""

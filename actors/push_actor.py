@@ -170,9 +170,9 @@ class PushActor:
             self._agenda.forget(route)
 
     def _remove_subscriber(self, route: Route) -> None:
-        subscriber = self.subscribers.get(route)
-        for service in tuple(subscriber.deliveries) if subscriber is not None else ():
-            self._remove(route, service)
+        if route in self.subscribers:
+            for service in tuple(self.subscribers[route].deliveries):
+                self._remove(route, service)
 
     # -- what is news
 
@@ -199,16 +199,13 @@ class PushActor:
             is_news = topic.is_news(view)
             if is_news:
                 topic.show(view)
-            if self._offer_all(topic, now_ms) or is_news:
+            behind = [delivery for delivery in topic.deliveries.values() if delivery.is_behind]
+            for delivery in behind:
+                self._offer(delivery, now_ms)
+            if is_news:  # For the others this version counts as told: their clusters have not changed.
+                self.counters["push_suppressed"] += len(topic.deliveries) - len(behind)
+            if is_news or behind:
                 topic.quiet_until_ms = now_ms + self.settings.interval_ms
-
-    def _offer_all(self, topic: PushTopic, now_ms: int) -> bool:
-        """Whether anybody is behind. For the others this version counts as told: their clusters have not changed."""
-        behind = [delivery for delivery in topic.deliveries.values() if delivery.is_behind]
-        for delivery in behind:
-            self._offer(delivery, now_ms)
-        self.counters["push_suppressed"] += len(topic.deliveries) - len(behind)
-        return bool(behind)
 
     def _offer(self, delivery: PushDelivery, now_ms: int) -> None:
         """Send the newest view, unless one is in flight: its ack, or its time-out, will send what is newest then."""

@@ -169,7 +169,7 @@ def _shows_change(clusters: frozenset[str], before: View, after: View) -> bool:
 
 
 def check_tables(topics: dict[Service, PushTopic], subscribers: dict[Route, PushSubscriber]) -> None:
-    """Raise AssertionError if the two ways from topics and subscribers to deliveries disagree, or one is left behind."""
+    """Raise AssertionError if topics and subscribers disagree about a delivery, or something is left behind."""
     for service, topic in topics.items():
         assert topic.service == service
         assert topic.deliveries, f"{service} is kept without subscribers"

@@ -14,6 +14,7 @@ from actors.base import NodeIdentity
 from actors.links import LinkTable
 from actors.liveness import Leases, Patience, hide_after_ms
 from actors.messages.peers import Digest, Hello, Welcome
+from actors.messages.values import Standing
 from rollbook.status import MemberStatus
 
 
@@ -38,12 +39,12 @@ class Member(msgspec.Struct):
 
 
 class Roster:
-    def __init__(self, me: NodeIdentity, links: LinkTable, leases: Leases, patience: Patience, suspect_ms: int) -> None:
+    def __init__(self, me: NodeIdentity, links: LinkTable, leases: Leases, patience: Patience) -> None:
         self._me = me
         self._links = links
         self._leases = leases
         self._patience = patience
-        self._suspect_ms = suspect_ms
+        self._suspect_ms = patience.suspect_ms
         self._own_addresses = {me.peer_address}
         self.is_listed = me.standalone  # a standalone node waits for no list
         self.members: dict[str, Member] = {}
@@ -76,6 +77,20 @@ class Roster:
         member.is_reached = True
         for other, node_id, client_address in digest.members:
             self._learn_from_afar(other, node_id, client_address, now_ms)
+
+    def digest(self, standing: Standing, now_ms: int) -> Digest:
+        """What this node says once a second: what it holds, what its links say of each member, whom it reaches."""
+        reached = [member for member in self.members.values() if self._links.reaches(member.address, now_ms)]
+        return Digest(
+            node_id=self._me.node_id,
+            epoch=self._me.epoch,
+            ready=standing.ready,
+            leaving=standing.leaving,
+            links=tuple((address, self._links.evidence(address, now_ms)) for address in self.members),
+            entries=self._leases.entries(now_ms),
+            started_cold=standing.warming,
+            members=tuple((member.address, member.node_id, member.client_address) for member in reached),
+        )
 
     # Who is there.
 
@@ -114,18 +129,6 @@ class Roster:
 
     # Who is gone.
 
-    def evidence(self, now_ms: int) -> tuple[tuple[str, str], ...]:
-        """What this node's own links say of each member."""
-        return tuple((address, self._links.evidence(address, now_ms)) for address in self.members)
-
-    def identities(self, now_ms: int) -> tuple[tuple[str, str, str], ...]:
-        """Whom this node reaches itself, for those who do not."""
-        return tuple(
-            (member.address, member.node_id, member.client_address)
-            for member in self.members.values()
-            if member.node_id and self._links.reaches(member.address, now_ms)
-        )
-
     def hide_after_ms(self, owner: str, now_ms: int) -> int:
         """After which silence the newest epoch of this owner is hidden, by the evidence of now."""
         accused = next((m for m in self.members.values() if m.node_id == owner), None)
@@ -140,8 +143,8 @@ class Roster:
     def is_preserving(self, now_ms: int, waited_ms: int) -> bool:
         """More than half of the members look dead, so it may as well be this node that is cut off.
 
-        Members die by their thresholds one after the other, also when they were lost at one moment. So as soon as the first
-        is past its own, those that are within one suspicion of theirs count too.
+        Members pass their thresholds one after the other, also when they were lost at one moment. So as soon as the
+        first is past its own, those that are within one suspicion of theirs count too.
         """
         overdue = [self._overdue_ms(member, now_ms, waited_ms) for member in self.members.values()]
         dying = sum(late >= -self._suspect_ms for late in overdue if late is not None)
@@ -174,7 +177,7 @@ class Roster:
         return 0 if report is not None and report.ready else 1
 
     def _overdue_ms(self, member: Member, now_ms: int, waited_ms: int) -> int | None:
-        """By how much a member is past its threshold; None if it has left, is well, or could not have been heard yet."""
+        """By how much a member is past its threshold; None if it has left, is well or is not due yet."""
         newest = self._leases.newest(member.node_id)
         if self._leases.has_left(newest):
             return None
@@ -211,3 +214,10 @@ class Roster:
         return "alive" if self._is_fresh(member.node_id, now_ms) else "suspect"
 
 
+def standing_name(standing: Standing) -> str:
+    """One word for people; ``preserved`` is a flag of its own."""
+    if standing.leaving:
+        return "leaving"
+    if not standing.ready:
+        return "loading"
+    return "isolated" if standing.isolated else "ready"

@@ -1,7 +1,7 @@
 """What a client wants and what it waits for, whichever connection serves it.
 
-Owns: publications (redo.py), subscriptions and their snapshots (cache.py), calls in progress. Gives the session the requests
-to send, takes the answers, and says what callers and subscribers are to be told.
+Owns: publications (redo.py), subscriptions and their snapshots (cache.py), calls in progress. Gives the session the
+requests to send, takes the answers, and says what callers and subscribers are to be told.
 
 A call is an order that survives any number of connections until its deadline: when a session opens, calls that publish,
 withdraw or subscribe ride on the redo of their service, all others are asked again. All orders are idempotent.

@@ -1,7 +1,7 @@
 """What a client knows of the services it subscribed to, and the rule which view is news.
 
-Versions are compared within one session only: another node has another clock. Session numbers of one client only rise, so
-a view of an older session never replaces one of a newer session.
+Versions are compared within one session only: another node has another clock. Session numbers of one client only rise,
+so a view of an older session never replaces one of a newer session.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Snapshot(msgspec.Struct, frozen=True):
 class InstanceList(tuple[Instance, ...]):
     """What a caller gets: an immutable list of enabled instances that also says how good it is.
 
-    ``stale``: no node confirms it at the moment, it is the last known state. ``version``: of the view, comparable within
-    one session. ``warming``: the cluster has just started, so there may be more. ``preserved``: the cluster sees too many of
-    its nodes down to judge, so nothing was removed.
+    ``stale``: no node confirms it at the moment, it is the last known state. ``version``: of the view, comparable
+    within one session. ``warming``: the cluster has just started, so there may be more. ``preserved``: the cluster sees
+    too many of its nodes down to judge, so nothing was removed.
     """
 
     stale: bool

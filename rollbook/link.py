@@ -1,4 +1,4 @@
-"""One connection of a session: its frames, its window of requests in flight, and whether the node behind it still lives.
+"""One connection of a session: its frames, its window of requests in flight, and whether the node behind it lives.
 
 Pure bookkeeping. What the answers mean is the business of session.py and agenda.py.
 """

@@ -5,9 +5,9 @@ At most three pieces of advice in a row are followed, so that nodes of different
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 
+from rollbook.orders import Chance
 from rollbook.servers import is_server
 from rollbook.wire import MoveAdvised
 
@@ -15,7 +15,7 @@ from rollbook.wire import MoveAdvised
 class Moves:
     """At most one move is under way."""
 
-    def __init__(self, chance: random.Random, redirects_max: int, redirect_memory_ms: int) -> None:
+    def __init__(self, chance: Chance, redirects_max: int, redirect_memory_ms: int) -> None:
         self.reason = ""  # empty: no move is under way
         self._chance = chance
         self._redirects_max = redirects_max

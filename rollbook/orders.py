@@ -6,7 +6,8 @@ the order given. Times are milliseconds; ``deadline_ms`` belongs to the monotoni
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -16,6 +17,16 @@ from rollbook.model import Service
 from rollbook.wire import GetStatus, ListServices, Ping, Publish, Query, Subscribe, Unsubscribe, Withdraw
 
 CallBody = Publish | Withdraw | Subscribe | Unsubscribe | Query | ListServices | GetStatus | Ping
+
+
+class Chance(Protocol):
+    """Where chance comes from: a random.Random, seeded wherever a run must be repeatable."""
+
+    def choice(self, seq: Sequence[str], /) -> str: ...
+
+    def randint(self, a: int, b: int, /) -> int: ...
+
+    def shuffle(self, x: list[str], /) -> None: ...
 
 
 class Moment(NamedTuple):

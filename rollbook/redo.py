@@ -1,7 +1,8 @@
 """What this client means to publish, whatever any node knows of it: the table a new session is filled from.
 
-Every order of the user takes a change number. A publication is acknowledged when the answer to its newest change has come;
-until then a redo claims no old stamp. A publication without instances is a withdrawal that no node has acknowledged yet.
+Every order of the user takes a change number. A publication is acknowledged when the answer to its newest change has
+come; until then a redo claims no old stamp. A publication without instances is a withdrawal that no node has
+acknowledged yet.
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ times in a row.
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Iterable, Sequence
 
 from rollbook.errors import InvalidField
+from rollbook.orders import Chance
 
 HINTS_IN_A_ROW_MAX = 3
 PAUSE_MS_MIN = 50
@@ -31,7 +31,7 @@ def check_server(server: str) -> str:
 class ServerList:
     """Where to connect."""
 
-    def __init__(self, configured: Sequence[str], chance: random.Random) -> None:
+    def __init__(self, configured: Sequence[str], chance: Chance) -> None:
         self._configured = tuple(dict.fromkeys(configured))
         self._learned: tuple[str, ...] = ()
         self._chance = chance

@@ -1,16 +1,16 @@
 """One client's session with the cluster, as a pure state machine.
 
-Owns: the connections (one serves; in a move a second one is opened while the first still stands, then the first retires),
-the choice of the next server (servers.py), the end. What the client wants and waits for is in agenda.py.
+Owns: the connections (one serves; in a move a second one is opened while the first still stands, then the first
+retires), the choice of the next server (servers.py, moves.py), the end. What the client wants is in agenda.py.
 Accepts: the inputs of orders.py. Returns: the actions of orders.py, to be performed in order.
 
-Every session is a new connection with a higher number, and is filled from the agenda. A session that another process opened
-with this client's id ends this one for good.
+Every session is a new connection with a higher number, and is filled from the agenda. A session that another process
+opened with this client's id ends this one for good. Time is judged by Ticked alone: a driver hands in what has arrived
+first, so that after a pause of its own nothing that waits in a buffer counts as missing.
 """
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple, assert_never
@@ -20,11 +20,13 @@ import msgspec
 from rollbook import wire
 from rollbook.agenda import Agenda
 from rollbook.errors import ClientClosed, ClientIdInUse, ClusterUnreachable, Code, RemoteProtocolError, RollbookError
-from rollbook.link import TAGS, Link, LinkSettings, Request, Stage, Verdict
+from rollbook.link import Link, LinkSettings, Request, Stage, Verdict
 from rollbook.model import View
+from rollbook.moves import Moves
 from rollbook.orders import (
     Action,
     Called,
+    Chance,
     CloseOrdered,
     Connect,
     ConnectionLost,
@@ -37,7 +39,6 @@ from rollbook.orders import (
     Reject,
     Report,
     Resolve,
-    Send,
     SessionsChanged,
     Ticked,
 )
@@ -55,6 +56,7 @@ from rollbook.wire import (
 )
 
 SUPERSEDED = frozenset({Code.SESSION_SUPERSEDED, Code.CLIENT_ID_IN_USE, Code.SESSION_STALE})
+SESSION_OVER = SUPERSEDED | {Code.SESSION_REQUIRED, Code.NOT_READY}
 
 
 class SessionSettings(msgspec.Struct, frozen=True):
@@ -63,6 +65,7 @@ class SessionSettings(msgspec.Struct, frozen=True):
     link: LinkSettings = LinkSettings()
     open_ms: int = 1_000  # for a connection, and again for its session: a silent server costs no more
     steady_ms: int = 1_000  # the loss of a session that stood for this long is answered at once
+    stall_ms: int = 1_000  # a tick later than this means that this process itself stood still
     calls_max: int = 10_000  # in progress; beyond it the caller is refused, so that memory is bounded
     redirects_max: int = 3  # pieces of advice followed in a row; then the client stays where it is
     redirect_memory_ms: int = 30_000  # advice after a longer rest starts a new row
@@ -70,11 +73,6 @@ class SessionSettings(msgspec.Struct, frozen=True):
     overload_pause_ms: int = 100  # before what was answered OVER_LIMIT is sent again, with jitter
     cluster_wait_margin_ms: int = 200  # the node's NOT_CONFIRMED must arrive before the caller's own deadline
     sessions_own_max: int = 64  # remembered, to tell this client's newer session from a stranger's
-
-
-class _Move(NamedTuple):
-    reason: str
-    servers: list[str]  # left to try
 
 
 class _Closing(NamedTuple):
@@ -89,7 +87,7 @@ class Session:
         self,
         client_id: str,
         servers: Sequence[str],
-        chance: random.Random,
+        chance: Chance,
         *,
         app: str = "",
         agent: str = "",
@@ -99,25 +97,22 @@ class Session:
         self._chance = chance
         self._settings = settings or SessionSettings()
         self._servers = ServerList(servers, chance)
+        self._moves = Moves(chance, self._settings.redirects_max, self._settings.redirect_memory_ms)
         self._actions: list[Action] = []
         self._agenda = Agenda(self._actions, self._settings.calls_max)
         self._connections = 0
-        self._correlations = 0
         self._session_last = 0
         self._sessions_own: deque[int] = deque(maxlen=self._settings.sessions_own_max)
         self._current: Link | None = None  # serves
         self._candidate: Link | None = None  # dials and opens, to become current
         self._retiring: Link | None = None  # was current, and stands until its successor has redone everything
         self._dial_at_ms = 0
-        self._move: _Move | None = None
-        self._redirects = 0
-        self._redirected_ms = 0
         self._closing: _Closing | None = None
-        self._goodbye = 0  # correlation of the CloseSession that was sent
+        self._goodbye: Request | None = None  # whose answer ends the session
         self._ended: RollbookError | None = None
 
     def handle(self, event: Input, now: Moment) -> list[Action]:
-        """One turn: what happened, then whatever the time demands."""
+        """One turn."""
         if self._ended is not None:
             return self._answer_after_the_end(event)
         match event:
@@ -132,11 +127,9 @@ class Session:
             case FrameReceived():
                 self._on_frame(event, now)
             case Ticked():
-                pass
+                self._on_ticked(now)
             case _:
                 assert_never(event)
-        if self._ended is None:
-            self._keep_time(now)
         actions = list(self._actions)
         self._actions.clear()
         return actions
@@ -159,7 +152,7 @@ class Session:
         assert len({link.connection for link in links}) == len(links)
         assert self._current is None or self._current.stage is Stage.SERVING
         assert self._retiring is None or self._current is not None, "nothing retires without a successor"
-        assert self._move is None or self._current is not None, "only a serving session moves"
+        assert not self._moves.reason or self._current is not None, "only a serving session moves"
         assert not (self._ended and links), "the end closes everything"
         assert not self._actions
 
@@ -174,16 +167,6 @@ class Session:
             self._current.queue.append(request)
             self._flush(self._current, now)
 
-    def _answer_after_the_end(self, event: Input) -> list[Action]:
-        assert self._ended is not None
-        match event:
-            case Called():
-                return [Reject(event.call, type(self._ended)(self._ended.message))]
-            case CloseOrdered():
-                return [Resolve(event.call, None)]
-            case _:
-                return []  # What was on its way when the end came.
-
     def _flush(self, link: Link, now: Moment) -> None:
         for request in link.sendable(now.monotonic_ms):
             if self._agenda.is_wanted(request):
@@ -194,15 +177,8 @@ class Session:
         if getattr(request.body, "wait", "node") == "cluster" and deadline_ms is not None:
             wait_ms = max(1, deadline_ms - now.monotonic_ms - self._settings.cluster_wait_margin_ms)
             request.body = msgspec.structs.replace(request.body, wait_ms=wait_ms)
-        correlation = self._send(link, TAGS[type(request.body)], request.body)
-        link.sent(correlation, request, now.monotonic_ms)
+        self._actions.append(link.ask(request, now.monotonic_ms))
         self._agenda.sent(request)
-
-    def _send(self, link: Link, tag: Tag, body: Any, *, wants_answer: bool = True) -> int:
-        self._correlations += wants_answer
-        correlation = self._correlations if wants_answer else 0
-        self._actions.append(Send(link.connection, wire.encode(tag, correlation, link.session, body)))
-        return correlation
 
     # Connections
 
@@ -219,21 +195,19 @@ class Session:
         return self._session_last
 
     def _link(self, connection: int) -> Link | None:
-        for link in (self._current, self._candidate, self._retiring):
-            if link is not None and link.connection == connection:
-                return link
-        return None
+        links = (self._current, self._candidate, self._retiring)
+        return next((link for link in links if link is not None and link.connection == connection), None)
 
     def _on_connection_opened(self, event: ConnectionOpened, now: Moment) -> None:
         link = self._link(event.connection)
         if link is not None and link.stage is Stage.DIALLING:
             link.stage = Stage.OPENING
-            link.deadline_ms = now.monotonic_ms + self._settings.open_ms
-            self._open(link)
+            self._open(link, now)
 
-    def _open(self, link: Link) -> None:
+    def _open(self, link: Link, now: Moment) -> None:
         client_id, app, agent = self._identity
-        self._send(link, Tag.OPEN_SESSION, OpenSession(client_id, link.session, app, agent))
+        link.deadline_ms = now.monotonic_ms + self._settings.open_ms
+        self._actions.append(link.ask(Request(OpenSession(client_id, link.session, app, agent), []), now.monotonic_ms))
 
     def _on_connection_lost(self, event: ConnectionLost, now: Moment) -> None:
         link = self._link(event.connection)
@@ -262,7 +236,7 @@ class Session:
     def _on_current_lost(self, link: Link, reason: str, now: Moment) -> None:
         self._report("WARNING", f"session {link.session} at {link.server} is lost: {reason}")
         self._current = None
-        self._move = None  # An open candidate goes on, as the reconnect.
+        self._moves.end()  # A candidate of the move goes on, as the reconnect.
         self._retire()
         self._tell_sessions()
         pause_ms = self._servers.failed(link.server, reason)
@@ -270,18 +244,21 @@ class Session:
         if steady:
             self._servers.steady()
         self._dial_at_ms = now.monotonic_ms + (0 if steady else pause_ms)
+        if self._closing is not None:
+            self._withdraw_or_finish()
 
     def _on_session_opened(self, link: Link, opened: SessionOpened, now: Moment) -> None:
         if link is not self._candidate or opened.session != link.session:
             return
         self._candidate = None
+        link.in_flight.clear()
         self._servers.opened(link.server)
         self._servers.learn(opened.servers)
-        if self._move is not None and self._move.reason == "isolated" and not opened.majority:
-            self._say_goodbye(link, "moved")  # Nothing was published in it, so nothing happens to what is.
+        if not self._moves.accepts(majority=opened.majority):
+            self._say_moved(link)  # Nothing was published in it, so nothing happens to what stands.
             self._move_on(now)
             return
-        self._move = None
+        self._moves.end()
         self._retiring, self._current = self._current, link
         link.serve(opened.requests_in_flight_max, now.monotonic_ms)
         self._report("INFO", f"session {link.session} at {link.server} is open")
@@ -300,17 +277,16 @@ class Session:
         if link.redo_open == 0 and link is self._current:
             self._retire()
             if self._closing is not None:
-                self._leave(link)
+                self._leave(link, now)
 
     def _retire(self) -> None:
         if self._retiring is not None:
-            self._say_goodbye(self._retiring, "moved")
+            self._say_moved(self._retiring)
             self._retiring = None
             self._tell_sessions()
 
-    def _say_goodbye(self, link: Link, reason: Any) -> None:
-        self._send(link, Tag.CLOSE_SESSION, CloseSession(reason), wants_answer=False)
-        self._actions.append(Disconnect(link.connection))
+    def _say_moved(self, link: Link) -> None:
+        self._actions += [link.tell(CloseSession("moved")), Disconnect(link.connection)]
 
     # Frames
 
@@ -321,59 +297,56 @@ class Session:
         link.heard(now.monotonic_ms)
         try:
             envelope = wire.open_envelope(event.payload, wire.ANSWER_LIMITS)
-            if envelope.tag in wire.ANSWERS:  # A later version may say more; that is no fault.
+            is_known = envelope.tag in wire.ANSWERS  # A later version may say more; that is no fault.
+            if is_known and envelope.session in (0, link.session):
                 self._on_message(link, envelope, wire.answer_body(envelope), now)
         except RemoteProtocolError as error:
             self._drop(link, error.message, now)
 
     def _on_message(self, link: Link, envelope: wire.Envelope, body: Any, now: Moment) -> None:
-        if envelope.session not in (0, link.session):
-            return  # Of a number that was stale.
-        if envelope.correlation and envelope.correlation == self._goodbye:
-            self._finish()
-            return
         match body:
             case SessionOpened():
                 self._on_session_opened(link, body, now)
             case SessionEnded():
                 self._on_session_over(link, body, now)
             case View() if envelope.tag == Tag.PUSH:
-                self._send(link, Tag.PUSH_ACK, PushAck(body.service, body.version), wants_answer=False)
+                self._actions.append(link.tell(PushAck(body.service, body.version)))
                 self._agenda.pushed(body, link.session)
             case MoveAdvised():
                 self._on_move_advised(link, body, now)
             case Failed() if link is self._candidate:
                 self._on_open_refused(link, body, now)
-            case _:
-                self._on_answer(link, envelope.correlation, body, now)
+            case _ if link is self._current:  # The successor asks again what a retiring session was asked.
+                self._on_answer(link, link.in_flight.pop(envelope.correlation, None), body, now)
 
-    def _on_answer(self, link: Link, correlation: int, body: Any, now: Moment) -> None:
-        request = link.in_flight.pop(correlation, None)
-        if link is not self._current:
-            return  # The successor asks again what a retiring session was asked.
-        if isinstance(body, Failed):
+    def _on_answer(self, link: Link, request: Request | None, body: Any, now: Moment) -> None:
+        if isinstance(body, Failed) and body.code in SESSION_OVER:
+            self._on_session_over(link, body, now)
+        elif request is None:
+            return  # Advice, or an answer to what a close has given up.
+        elif request is self._goodbye:
+            self._finish()
+        elif isinstance(body, Failed):
             self._on_failed(link, request, body, now)
-        elif request is not None:
+        else:
             self._agenda.answered(request, body, link.session)
             self._done(link, request, now)
 
-    def _on_failed(self, link: Link, request: Request | None, failed: Failed, now: Moment) -> None:
-        if failed.code in SUPERSEDED or failed.code in (Code.SESSION_REQUIRED, Code.NOT_READY):
-            self._on_session_over(link, failed, now)
-        elif failed.code == Code.NODE_LEAVING:
+    def _on_failed(self, link: Link, request: Request, failed: Failed, now: Moment) -> None:
+        if failed.code == Code.NODE_LEAVING:  # The next session will bring what this one no longer takes.
             self._on_move_advised(link, MoveAdvised("leaving", failed.servers), now)
-        elif request is None:
-            self._report("WARNING", f"{link.server}: {failed.message}")
         elif failed.code == Code.OVER_LIMIT:
             pause_ms = self._settings.overload_pause_ms
             link.paused_until_ms = now.monotonic_ms + self._chance.randint(pause_ms // 2, pause_ms)
-            link.queue.appendleft(request)
+            self._replace(link, request, self._agenda.again(request), now)
         else:
-            remainder = self._agenda.refused(request, failed)
-            if remainder is not None:
-                link.redo_open += 1
-                link.queue.append(remainder)
-            self._done(link, request, now)
+            self._replace(link, request, self._agenda.refused(request, failed), now)
+
+    def _replace(self, link: Link, request: Request, successor: Request | None, now: Moment) -> None:
+        if successor is not None:
+            link.redo_open += successor.redo
+            link.queue.appendleft(successor)
+        self._done(link, request, now)
 
     def _done(self, link: Link, request: Request, now: Moment) -> None:
         link.redo_open -= request.redo
@@ -381,62 +354,63 @@ class Session:
         self._settle(link, now)
 
     def _on_session_over(self, link: Link, ended: SessionEnded | Failed, now: Moment) -> None:
-        """The node has ended this session, or never had it."""
-        stranger = ended.session not in self._sessions_own and (
-            ended.session != 0 or ended.code == Code.CLIENT_ID_IN_USE
-        )
-        if ended.code in SUPERSEDED and stranger:
+        """The node has ended this session, or does not have it."""
+        if ended.code in SUPERSEDED and self._is_stranger(ended):
             self._end(ClientIdInUse(f"another process opened a session as client {self._identity[0]!r}"))
-            return
-        if isinstance(ended, Failed):
-            self._servers.hint(ended.servers)
-        self._drop(link, ended.message, now)
+        elif self._goodbye is not None and link is self._current:
+            self._finish()
+        else:
+            if isinstance(ended, Failed):
+                self._servers.hint(ended.servers)
+            self._drop(link, ended.message, now)
+
+    def _is_stranger(self, ended: SessionEnded | Failed) -> bool:
+        if ended.session == 0:
+            return ended.code == Code.CLIENT_ID_IN_USE
+        return ended.session not in self._sessions_own
 
     def _on_open_refused(self, link: Link, failed: Failed, now: Moment) -> None:
-        if failed.code == Code.SESSION_STALE and link.stale_answers < self._settings.stale_answers_max:
+        if failed.code == Code.CLIENT_ID_IN_USE:
+            self._on_session_over(link, failed, now)
+        elif failed.code == Code.SESSION_STALE and link.stale_answers < self._settings.stale_answers_max:
             link.stale_answers += 1
             self._session_last = max(self._session_last, failed.session)
             link.session = self._session_number(now)
-            self._open(link)
-            return
-        hinted = self._current is None and self._servers.hint(failed.servers)
-        self._drop(link, failed.message, now)
-        if hinted:
-            self._dial_at_ms = now.monotonic_ms
+            self._open(link, now)
+        else:
+            hinted = self._current is None and self._servers.hint(failed.servers)
+            self._drop(link, failed.message, now)
+            self._dial_at_ms = now.monotonic_ms if hinted else self._dial_at_ms
 
     # Moves
 
     def _on_move_advised(self, link: Link, advice: MoveAdvised, now: Moment) -> None:
         if link is not self._current or self._candidate or self._retiring or self._closing:
             return
-        if now.monotonic_ms - self._redirected_ms > self._settings.redirect_memory_ms:
-            self._redirects = 0
-        if self._redirects >= self._settings.redirects_max:
+        if self._moves.follow(advice, link.server, self._servers.known, now.monotonic_ms):
+            self._move_on(now)
+        else:
             self._report("WARNING", f"advised to leave {link.server} ({advice.reason}) too often in a row; staying")
-            return
-        self._redirects += 1
-        self._redirected_ms = now.monotonic_ms
-        servers = [server for server in advice.servers or self._servers.known if server != link.server]
-        self._chance.shuffle(servers)  # A node advises many at once: they must not all go to the first.
-        self._move = _Move(advice.reason, servers)
-        self._move_on(now)
 
     def _move_on(self, now: Moment) -> None:
-        assert self._move is not None
-        if self._move.servers:
-            self._dial(self._move.servers.pop(), now)
+        reason = self._moves.reason
+        server = self._moves.next()
+        if server is not None:
+            self._dial(server, now)
         else:
-            self._report("WARNING", f"found nowhere to move to ({self._move.reason}); staying")
-            self._move = None
+            self._report("WARNING", f"advised to move ({reason}), but found no better node; staying")
 
     # Time
 
-    def _keep_time(self, now: Moment) -> None:
-        self._expire_calls(now)
+    def _on_ticked(self, now: Moment) -> None:
+        wake_at_ms = self.wake_at_ms()
+        if self._current is not None and wake_at_ms is not None:
+            if now.monotonic_ms - wake_at_ms >= self._settings.stall_ms:
+                self._current.excuse(now.monotonic_ms)
+            self._watch(self._current, now)
         if self._candidate is not None and now.monotonic_ms >= self._candidate.deadline_ms:
             self._drop(self._candidate, f"silent for {self._settings.open_ms} ms", now)
-        if self._current is not None:
-            self._watch(self._current, now)
+        self._expire_calls(now)
         if self._closing is not None and now.monotonic_ms >= self._closing.deadline_ms:
             self._finish()
         elif self._current is None and self._candidate is None and now.monotonic_ms >= self._dial_at_ms:
@@ -451,16 +425,18 @@ class Session:
             self._drop(link, verdict.value, now)
 
     def _ping(self, link: Link, now: Moment) -> None:
-        """Beyond the window: the reserve is for this."""
+        """Beyond the window: its reserve is for this."""
         self._ask(link, Request(Ping(), []), now)
         link.pinged(now.monotonic_ms)
 
     def _expire_calls(self, now: Moment) -> None:
-        where = "not connected" if self._current is None else f"connected to {self._current.server}"
-        text = f"no answer in time; {where}; {self._servers.describe()}"
-        expired = self._agenda.expire(now.monotonic_ms, lambda: ClusterUnreachable(text))
+        expired = self._agenda.expire(now.monotonic_ms, self._unreachable)
         if expired and self._current is not None and not self._current.is_pinged:
             self._ping(self._current, now)
+
+    def _unreachable(self) -> ClusterUnreachable:
+        where = "not connected" if self._current is None else f"connected to {self._current.server}"
+        return ClusterUnreachable(f"no answer in time; {where}; {self._servers.describe()}")
 
     # The end
 
@@ -471,22 +447,33 @@ class Session:
         self._closing = _Closing(event.call, event.deadline_ms)
         self._agenda.reject_everything(lambda: ClientClosed("the client was closed during the call"))
         link = self._current
+        if link is not None and self._candidate is not None:
+            self._actions.append(Disconnect(self._candidate.connection))
+            self._candidate = None
+            self._moves.end()
         if link is not None and link.redo_open == 0:
-            self._leave(link)
-        elif not self._agenda.leaves_traces:
-            self._finish()
-        else:  # An earlier session's publications stand somewhere: only a newer session can withdraw them.
-            self._agenda.leave()
-            if link is not None:
-                for request in link.in_flight.values():
-                    request.redo = False
-                self._begin(link, now)
+            self._leave(link, now)
+            return
+        self._withdraw_or_finish()
+        if link is not None and self._ended is None:
+            for request in link.in_flight.values():
+                request.redo = False
+            self._begin(link, now)
 
-    def _leave(self, link: Link) -> None:
+    def _withdraw_or_finish(self) -> None:
+        """What an earlier session published stands somewhere; only a newer session can withdraw it."""
+        self._goodbye = None
+        if self._agenda.leaves_traces:
+            self._agenda.leave()
+        else:
+            self._finish()
+
+    def _leave(self, link: Link, now: Moment) -> None:
         """What was sent before is carried out before; what waits in the queue nobody wants any more."""
         link.queue.clear()
-        if self._goodbye == 0:
-            self._goodbye = self._send(link, Tag.CLOSE_SESSION, CloseSession("leave"))
+        if self._goodbye is None:
+            self._goodbye = Request(CloseSession("leave"), [])
+            self._actions.append(link.ask(self._goodbye, now.monotonic_ms))
 
     def _finish(self) -> None:
         assert self._closing is not None
@@ -494,14 +481,26 @@ class Session:
         self._end(ClientClosed("the client is closed"))
 
     def _end(self, error: RollbookError) -> None:
+        if self._closing is not None and isinstance(error, ClientIdInUse):
+            self._actions.append(Resolve(self._closing.call, None))
         self._ended = error
         self._agenda.reject_everything(lambda: type(error)(error.message))
-        for link in (self._current, self._candidate, self._retiring):
-            if link is not None:
-                self._actions.append(Disconnect(link.connection))
-        self._current = self._candidate = self._retiring = self._move = None
+        links = (self._current, self._candidate, self._retiring)
+        self._actions += [Disconnect(link.connection) for link in links if link is not None]
+        self._current = self._candidate = self._retiring = None
+        self._moves.end()
         self._tell_sessions()
         self._actions.append(Ended(error))
+
+    def _answer_after_the_end(self, event: Input) -> list[Action]:
+        assert self._ended is not None
+        match event:
+            case Called():
+                return [Reject(event.call, type(self._ended)(self._ended.message))]
+            case CloseOrdered():
+                return [Resolve(event.call, None)]
+            case _:
+                return []  # What was on its way when the end came.
 
     def _tell_sessions(self) -> None:
         live = frozenset(link.session for link in (self._current, self._retiring) if link is not None)

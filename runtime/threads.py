@@ -16,10 +16,11 @@ from loguru import logger
 
 from actors.base import Behaviour, Effects, Log, Now, Remind, Role, Tell, Terminate
 from runtime.clock import system_now
+from runtime.handover import EXIT_FAILED
 from runtime.timers import TimerThread
 
-EXIT_FAILED = 70  # an exception in an actor or in the I/O thread
 STORY_MESSAGES_MAX = 50
+STOP_SECONDS_MAX = 1.0
 MESSAGE_SHOWN_LENGTH_MAX = 2_000
 
 
@@ -82,9 +83,10 @@ class ThreadStage:
         self.log.bind(actor=actor, **fields).opt(exception=failure).critical("the node ends: {} failed", actor)
         self.end(Ending(EXIT_FAILED, f"{actor} failed: {type(failure).__name__}: {failure}"))
 
-    def wait(self, timeout_seconds: float | None = None) -> Ending | None:
-        """Wait for the end, at most this long."""
-        self._ended.wait(timeout_seconds)
+    def wait(self) -> Ending:
+        """Block until somebody ends the node."""
+        while self._ending is None:
+            self._ended.wait()
         return self._ending
 
     def stop(self) -> None:
@@ -92,8 +94,10 @@ class ThreadStage:
         self._ended.set()
         self.timers.stop()
         for ref in reversed(self._refs):
-            if ref.is_alive():
-                ref.stop(block=True, timeout=1)
+            try:
+                ref.stop(block=True, timeout=STOP_SECONDS_MAX)
+            except pykka.Timeout:
+                self.log.warning("{} did not stop in time", ref)
 
     def _perform_rare(self, role: Role, effect: Remind | Log | Terminate | Tell) -> None:
         match effect:

@@ -67,8 +67,8 @@ class PeersChanged(msgspec.Struct, frozen=True):
     """Who can be reached, over which link; ``living``: node ids that a cluster wait must hear from. From:
     MemberManager.
 
-    A node may stand in ``peers`` several times, once for each link that passed its handshake: frames are accepted on
-    all of them and sent on the first.
+    The first link of a node in ``peers`` is the one to send on; frames are accepted on its further ones too, and on
+    links over which a digest of it was accepted.
     """
 
     peers: tuple[Peer, ...]

@@ -12,7 +12,7 @@ import typer
 from rollbook.cli.configuration import check
 from rollbook.cli.nodes import nodes
 from rollbook.cli.options import DEFAULT_SERVERS, JsonOption
-from rollbook.cli.output import EXIT_CODES_HELP, ExitCode, exit_code_of, say_error
+from rollbook.cli.output import EXIT_CODES_HELP, ExitCode, exit_code_of, say_error, show_client_log
 from rollbook.cli.queries import instances, services
 from rollbook.cli.register import register
 from rollbook.cli.start import start
@@ -56,6 +56,7 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    show_client_log("ERROR")
     try:
         result = app(args=arguments, prog_name="rollbook", standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.OK

@@ -1,13 +1,14 @@
-"""What every command shares in speaking: exit codes, JSON, tables, errors in one line, and text that is safe to print."""
+"""How every command speaks: exit codes, JSON, tables, errors in one line, and text that is safe to print."""
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from datetime import datetime
 from enum import IntEnum
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -84,9 +85,27 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def clock_text(moment: datetime | None = None) -> str:
-    """The local time of day with milliseconds."""
-    return (moment or datetime.now()).strftime("%H:%M:%S.%f")[:-3]
+def clock_text() -> str:
+    """The local time of day with milliseconds, for people."""
+    return datetime.now().strftime("%H:%M:%S.%f")[:-3]
+
+
+def moment_text() -> str:
+    """The moment in full, for programs."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
+def show_client_log(level: Literal["INFO", "ERROR"]) -> None:
+    """What the SDK logs goes to stderr, as lines like ours."""
+    logger = logging.getLogger("rollbook")
+    logger.setLevel(level)
+    logger.propagate = False
+    logger.handlers = [_NoteHandler()]
+
+
+class _NoteHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say_note(f"{clock_text()} {record.getMessage()}")
 
 
 def instance_json(instance: Instance) -> dict[str, Any]:

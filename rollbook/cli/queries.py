@@ -102,14 +102,13 @@ def _is_offered(instance: Instance) -> bool:
 
 
 def _print_instances(shown: list[Instance]) -> None:
-    columns = ["address", "cluster", "weight", "healthy", "enabled", "metadata"]
+    columns = ["address", "cluster", "weight", "healthy", "metadata"]
     rows = [
         [
             address_text(instance.ip, instance.port),
             instance.cluster,
             f"{instance.weight:g}",
             "yes" if instance.healthy else "no",
-            "yes" if instance.enabled else "no",
             metadata_text(instance.metadata),
         ]
         for instance in shown

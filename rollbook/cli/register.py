@@ -6,10 +6,9 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -26,13 +25,20 @@ from rollbook.cli.options import (
     parse_metadata,
     parse_service,
 )
-from rollbook.cli.output import ExitCode, clock_text, instance_json, instance_text, print_json, print_line
+from rollbook.cli.output import (
+    ExitCode,
+    clock_text,
+    instance_json,
+    instance_text,
+    moment_text,
+    print_json,
+    print_line,
+    show_client_log,
+)
 from rollbook.model import DEFAULT_CLUSTER, DEFAULT_GROUP, DEFAULT_NAMESPACE, Instance, Service
 
-_LOOK_SECONDS = 0.5  # how often the connection is looked at while the instance is held
 
-
-class WaitFor(str, Enum):
+class WaitFor(StrEnum):
     """Whose confirmation a registration waits for."""
 
     NODE = "node"
@@ -66,6 +72,7 @@ def register(
     ip, port = parse_address(address, "IP:PORT")
     instance = Instance(ip.strip("[]"), port, cluster, weight, metadata=parse_metadata(metadata or []))
     say = _Teller(wanted, instance, common.json)
+    show_client_log("INFO")  # which node holds the session, and when it moves
     with (
         _asked_to_end() as end,
         NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout) as client,
@@ -80,8 +87,8 @@ def register(
             metadata=instance.metadata,
             wait=wait.value,
         )
-        say.fact("registered", node=_node_of(client))
-        _hold(client, end, say)
+        say.fact("registered")
+        end.wait()
         client.deregister_instance(wanted.name, instance.ip, instance.port, group=wanted.group, cluster=cluster)
     say.fact("deregistered")
     return ExitCode.OK
@@ -95,16 +102,14 @@ class _Teller:
         self._instance = instance
         self._as_json = as_json
 
-    def fact(self, event: str, **fields: Any) -> None:
+    def fact(self, event: str) -> None:
+        name = self._service.grouped_name
         if self._as_json:
-            head = {"time": datetime.now().astimezone().isoformat(timespec="milliseconds"), "event": event}
-            print_json({**head, "service": self._service.grouped_name, **instance_json(self._instance), **fields})
-            return
-        said = " ".join(f"{name} {value}" for name, value in fields.items() if value)
-        print_line(
-            f"{clock_text()} {event} {self._service.grouped_name}  {instance_text(self._instance)}"
-            + (f"  ({said})" if said else "")
-        )
+            print_json(
+                {"time": moment_text(), "event": event, "service": name, "instance": instance_json(self._instance)}
+            )
+        else:
+            print_line(f"{clock_text()} {event} {name}  {instance_text(self._instance)}")
 
 
 @contextmanager
@@ -112,7 +117,7 @@ def _asked_to_end() -> Iterator[threading.Event]:
     """Set by Ctrl-C and by SIGTERM; a second one is obeyed at once."""
     end = threading.Event()
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def ask(_number: int, _frame: FrameType | None) -> None:
         end.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

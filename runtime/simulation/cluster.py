@@ -18,6 +18,7 @@ from runtime.simulation.clients import RawClient, service_of
 from runtime.simulation.network import SimNetwork, SimNetworkProfile
 from runtime.simulation.node import BehaviourFactory, SimNode
 from runtime.simulation.scheduler import NodeClock, Scheduler, Turn
+from runtime.simulation.sdk_client import SdkClient
 
 STORY_TURNS = 5_000  # kept for the story of a failure
 BOOT_MS_MAX = 10_000_000
@@ -61,6 +62,7 @@ class SimCluster:
         self.invariants_every = invariants_every
         self.nodes: list[SimNode] = []
         self.clients: list[RawClient] = []
+        self.applications: list[SdkClient] = []
         for _ in range(nodes):
             self.add_node(start=False)
         self.list_members(range(nodes))
@@ -125,15 +127,8 @@ class SimCluster:
 
     def add_node(self, *, start: bool = True) -> SimNode:
         """One more machine. It is listed as a member only once ``list_members`` says so."""
-        chance = self.scheduler.chance
-        clock = NodeClock(
-            self.scheduler,
-            boot_ms=chance.randrange(BOOT_MS_MAX),
-            skew_ms=chance.randint(-SKEW_MS_MAX, SKEW_MS_MAX),
-            drift_ppm=chance.randint(-DRIFT_PPM_MAX, DRIFT_PPM_MAX),
-        )
         settings = self.settings
-        node = SimNode(len(self.nodes), self.scheduler, self.network, clock, settings.io, settings.factory)
+        node = SimNode(len(self.nodes), self.scheduler, self.network, self._clock(), settings.io, settings.factory)
         node.invariants_every = self.invariants_every
         node.on_turn = lambda turn: self._turned(node, turn)
         self.nodes.append(node)
@@ -206,6 +201,15 @@ class SimCluster:
             client.open(self.nodes[at].client_address)
         return client
 
+    def sdk_client(self, client_id: str = "") -> SdkClient:
+        """A new application process that uses the SDK with all nodes in its server list."""
+        name = client_id or f"application-{len(self.applications)}"
+        timeout_us = self.settings.io.client_heartbeat_timeout_ms * 1_000
+        servers = [node.client_address for node in self.nodes]
+        client = SdkClient(self.scheduler, self.network, self._clock(), name, servers, timeout_us)
+        self.applications.append(client)
+        return client
+
     def move(self, client: RawClient, to: int) -> None:
         """Open the next session of this client at another node; the old one stays until it is left."""
         client.open(self.nodes[to].client_address)
@@ -224,6 +228,15 @@ class SimCluster:
             if (place is None or turn.place == place) and (role is None or turn.role is role)
         ]
         return "\n".join(_line(turn) for turn in told[-turns:])
+
+    def _clock(self) -> NodeClock:
+        chance = self.scheduler.chance
+        return NodeClock(
+            self.scheduler,
+            boot_ms=chance.randrange(BOOT_MS_MAX),
+            skew_ms=chance.randint(-SKEW_MS_MAX, SKEW_MS_MAX),
+            drift_ppm=chance.randint(-DRIFT_PPM_MAX, DRIFT_PPM_MAX),
+        )
 
     def _turned(self, node: SimNode, turn: Turn) -> None:
         self.turns.append(turn)

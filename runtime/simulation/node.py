@@ -118,6 +118,10 @@ class SimNode:
     def is_ready(self) -> bool:
         return self.is_running and self.standing.ready
 
+    def live_native(self) -> int:
+        """How many live records this node owns."""
+        return int(self.behaviour(Role.CLIENTS).native.live)
+
     def view(self, service: Service) -> tuple[Instance, ...]:
         """What this node would answer now; nothing is built or remembered by looking."""
         index = self.behaviour(Role.INDEX).index

@@ -44,6 +44,7 @@ class SimIo:
         self.scheduler = scheduler
         self.has_stalled = False  # the process was stopped: how a link ended proves nothing
         self._commands: deque[Any] = deque()
+        self._beats: list[Beat] = []
         self._due = False
 
     def open(self, identity: NodeIdentity) -> None:
@@ -73,13 +74,14 @@ class SimIo:
                 self.stage.tell(to, message)
 
     def _turn(self) -> None:
-        """One round of the loop. Which of its sockets a poll names first is not for the protocol to rely on."""
+        """One round, in the order of runtime/io_thread.py: what was told, peers, beats, clients."""
         self._due = False
-        if self.scheduler.chance.random() < 0.5:
-            self.flush()
-        self.peers.drain()
-        self.clients.drain()
         self.flush()
+        self.peers.drain()
+        for beat in self._beats:
+            self.stage.tell(Role.CLIENTS, BeatPassed(beat.number))
+        self._beats.clear()
+        self.clients.drain()
         self.has_stalled = self.has_stalled and bool(self.peers.waiting)
         if self.peers.waiting or (self.clients.waiting and not self.clients.edge.saturated):
             self.wake()
@@ -97,8 +99,8 @@ class SimIo:
                 self.peers.send(frames)
             case DialPeers(addresses):
                 self.peers.dial(addresses)
-            case Beat(number):
-                self.stage.tell(Role.CLIENTS, BeatPassed(number))
+            case Beat():
+                self._beats.append(message)
             case StatusRequested():
                 self._perform(self.clients.edge.answer_status(message, {}))
             case _:

@@ -71,8 +71,8 @@ class RealNode:
         self.log = folder / "node.log"
         self._command = [sys.executable, "-m", "rollbook.cli", "start", "--base-port", str(base_port)]
         self._command += ["--data-directory", str(folder / "data"), *options]
-        for member in members:
-            self._command += ["--member", member]
+        if members:
+            self._command += ["--members", ",".join(members)]
         self._supervisor: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -1,0 +1,41 @@
+"""When a node should doubt itself rather than others: it was paused, or it has lost the majority.
+
+Pure rules; MemberManager owns it. A node that was stopped has silence in its tables that nobody else has seen, so it
+lets nothing expire for one lease. A node that hears no majority serves who stays, and tells its clients that others may
+know more.
+"""
+
+from __future__ import annotations
+
+
+class SelfDoubt:
+    def __init__(self, lease_ms: int, isolation_ms: int) -> None:
+        self._lease_ms = lease_ms
+        self._isolation_ms = isolation_ms
+        self._beat_at_ms = 0
+        self._majority_at_ms = 0  # when a majority was last heard, or might have been
+        self._suspended_until_ms = 0
+        self.is_isolated = False
+
+    def start(self, now_ms: int) -> None:
+        self._beat_at_ms = self._majority_at_ms = now_ms
+
+    def beat(self, now_ms: int) -> int:
+        """The length of the pause before this beat if it was one, else 0."""
+        gap_ms = now_ms - self._beat_at_ms
+        self._beat_at_ms = now_ms
+        if gap_ms <= self._lease_ms // 3:
+            return 0
+        self._suspended_until_ms = now_ms + self._lease_ms
+        return gap_ms
+
+    def suspends(self, now_ms: int) -> bool:
+        """No expiry now: nothing is hidden or purged, no grace ends, isolation does not begin."""
+        return now_ms < self._suspended_until_ms
+
+    def note_majority(self, is_heard: bool, now_ms: int) -> None:
+        """At each beat. Isolation needs time to begin, and ends at once."""
+        if is_heard or self.suspends(now_ms):
+            self._majority_at_ms = now_ms
+        lost_for_ms = now_ms - self._majority_at_ms
+        self.is_isolated = not is_heard and (self.is_isolated or lost_for_ms >= self._isolation_ms)

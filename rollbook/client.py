@@ -1,0 +1,422 @@
+"""NamingClient: what an application uses. Any thread may call it; it owns no signals and never hangs.
+
+A background thread (engine.py) keeps the session. It starts with the first call, so a client made before a fork costs nothing
+and works on both sides: a child starts afresh, with its own id and nothing published.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import random
+import secrets
+import threading
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import zmq
+
+from rollbook import wire
+from rollbook.cache import InstanceList, Snapshot
+from rollbook.choice import usable, weighted_choice
+from rollbook.codec import typed
+from rollbook.dispatcher import Callback, Dispatcher
+from rollbook.engine import Engine
+from rollbook.errors import ClientClosed, ClusterUnreachable, InvalidField, Refused, RemoteProtocolError, RollbookError
+from rollbook.model import (
+    APP_LENGTH_MAX,
+    DEFAULT_CLUSTER,
+    DEFAULT_GROUP,
+    DEFAULT_NAMESPACE,
+    Instance,
+    Service,
+    check_client_id,
+    check_instance,
+    check_service,
+    clusters_of,
+    filter_clusters,
+)
+from rollbook.orders import CallBody, Deliver, Ended, Forget, SessionsChanged
+from rollbook.servers import check_server
+from rollbook.session import Session
+from rollbook.status import NodeStatus
+from rollbook.transport import dealer
+from rollbook.wire import (
+    GetStatus,
+    ListServices,
+    Ping,
+    Publish,
+    Query,
+    Subscribe,
+    Tag,
+    Unsubscribe,
+    Wait,
+    Withdraw,
+)
+
+CLOSE_TIMEOUT_S_MAX = 1.5  # a dead cluster holds up the end of a process for no longer
+LISTS_MAX = 10_000  # answers kept ready, per service and cluster filter; made anew when over
+AGENT = "rollbook-python"
+
+Clusters = str | Iterable[str] | None
+
+_clients: weakref.WeakSet[NamingClient] = weakref.WeakSet()  # for the fork and the exit
+_inherited: list[Engine] = []  # a child keeps its parent's engines, so that nothing of theirs is ever finalised
+
+
+class ServicePage(NamedTuple):
+    """One page of the names of a group's services, and how many there are in all."""
+
+    total: int
+    names: tuple[str, ...]
+
+
+class NamingClient:
+    """Registers instances, finds them, and tells when they change.
+
+    Every call raises a RollbookError after ``timeout`` seconds at the latest: ClusterUnreachable, NotConfirmed, Refused,
+    InvalidField, ClientIdInUse or ClientClosed. What a call has asked for stays asked for when its time is over: a
+    registration is made, a withdrawal carried out and a subscription served as soon as a node can be reached.
+    """
+
+    def __init__(
+        self,
+        servers: str | Sequence[str],
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        app: str = "",
+        client_id: str | None = None,
+        timeout: float = 3.0,
+    ) -> None:
+        parts = servers.split(",") if isinstance(servers, str) else servers
+        self._servers = tuple(check_server(server.strip()) for server in parts)
+        if not self._servers:
+            raise InvalidField("servers must name at least one host:port", field="servers")
+        if not 0 < timeout < float("inf"):
+            raise InvalidField(f"timeout must be a positive number of seconds, not {timeout}", field="timeout")
+        if len(app) > APP_LENGTH_MAX:
+            raise InvalidField(f"app is longer than {APP_LENGTH_MAX} characters", field="app")
+        check_service(Service(namespace, DEFAULT_GROUP, "any"))
+        self._namespace = namespace
+        self._app = app
+        self._timeout = timeout
+        self._closed = False
+        self._begin(_new_client_id() if client_id is None else check_client_id(client_id))
+        _clients.add(self)
+
+    def _begin(self, client_id: str) -> None:
+        """A life starts: at construction, and in a forked child."""
+        self._client_id = client_id
+        self._lock = threading.RLock()
+        self._engine: Engine | None = None
+        self._dispatcher = Dispatcher()
+        self._chance = random.Random()
+        self._ended: RollbookError | None = None
+        self._sessions: frozenset[int] = frozenset()
+        self._server = ""
+        self._snapshots: dict[Service, Snapshot] = {}
+        self._lists: dict[tuple[Service, frozenset[str]], tuple[Snapshot, bool, InstanceList]] = {}
+        self._subscribed: dict[Service, bool] = {}  # whether get_all_instances wants it, apart from callbacks
+
+    @property
+    def client_id(self) -> str:
+        return self._client_id
+
+    @property
+    def server(self) -> str:
+        """The node that serves the session now; empty while there is none."""
+        return self._server
+
+    def __enter__(self) -> NamingClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Publishing
+
+    def register_instance(
+        self,
+        service: str,
+        ip: str,
+        port: int,
+        *,
+        group: str = DEFAULT_GROUP,
+        cluster: str = DEFAULT_CLUSTER,
+        weight: float = 1.0,
+        healthy: bool = True,
+        enabled: bool = True,
+        metadata: Mapping[str, str] | None = None,
+        wait: Wait = "node",
+    ) -> None:
+        """List this instance, beside those that this client lists for the service already.
+
+        The same (ip, port, cluster) again takes the place of the earlier one. With ``wait="cluster"`` the call returns when
+        every living node has it, and raises NotConfirmed naming those that have not in time.
+        """
+        instance = Instance(ip, port, cluster, weight, healthy, enabled, metadata=dict(metadata or {}))
+        self.register_instances(service, [instance], group=group, wait=wait)
+
+    def register_instances(
+        self, service: str, instances: Iterable[Instance], *, group: str = DEFAULT_GROUP, wait: Wait = "node"
+    ) -> None:
+        """List all of these in one step."""
+        checked = tuple(check_instance(_typed(instance)) for instance in instances)
+        if not checked:
+            raise InvalidField("instances must not be empty", field="instances")
+        self._call(Publish(self._service(service, group), checked, wait=_wait(wait)))
+
+    def deregister_instance(
+        self,
+        service: str,
+        ip: str,
+        port: int,
+        *,
+        group: str = DEFAULT_GROUP,
+        cluster: str = DEFAULT_CLUSTER,
+        wait: Wait = "node",
+    ) -> None:
+        """Take one instance of this client out of the list."""
+        key = check_instance(_typed(Instance(ip, port, cluster))).key
+        self._call(Withdraw(self._service(service, group), (key,), wait=_wait(wait)))
+
+    # Finding
+
+    def get_all_instances(
+        self, service: str, *, group: str = DEFAULT_GROUP, clusters: Clusters = None, subscribe: bool = True
+    ) -> InstanceList:
+        """All enabled instances. With ``subscribe`` the first call subscribes and later ones answer from the cache, which
+        pushes keep up to date; with every node down the last known list is given, its ``stale`` set."""
+        name, chosen = self._service(service, group), _clusters(clusters)
+        if not subscribe:
+            snapshot = self._call(Query(name, ",".join(sorted(chosen))))
+            return InstanceList(snapshot, filter_clusters(snapshot.instances, chosen), stale=False)
+        with self._lock:
+            self._check_open()
+            known = self._snapshots.get(name)
+            self._subscribed[name] = True
+        if known is None:
+            known = self._call(Subscribe(name))
+        return self._list(known, chosen)
+
+    def select_instances(
+        self,
+        service: str,
+        *,
+        group: str = DEFAULT_GROUP,
+        clusters: Clusters = None,
+        healthy: bool = True,
+        subscribe: bool = True,
+    ) -> list[Instance]:
+        """Those with this health that may receive traffic: enabled, and with a weight above 0."""
+        return list(
+            usable(
+                self.get_all_instances(service, group=group, clusters=clusters, subscribe=subscribe), healthy=healthy
+            )
+        )
+
+    def select_one_healthy_instance(
+        self, service: str, *, group: str = DEFAULT_GROUP, clusters: Clusters = None, subscribe: bool = True
+    ) -> Instance:
+        """One of the healthy instances, each as likely as its weight says; NoHealthyInstance if there is none."""
+        instances = self.get_all_instances(service, group=group, clusters=clusters, subscribe=subscribe)
+        return weighted_choice(self._service(service, group), instances, self._chance)
+
+    def get_services(self, page: int = 1, size: int = 100, *, group: str = DEFAULT_GROUP) -> ServicePage:
+        """The names of the group's services that have an instance, sorted; pages count from 1."""
+        if page < 1:
+            raise InvalidField(f"page counts from 1, not {page}", field="page")
+        if not 1 <= size <= wire.PAGE_SIZE_MAX:
+            raise InvalidField(f"size must lie between 1 and {wire.PAGE_SIZE_MAX}, not {size}", field="size")
+        self._service("any", group)
+        services = self._call(ListServices(self._namespace, group, page, size))
+        return ServicePage(services.total, services.names)
+
+    # Watching
+
+    def subscribe(
+        self, service: str, callback: Callback, *, group: str = DEFAULT_GROUP, clusters: Clusters = None
+    ) -> None:
+        """Call ``callback(instances, difference)`` now with all there is as added, and after every change.
+
+        Callbacks of one client run one after the other on a thread of their own; they may call this client. Changes that come
+        while one runs are told as one. The same callback with the same clusters counts once.
+        """
+        if not callable(callback):
+            raise InvalidField("callback must be callable", field="callback")
+        name, chosen = self._service(service, group), _clusters(clusters)
+        with self._lock:
+            self._check_open()
+            self._subscribed.setdefault(name, False)
+            self._dispatcher.add(name, callback, chosen)
+            is_known = name in self._snapshots
+        if not is_known:
+            self._call(Subscribe(name))
+
+    def unsubscribe(
+        self,
+        service: str,
+        callback: Callback | None = None,
+        *,
+        group: str = DEFAULT_GROUP,
+        clusters: Clusters = None,
+    ) -> None:
+        """Do not call it again. Without a callback: end everything that keeps this service in the cache."""
+        name, chosen = self._service(service, group), _clusters(clusters)
+        with self._lock:
+            nobody_left = self._dispatcher.remove(name, callback, chosen)
+            is_over = name in self._subscribed and nobody_left and (callback is None or not self._subscribed[name])
+            if is_over:
+                del self._subscribed[name]
+        if is_over:
+            self._call(Unsubscribe(name))
+
+    def get_subscribed_services(self) -> list[Service]:
+        """What this client keeps in its cache."""
+        with self._lock:
+            return sorted(self._subscribed)
+
+    # The cluster
+
+    def get_server_status(self) -> Literal["UP", "DOWN"]:
+        """UP if a node answers this client now."""
+        try:
+            self._call(Ping())
+        except (ClusterUnreachable, Refused):
+            return "DOWN"
+        return "UP"
+
+    def get_node_status(self) -> NodeStatus:
+        """What the node that serves this client says of itself and its members."""
+        status: NodeStatus = self._call(GetStatus())
+        return status
+
+    def close(self) -> None:
+        """Withdraw everything and end. Bounded, and harmless when repeated."""
+        with self._lock:
+            engine, self._engine, self._closed = self._engine, None, True
+        if engine is not None:
+            engine.close(min(self._timeout, CLOSE_TIMEOUT_S_MAX))
+        self._dispatcher.close(min(self._timeout, CLOSE_TIMEOUT_S_MAX))
+        _clients.discard(self)
+
+    # Inside
+
+    def _call(self, body: CallBody) -> Any:
+        with self._lock:
+            self._check_open()
+            if self._engine is None:
+                self._engine = self._started_engine()
+            engine = self._engine
+        return engine.call(body, self._timeout)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientClosed("the client is closed")
+        if self._ended is not None:
+            raise type(self._ended)(self._ended.message)
+
+    def _started_engine(self) -> Engine:
+        chance = random.Random(secrets.randbits(64))
+        engine = Engine(Session(self._client_id, self._servers, chance, app=self._app, agent=AGENT), self._on_news)
+        engine.start()
+        return engine
+
+    def _on_news(self, news: Deliver | Forget | SessionsChanged | Ended) -> None:
+        """From the engine's thread. Single assignments, so readers need no lock."""
+        match news:
+            case Deliver():
+                self._snapshots[news.snapshot.service] = news.snapshot
+                self._dispatcher.offer(news.snapshot)
+            case Forget():
+                self._snapshots.pop(news.service, None)
+                self._dispatcher.forget(news.service)
+            case SessionsChanged():
+                self._sessions, self._server = news.live, news.server
+            case Ended():
+                self._ended = news.error
+
+    def _list(self, snapshot: Snapshot, clusters: frozenset[str]) -> InstanceList:
+        """Made once per snapshot and filter: callers ask far more often than anything changes."""
+        stale = snapshot.session not in self._sessions
+        made = self._lists.get((snapshot.service, clusters))
+        if made is not None and made[0] is snapshot and made[1] is stale:
+            return made[2]
+        instances = InstanceList(snapshot, filter_clusters(snapshot.instances, clusters), stale=stale)
+        if len(self._lists) >= LISTS_MAX:
+            self._lists.clear()
+        self._lists[snapshot.service, clusters] = (snapshot, stale, instances)
+        return instances
+
+    def _service(self, name: str, group: str) -> Service:
+        for field, value in (("service", name), ("group", group)):
+            if not isinstance(value, str):
+                raise InvalidField(f"{field} must be text, not {type(value).__name__}", field=field)
+        return check_service(Service(self._namespace, group, name))
+
+    def _begin_in_child(self) -> None:
+        if self._engine is not None:
+            self._engine.abandon_in_child()
+            _inherited.append(self._engine)
+        self._begin(_new_client_id())
+
+
+def fetch_status(server: str, timeout: float = 3.0) -> NodeStatus:
+    """Ask one node what it says of itself; needs no session. ClusterUnreachable if it does not answer in time."""
+    check_server(server)
+    with zmq.Context() as context, dealer(context, server) as socket:
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.IMMEDIATE, 0)
+        socket.connect(f"tcp://{server}")
+        socket.send(wire.encode(Tag.GET_STATUS, 1, 0, GetStatus()))
+        if not socket.poll(int(timeout * 1000)):
+            raise ClusterUnreachable(f"{server} did not answer within {timeout:g} s")
+        answer = wire.answer_body(wire.open_envelope(socket.recv(), wire.ANSWER_LIMITS))
+    if isinstance(answer, wire.Failed):
+        raise Refused(answer.message, code=answer.code, field=answer.field, retryable=answer.retryable)
+    status: NodeStatus = answer
+    return status
+
+
+def _new_client_id() -> str:
+    return secrets.token_hex(16)
+
+
+def _typed(instance: Instance) -> Instance:
+    """A caller's values need not have the types they should."""
+    try:
+        return typed(msgspec.to_builtins(instance), Instance)
+    except RemoteProtocolError as error:
+        raise InvalidField(error.message, field=error.field) from None
+    except TypeError as error:
+        raise InvalidField(f"instance: {error}", field="instance") from None
+
+
+def _clusters(clusters: Clusters) -> frozenset[str]:
+    if clusters is None:
+        return frozenset()
+    return clusters_of(clusters if isinstance(clusters, str) else ",".join(clusters))
+
+
+def _wait(wait: str) -> Wait:
+    if wait == "node":
+        return "node"
+    if wait == "cluster":
+        return "cluster"
+    raise InvalidField(f'wait must be "node" or "cluster", not {wait!r}', field="wait")
+
+
+def _begin_all_in_child() -> None:
+    for client in list(_clients):
+        client._begin_in_child()
+
+
+def _close_all() -> None:
+    for client in list(_clients):
+        client.close()
+
+
+os.register_at_fork(after_in_child=_begin_all_in_child)
+atexit.register(_close_all)

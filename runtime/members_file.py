@@ -1,0 +1,84 @@
+"""Who the members are: the configured list, or a watched file with one ``ip:port`` per line.
+
+Addresses in settings and files name the base port P of a node; peers meet at P+3, clients at P+2.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from rollbook.errors import SettingsError
+
+CLIENT_PORT_OFFSET = 2
+PEER_PORT_OFFSET = 3
+BASE_PORT_DEFAULT = 8848  # of a line without a port
+BASE_PORT_MAX = 65_535 - 1_000  # the gRPC port of SDKs is P+1000
+WATCH_INTERVAL_MS = 1_000
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """``host:port``, ``host`` or ``[ipv6]:port``, with the base port; SettingsError says what is wrong with it."""
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, str(BASE_PORT_DEFAULT)
+    if not host or any(letter.isspace() for letter in host) or (":" in host and host[0] + host[-1] != "[]"):
+        raise SettingsError(f"{text!r} is not host:port; an IPv6 address is written as [address]:port")
+    if not (port.isascii() and port.isdigit()) or not 0 < int(port) <= BASE_PORT_MAX:
+        raise SettingsError(f"{text!r} needs a port between 1 and {BASE_PORT_MAX}")
+    return host, int(port)
+
+
+def peer_addresses(texts: Iterable[str]) -> tuple[str, ...]:
+    """Where to dial these members; each once, in their order."""
+    split = [split_address(text) for text in texts]
+    return tuple(dict.fromkeys(f"{host}:{port + PEER_PORT_OFFSET}" for host, port in split))
+
+
+def read_members_file(path: Path) -> tuple[str, ...]:
+    """The members that a file names, as peer addresses; SettingsError names file and line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read the members file {path}: {error}") from None
+    found: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if text := line.partition("#")[0].strip():
+            try:
+                found += peer_addresses([text])
+            except SettingsError as error:
+                raise SettingsError(f"{path}, line {number}: {error.message}") from None
+    if not found:
+        raise SettingsError(f"the members file {path} names nobody")
+    return tuple(dict.fromkeys(found))
+
+
+class MembersFileWatch:
+    """Says what the file holds whenever it has changed; a file that cannot be used leaves the last list in force."""
+
+    def __init__(
+        self, path: Path, changed: Callable[[tuple[str, ...]], None], refused: Callable[[SettingsError], None]
+    ) -> None:
+        self._path = path
+        self._changed = changed
+        self._refused = refused
+        self._mark = self._read_mark()
+
+    def look(self) -> None:
+        """Call it every now and then. From one thread."""
+        mark = self._read_mark()
+        if mark == self._mark:
+            return
+        self._mark = mark
+        try:
+            self._changed(read_members_file(self._path))
+        except SettingsError as error:
+            self._refused(error)
+
+    def _read_mark(self) -> tuple[int, int, int]:
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return (0, 0, 0)
+        return (status.st_mtime_ns, status.st_size, status.st_ino)

@@ -1,0 +1,211 @@
+"""Settings of a node: configs/defaults.toml, then a file, then the environment, then what the command line says.
+
+Every key has a default, so a key that is not in the defaults does not exist; the error names the nearest one that does.
+The environment says ROLLBOOK_<SECTION>_<KEY>; lists are separated by commas there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from actors.client_manager import ClientsSettings
+from actors.connection_manager import ConnectionsSettings
+from actors.distro_sync_actor import DistroSettings
+from actors.index_manager import IndexSettings
+from actors.member_manager import MembersSettings
+from actors.push_actor import PushSettings
+from actors.verify_timer import VerifySettings
+from rollbook.errors import SettingsError
+from runtime.edge import IoSettings
+from runtime.logs import LogSettings
+from runtime.members_file import BASE_PORT_MAX, CLIENT_PORT_OFFSET, PEER_PORT_OFFSET, split_address
+
+DEFAULTS = Path(__file__).resolve().parent.parent / "configs" / "defaults.toml"
+ENVIRONMENT_PREFIX = "ROLLBOOK_"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+WILDCARD_HOSTS = ("0.0.0.0", "::", "[::]", "*")
+
+Sections = Mapping[str, Mapping[str, Any]]
+
+
+class NodeSettings(msgspec.Struct, frozen=True):
+    """Section ``node``."""
+
+    cluster_name: str
+    host: str
+    advertised_host: str
+    base_port: int
+    data_directory: str
+    members: tuple[str, ...]
+    members_file: str
+
+    @property
+    def is_standalone(self) -> bool:
+        return not self.members and not self.members_file
+
+    @property
+    def advertised_peer_address(self) -> str:
+        return f"{self.advertised_host or self.host}:{self.base_port + PEER_PORT_OFFSET}"
+
+    @property
+    def advertised_client_address(self) -> str:
+        return f"{self.advertised_host or self.host}:{self.base_port + CLIENT_PORT_OFFSET}"
+
+    @property
+    def bound_peer_address(self) -> str:
+        return f"{self.host}:{self.base_port + PEER_PORT_OFFSET}"
+
+    @property
+    def bound_client_address(self) -> str:
+        return f"{self.host}:{self.base_port + CLIENT_PORT_OFFSET}"
+
+
+class SupervisorSettings(msgspec.Struct, frozen=True):
+    """Section ``supervisor``."""
+
+    restarts_max: int
+    restart_window_ms: int
+    restart_delay_ms: int
+    restart_delay_ms_max: int
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Everything that can be set, by section."""
+
+    node: NodeSettings
+    io: IoSettings
+    connections: ConnectionsSettings
+    clients: ClientsSettings
+    index: IndexSettings
+    push: PushSettings
+    distro: DistroSettings
+    members: MembersSettings
+    verify: VerifySettings
+    supervisor: SupervisorSettings
+    log: LogSettings
+
+
+def load_settings(
+    path: Path | None = None, overrides: Sections | None = None, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings in force; SettingsError is one line that names the key and where it was said."""
+    values = _SettingValues(_read(DEFAULTS))
+    if path is not None:
+        values.merge(_read(path), str(path))
+    values.merge_environment(os.environ if environment is None else environment)
+    values.merge(overrides or {}, "the command line")
+    return _check(values.typed(), values)
+
+
+class _SettingValues:
+    """Plain values by section and key, and where each was said last."""
+
+    def __init__(self, defaults: dict[str, dict[str, Any]]) -> None:
+        self._values = defaults
+        self._sources: dict[str, str] = {}
+
+    def merge(self, sections: Sections, source: str) -> None:
+        for section, keys in sections.items():
+            self._require_section(section, source)
+            if not isinstance(keys, Mapping):
+                raise SettingsError(f"{source}: [{section}] is a section, not a value", field=section)
+            for key, value in keys.items():
+                self._require_key(section, key, source)
+                self._values[section][key] = value
+                self._sources[f"{section}.{key}"] = source
+
+    def merge_environment(self, environment: Mapping[str, str]) -> None:
+        """Variables of known sections; others that begin with the prefix belong to scripts."""
+        for name in sorted(environment):
+            section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
+            if not name.startswith(ENVIRONMENT_PREFIX) or section not in self._values or not key:
+                continue
+            self._require_key(section, key, name)
+            self.merge({section: {key: _from_text(environment[name], self._values[section][key])}}, name)
+
+    def typed(self) -> Settings:
+        """As structs; the error names the key that does not fit."""
+        try:
+            return msgspec.convert(self._values, Settings)
+        except msgspec.ValidationError as error:
+            reason, _, place = str(error).partition(" - at ")
+            key = place.strip("`").removeprefix("$.")
+            raise self.error(key, f"{reason[0].lower()}{reason[1:]}") from None
+
+    def error(self, key: str, reason: str) -> SettingsError:
+        base = key.partition("[")[0]
+        return SettingsError(f"{self._sources.get(base, DEFAULTS.name)}: {key}: {reason}", field=base)
+
+    def _require_section(self, section: str, source: str) -> None:
+        if section not in self._values:
+            raise SettingsError(f"{source}: there is no section [{section}]{_nearest(section, self._values)}")
+
+    def _require_key(self, section: str, key: str, source: str) -> None:
+        if key not in self._values[section]:
+            advice = _nearest(key, self._values[section])
+            raise SettingsError(f"{source}: there is no setting {section}.{key}{advice}", field=f"{section}.{key}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    """Advice for a name that does not exist."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known))}"
+
+
+def _from_text(text: str, default: Any) -> Any:
+    """A value of the default's kind; what cannot be one stays text, and the type check names it."""
+    if isinstance(default, bool):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if isinstance(default, int):
+        return int(text) if text.removeprefix("-").isdigit() else text
+    if isinstance(default, list):
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        return [_from_text(part, default[0]) if default else part for part in parts]
+    return text
+
+
+def _check(settings: Settings, values: _SettingValues) -> Settings:
+    """Ranges, which types do not say."""
+    for section, struct in msgspec.structs.asdict(settings).items():
+        for key, value in msgspec.structs.asdict(struct).items():
+            least = 1 if key.endswith(("_max", "interval_ms")) else 0
+            for number in value if isinstance(value, tuple) else (value,):
+                if type(number) is int and number < least:
+                    raise values.error(f"{section}.{key}", f"must be at least {least}, not {number}")
+    _check_node(settings.node, values)
+    if settings.log.level not in LOG_LEVELS:
+        raise values.error("log.level", f"must be one of {', '.join(LOG_LEVELS)}, not {settings.log.level!r}")
+    return settings
+
+
+def _check_node(node: NodeSettings, values: _SettingValues) -> None:
+    if not 0 < node.base_port <= BASE_PORT_MAX:
+        raise values.error("node.base_port", f"must lie between 1 and {BASE_PORT_MAX}, not {node.base_port}")
+    for key in ("cluster_name", "host", "data_directory"):
+        if not getattr(node, key).strip():
+            raise values.error(f"node.{key}", "must not be empty")
+    if node.members and node.members_file:
+        raise values.error("node.members_file", "takes the place of members; say only one of them")
+    if not node.is_standalone and (node.advertised_host or node.host) in WILDCARD_HOSTS:
+        raise values.error("node.advertised_host", f"must be said: nobody can dial {node.host}")
+    for member in node.members:
+        try:
+            split_address(member)
+        except SettingsError as error:
+            raise values.error("node.members", error.message) from None
