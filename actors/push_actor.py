@@ -28,7 +28,7 @@ from actors.messages.push import (
     ViewsBuilt,
 )
 from actors.messages.values import Route
-from actors.push_table import Agenda, ClusterFilter, PushDelivery, PushSubscriber, PushTopic, check_tables
+from actors.push_table import ClusterFilter, PushAgenda, PushDelivery, PushSubscriber, PushTopic, check_tables
 from rollbook.model import Service, clusters_of
 from rollbook.wire import Tag, encode
 
@@ -79,7 +79,7 @@ class PushActor:
             ),
             0,
         )
-        self._agenda = Agenda()
+        self._agenda = PushAgenda()
         self._reminders_ms: list[int] = []  # under way, latest first; a new one is always the earliest
         self._wanted: dict[Service, None] = {}  # to be asked for
         self._is_asking = False
@@ -118,11 +118,14 @@ class PushActor:
 
     def _on_subscriptions(self, message: SubscriptionsChanged, now_ms: int) -> None:
         for route in message.gone:
-            self._remove_subscriber(route)
+            for service in tuple(self.subscribers[route].deliveries) if route in self.subscribers else ():
+                self._remove(route, service)
         for route, service in message.removed:
             self._remove(route, service)
+            self._offer_waiting(route, now_ms)
         for subscription in message.added:
             self._add(subscription)
+            self._offer_waiting(subscription.route, now_ms)
         for view in message.views:
             topic = self.topics.get(view.service)
             if topic is not None and topic.is_news(view):
@@ -169,11 +172,6 @@ class PushActor:
             del self.subscribers[route]
             self._agenda.forget(route)
 
-    def _remove_subscriber(self, route: Route) -> None:
-        if route in self.subscribers:
-            for service in tuple(self.subscribers[route].deliveries):
-                self._remove(route, service)
-
     # -- what is news
 
     def _touch(self, topic: PushTopic | None, now_ms: int) -> None:
@@ -212,7 +210,7 @@ class PushActor:
         subscriber = delivery.subscriber
         if delivery.attempts or subscriber.state != "reading":
             return
-        if len(subscriber.in_flight) < self.settings.in_flight_per_subscriber_max:
+        if self._has_place(subscriber):
             self._send(delivery, now_ms)
         else:
             subscriber.waiting[delivery] = None
@@ -268,11 +266,16 @@ class PushActor:
         self._land(delivery)
         if delivery.is_behind:
             self._offer(delivery, now_ms)
-        self._offer_waiting(delivery.subscriber, now_ms)
+        self._offer_waiting(delivery.subscriber.route, now_ms)
 
-    def _offer_waiting(self, subscriber: PushSubscriber, now_ms: int) -> None:
-        while subscriber.waiting and len(subscriber.in_flight) < self.settings.in_flight_per_subscriber_max:
+    def _offer_waiting(self, route: Route, now_ms: int) -> None:
+        """A place may be free: whoever waits for one takes it."""
+        subscriber = self.subscribers.get(route)
+        while subscriber and subscriber.waiting and self._has_place(subscriber):
             self._send(next(iter(subscriber.waiting)), now_ms)
+
+    def _has_place(self, subscriber: PushSubscriber) -> bool:
+        return len(subscriber.in_flight) < self.settings.in_flight_per_subscriber_max
 
     def _revive(self, subscriber: PushSubscriber, now_ms: int) -> None:
         """It reads again: it gets fresh views of all that moved, and whatever was under way counts as lost."""
@@ -311,12 +314,10 @@ class PushActor:
         self._links[subscriber.route.link] = None
 
     def _unwatch(self, subscriber: PushSubscriber) -> None:
-        route = subscriber.route
-        routes = self.watched.get(route.link, {})
-        if route in routes:
-            del routes[route]
-            if not routes:
-                del self.watched[route.link]
+        link, routes = subscriber.route.link, self.watched.get(subscriber.route.link, {})
+        routes.pop(subscriber.route, None)
+        if not routes:
+            self.watched.pop(link, None)
 
     # -- what is due
 
@@ -389,6 +390,7 @@ class PushActor:
             assert free >= 0, "too many in flight"
             assert not (subscriber.waiting and free), "a push waits for nothing"
             assert not subscriber.in_flight or route in self._agenda, "nobody looks after a push in flight"
+        assert self._wanted.keys() <= self.topics.keys(), "a view is wanted for nobody"
         for service, topic in self.topics.items():
             assert not (topic.asked and topic.dirty)
             assert not topic.dirty or service in self._agenda, "nobody looks after a touched service"

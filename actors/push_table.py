@@ -122,7 +122,7 @@ class PushSubscriber:
         return min(delivery.first_sent_ms for delivery in self.in_flight)
 
 
-class Agenda:
+class PushAgenda:
     """What to look at when: at most one valid entry per key, so it is as long as there are services and sessions."""
 
     def __init__(self) -> None:

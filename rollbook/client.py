@@ -1,7 +1,7 @@
 """NamingClient: what an application uses. Any thread may call it; it owns no signals and never hangs.
 
-A background thread (engine.py) keeps the session. It starts with the first call, so a client made before a fork costs nothing
-and works on both sides: a child starts afresh, with its own id and nothing published.
+A background thread (engine.py) keeps the session. It starts with the first call, so a client made before a fork costs
+nothing and works on both sides: a child starts afresh, with its own id and nothing published.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class ServicePage(NamedTuple):
 class NamingClient:
     """Registers instances, finds them, and tells when they change.
 
-    Every call raises a RollbookError after ``timeout`` seconds at the latest: ClusterUnreachable, NotConfirmed, Refused,
-    InvalidField, ClientIdInUse or ClientClosed. What a call has asked for stays asked for when its time is over: a
-    registration is made, a withdrawal carried out and a subscription served as soon as a node can be reached.
+    Every call raises a RollbookError after ``timeout`` seconds at the latest: ClusterUnreachable, NotConfirmed,
+    Refused, InvalidField, ClientIdInUse or ClientClosed. What a call has asked for stays so when its time is over:
+    a registration is made, a withdrawal carried out and a subscription served as soon as a node can be reached.
     """
 
     def __init__(
@@ -153,8 +153,8 @@ class NamingClient:
     ) -> None:
         """List this instance, beside those that this client lists for the service already.
 
-        The same (ip, port, cluster) again takes the place of the earlier one. With ``wait="cluster"`` the call returns when
-        every living node has it, and raises NotConfirmed naming those that have not in time.
+        The same (ip, port, cluster) again takes the place of the earlier one. With ``wait="cluster"`` the call returns
+        when every living node has it, and raises NotConfirmed naming those that have not in time.
         """
         instance = Instance(ip, port, cluster, weight, healthy, enabled, metadata=dict(metadata or {}))
         self.register_instances(service, [instance], group=group, wait=wait)
@@ -187,8 +187,8 @@ class NamingClient:
     def get_all_instances(
         self, service: str, *, group: str = DEFAULT_GROUP, clusters: Clusters = None, subscribe: bool = True
     ) -> InstanceList:
-        """All enabled instances. With ``subscribe`` the first call subscribes and later ones answer from the cache, which
-        pushes keep up to date; with every node down the last known list is given, its ``stale`` set."""
+        """All enabled instances. With ``subscribe`` the first call subscribes and later ones answer from the cache,
+        which pushes keep up to date; with every node down the last known list is given, its ``stale`` set."""
         name, chosen = self._service(service, group), _clusters(clusters)
         if not subscribe:
             snapshot = self._call(Query(name, ",".join(sorted(chosen))))
@@ -241,8 +241,8 @@ class NamingClient:
     ) -> None:
         """Call ``callback(instances, difference)`` now with all there is as added, and after every change.
 
-        Callbacks of one client run one after the other on a thread of their own; they may call this client. Changes that come
-        while one runs are told as one. The same callback with the same clusters counts once.
+        Callbacks of one client run one after the other on a thread of their own; they may call this client. Changes
+        that come while one runs are told as one. The same callback with the same clusters counts once.
         """
         if not callable(callback):
             raise InvalidField("callback must be callable", field="callback")

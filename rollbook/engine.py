@@ -1,7 +1,7 @@
 """The background thread of one client: it feeds the pure session and performs what that orders.
 
-User threads hand in orders and wait for their futures; everything else happens here. If this thread ever failed, every call
-would be told so instead of waiting.
+User threads hand in orders and wait for their futures; everything else happens here. If this thread ever failed, every
+call would be told so instead of waiting.
 """
 
 from __future__ import annotations
@@ -139,9 +139,9 @@ class Engine:
                 case Disconnect():
                     self._transport.disconnect(action.connection)
                 case Resolve():
-                    self._answer(action.call, lambda future, value=action.value: future.set_result(value))
+                    self._resolve(action)
                 case Reject():
-                    self._answer(action.call, lambda future, error=action.error: future.set_exception(error))
+                    self._reject(action)
                 case Report():
                     log.log(logging.getLevelNamesMapping()[action.level], action.text)
                 case Deliver() | Forget() | SessionsChanged():
@@ -152,11 +152,20 @@ class Engine:
                 case _:
                     assert_never(action)
 
-    def _answer(self, call: int, settle: Callable[[Future[Any]], None]) -> None:
+    def _resolve(self, action: Resolve) -> None:
+        future = self._future(action.call)
+        if future is not None:
+            future.set_result(action.value)
+
+    def _reject(self, action: Reject) -> None:
+        future = self._future(action.call)
+        if future is not None:
+            future.set_exception(action.error)
+
+    def _future(self, call: int) -> Future[Any] | None:
+        """Each is settled once. None if the caller has given up."""
         with self._lock:
-            future = self._futures.pop(call, None)
-        if future is not None:  # The caller may have given up.
-            settle(future)
+            return self._futures.pop(call, None)
 
     def _finish(self, error: RollbookError) -> None:
         """From here on every call is refused; those that wait are told."""

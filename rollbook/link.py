@@ -10,23 +10,12 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
-import msgspec
-
 from rollbook import wire
 from rollbook.orders import Send
+from rollbook.patience import LinkSettings
 from rollbook.wire import Tag
 
 TAGS: dict[type[Any], Tag] = {kind: Tag(tag) for tag, kind in wire.REQUESTS.items()}
-
-
-class LinkSettings(msgspec.Struct, frozen=True):
-    """The patience of one connection."""
-
-    window_reserve: int = 16  # kept free of what the node announces, for pings and for its own way of counting
-    idle_ms: int = 10_000  # a node silent for this long is asked whether it is there
-    pong_ms: int = 3_000  # and is given up after this
-    answer_ms: int = 3_000  # a request without an answer for this long doubts the node; for twice as long condemns it
-    check_ms: int = 500  # rhythm of looking at what is in flight
 
 
 class Stage(Enum):

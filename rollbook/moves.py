@@ -1,6 +1,7 @@
 """Advice of a node to move elsewhere: whether to follow it, and which servers are left to try.
 
-At most three pieces of advice in a row are followed, so that nodes of different opinion cannot keep a client on the road.
+At most three pieces of advice in a row are followed, so that nodes of different opinion cannot keep a client on the
+road.
 """
 
 from __future__ import annotations

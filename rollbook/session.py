@@ -20,9 +20,10 @@ import msgspec
 from rollbook import wire
 from rollbook.agenda import Agenda
 from rollbook.errors import ClientClosed, ClientIdInUse, ClusterUnreachable, Code, RemoteProtocolError, RollbookError
-from rollbook.link import Link, LinkSettings, Request, Stage, Verdict
+from rollbook.link import Link, Request, Stage, Verdict
 from rollbook.model import View
 from rollbook.moves import Moves
+from rollbook.numbers import SUPERSEDED, SessionNumbers
 from rollbook.orders import (
     Action,
     Called,
@@ -42,6 +43,7 @@ from rollbook.orders import (
     SessionsChanged,
     Ticked,
 )
+from rollbook.patience import SessionSettings
 from rollbook.servers import ServerList
 from rollbook.wire import (
     CloseSession,
@@ -55,24 +57,7 @@ from rollbook.wire import (
     Tag,
 )
 
-SUPERSEDED = frozenset({Code.SESSION_SUPERSEDED, Code.CLIENT_ID_IN_USE, Code.SESSION_STALE})
 SESSION_OVER = SUPERSEDED | {Code.SESSION_REQUIRED, Code.NOT_READY}
-
-
-class SessionSettings(msgspec.Struct, frozen=True):
-    """The patience and the limits of one client."""
-
-    link: LinkSettings = LinkSettings()
-    open_ms: int = 1_000  # for a connection, and again for its session: a silent server costs no more
-    steady_ms: int = 1_000  # the loss of a session that stood for this long is answered at once
-    stall_ms: int = 1_000  # a tick later than this means that this process itself stood still
-    calls_max: int = 10_000  # in progress; beyond it the caller is refused, so that memory is bounded
-    redirects_max: int = 3  # pieces of advice followed in a row; then the client stays where it is
-    redirect_memory_ms: int = 30_000  # advice after a longer rest starts a new row
-    stale_answers_max: int = 5  # a node that calls every number stale is not worth more tries
-    overload_pause_ms: int = 100  # before what was answered OVER_LIMIT is sent again, with jitter
-    cluster_wait_margin_ms: int = 200  # the node's NOT_CONFIRMED must arrive before the caller's own deadline
-    sessions_own_max: int = 64  # remembered, to tell this client's newer session from a stranger's
 
 
 class _Closing(NamedTuple):
@@ -101,8 +86,7 @@ class Session:
         self._actions: list[Action] = []
         self._agenda = Agenda(self._actions, self._settings.calls_max)
         self._connections = 0
-        self._session_last = 0
-        self._sessions_own: deque[int] = deque(maxlen=self._settings.sessions_own_max)
+        self._numbers = SessionNumbers()
         self._current: Link | None = None  # serves
         self._candidate: Link | None = None  # dials and opens, to become current
         self._retiring: Link | None = None  # was current, and stands until its successor has redone everything
@@ -185,14 +169,9 @@ class Session:
     def _dial(self, server: str, now: Moment) -> None:
         self._connections += 1
         deadline_ms = now.monotonic_ms + self._settings.open_ms
-        number = self._session_number(now)
+        number = self._numbers.take(now.wall_ms)
         self._candidate = Link(self._connections, server, number, deadline_ms, self._settings.link)
         self._actions.append(Connect(self._connections, server))
-
-    def _session_number(self, now: Moment) -> int:
-        self._session_last = max(self._session_last + 1, now.wall_ms)
-        self._sessions_own.append(self._session_last)
-        return self._session_last
 
     def _link(self, connection: int) -> Link | None:
         links = (self._current, self._candidate, self._retiring)
@@ -355,7 +334,7 @@ class Session:
 
     def _on_session_over(self, link: Link, ended: SessionEnded | Failed, now: Moment) -> None:
         """The node has ended this session, or does not have it."""
-        if ended.code in SUPERSEDED and self._is_stranger(ended):
+        if self._numbers.is_stranger(ended):
             self._end(ClientIdInUse(f"another process opened a session as client {self._identity[0]!r}"))
         elif self._goodbye is not None and link is self._current:
             self._finish()
@@ -364,18 +343,13 @@ class Session:
                 self._servers.hint(ended.servers)
             self._drop(link, ended.message, now)
 
-    def _is_stranger(self, ended: SessionEnded | Failed) -> bool:
-        if ended.session == 0:
-            return ended.code == Code.CLIENT_ID_IN_USE
-        return ended.session not in self._sessions_own
-
     def _on_open_refused(self, link: Link, failed: Failed, now: Moment) -> None:
         if failed.code == Code.CLIENT_ID_IN_USE:
             self._on_session_over(link, failed, now)
         elif failed.code == Code.SESSION_STALE and link.stale_answers < self._settings.stale_answers_max:
             link.stale_answers += 1
-            self._session_last = max(self._session_last, failed.session)
-            link.session = self._session_number(now)
+            self._numbers.learn(failed.session)
+            link.session = self._numbers.take(now.wall_ms)
             self._open(link, now)
         else:
             hinted = self._current is None and self._servers.hint(failed.servers)

@@ -1,7 +1,8 @@
 """The sockets of one client: dials, sends, reads, and says what became of each connection. Decides nothing.
 
-One thread owns all of it, but for ``wake``, which any thread may call. Each connection is a DEALER that never reconnects
-by itself, because every session is a new connection; its monitor tells at once when it stands and when it is gone.
+One thread owns all of it, but for ``wake``, which any thread may call. Each connection is a DEALER that never
+reconnects by itself, because every session is a new connection; its monitor tells at once when it stands and when it is
+gone.
 """
 
 from __future__ import annotations
@@ -178,6 +179,6 @@ def _is_connected_to(descriptor: int, server: str) -> bool:
         return False
     try:
         with socket.socket(fileno=os.dup(descriptor)) as duplicate:
-            return duplicate.getpeername()[1] == int(server.rpartition(":")[2])
+            return bool(duplicate.getpeername()[1] == int(server.rpartition(":")[2]))
     except (OSError, IndexError):
         return False

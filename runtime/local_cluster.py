@@ -37,7 +37,7 @@ READY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 8.0  # a node leaves within 5 s of SIGTERM
 KILL_SECONDS_MAX = 5.0
 POLL_SECONDS = 0.05
-STATUS_SECONDS_MAX = 0.5
+STATUS_SECONDS_MAX = 0.2  # a refused connection costs all of it
 
 
 class LocalCluster:

@@ -1,7 +1,7 @@
 """``rollbook nodes``: ask every member what it holds, and say whether the cluster is whole.
 
-One node names the members, then each member speaks for itself. The answers are not of one instant, so under load a node may
-look behind that is not; a first look that finds somebody behind is therefore repeated for a moment.
+One node names the members, then each member speaks for itself. The answers are not of one instant, so under load a node
+may look behind that is not; a first look that finds somebody behind is therefore repeated for a moment.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ def start(
 ) -> int:
     """Run one node in the foreground until SIGTERM or Ctrl-C, restarting it if it dies.
 
-    The log goes to standard error. Exit code 2: the configuration is wrong, a port is in use or the data directory cannot
-    be written; 1: the node died too often.
+    The log goes to standard error. Exit code 2: the configuration is wrong, a port is in use or the data directory
+    cannot be written. A node that dies too often ends the command with its own exit code.
     """
     # Only this command needs a node, so only this command loads one.
     from runtime.settings import load_settings

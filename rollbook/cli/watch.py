@@ -21,7 +21,6 @@ from rollbook.cli.options import (
     parse_service,
 )
 from rollbook.cli.output import (
-    ExitCode,
     clock_text,
     instance_json,
     instance_text,
@@ -53,8 +52,8 @@ def watch(
     timeout: TimeoutOption = 3.0,
     server: ServerOption = None,
     json: JsonOption = False,
-) -> int:
-    """Show additions, removals and changes of a service live, until Ctrl-C. What is there already comes first, as added."""
+) -> None:
+    """Show additions, removals and changes of a service live, until Ctrl-C. What is there already comes first."""
     common = common_options(context, server, json)
     wanted = parse_service(service, namespace, group)
     news: queue.SimpleQueue[Difference] = queue.SimpleQueue()
@@ -71,7 +70,6 @@ def watch(
         while True:
             for event in events_of(news.get(), known):
                 _show(wanted, event, common.json)
-    return ExitCode.OK
 
 
 def events_of(difference: Difference, known: dict[InstanceKey, Instance]) -> Iterator[WatchEvent]:

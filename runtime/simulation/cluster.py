@@ -13,6 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from actors.base import Role
+from actors.messages.clients import BeatPassed
+from actors.messages.distro import DigestAccepted, DigestRound
+from actors.messages.members import DigestsTaken, PeerFrameReceived
+from actors.messages.peers import Digest, LinkPing, LinkPong
+from actors.messages.verify import VerifyDue
 from runtime.edge import IoSettings
 from runtime.simulation.clients import RawClient, service_of
 from runtime.simulation.network import SimNetwork, SimNetworkProfile
@@ -64,7 +69,7 @@ class SimCluster:
         self.clients: list[RawClient] = []
         self.applications: list[SdkClient] = []
         for _ in range(nodes):
-            self.add_node(start=False)
+            self.add_node()
         self.list_members(range(nodes))
         for node in self.nodes if start else ():
             node.start(standalone=nodes == 1)
@@ -125,15 +130,13 @@ class SimCluster:
         held = [{origin: what for origin, what in node.holdings().items() if what[1]} for node in self.running]
         return all(each == held[0] for each in held)
 
-    def add_node(self, *, start: bool = True) -> SimNode:
-        """One more machine. It is listed as a member only once ``list_members`` says so."""
+    def add_node(self) -> SimNode:
+        """One more machine, listed nowhere yet (``list_members``) and not started."""
         settings = self.settings
         node = SimNode(len(self.nodes), self.scheduler, self.network, self._clock(), settings.io, settings.factory)
         node.invariants_every = self.invariants_every
         node.on_turn = lambda turn: self._turned(node, turn)
         self.nodes.append(node)
-        if start:
-            node.start()
         return node
 
     def list_members(self, numbers: Iterable[int]) -> None:
@@ -169,7 +172,7 @@ class SimCluster:
     def cut_one_way(self, source: int, target: int) -> None:
         self.network.cut(self.nodes[source].host, self.nodes[target].host)
 
-    def cut_client(self, client: RawClient, number: int) -> None:
+    def cut_client(self, client: RawClient | SdkClient, number: int) -> None:
         """Half open: neither side hears the other, and nobody says so."""
         self.network.cut(client.host, self.nodes[number].host)
         self.network.cut(self.nodes[number].host, client.host)
@@ -216,16 +219,16 @@ class SimCluster:
 
     # -- failures
 
-    def explain(self, what: str, turns: int = 40) -> str:
+    def explain(self, what: str, turns: int = 30) -> str:
         return f"{what} (seed {self.seed}, at {self.now_ms} ms)\n{self.story(turns)}"
 
-    def story(self, turns: int = 40, node: int | None = None, role: Role | None = None) -> str:
-        """The last turns, one a line."""
+    def story(self, turns: int = 30, node: int | None = None, role: Role | None = None) -> str:
+        """The last turns that were more than routine, one a line."""
         place = None if node is None else self.nodes[node].name
         told = [
             turn
             for turn in self.turns
-            if (place is None or turn.place == place) and (role is None or turn.role is role)
+            if (place is None or turn.place == place) and (role is None or turn.role is role) and not _is_routine(turn)
         ]
         return "\n".join(_line(turn) for turn in told[-turns:])
 
@@ -263,6 +266,17 @@ def profile_of(io: IoSettings) -> SimNetworkProfile:
         heartbeat_us=io.peer_heartbeat_ms * 1_000,
         heartbeat_timeout_us=io.peer_heartbeat_timeout_ms * 1_000,
     )
+
+
+def _is_routine(turn: Turn) -> bool:
+    """Pings, and the rhythm as long as it changes nothing."""
+    match turn.message:
+        case PeerFrameReceived(body=LinkPing() | LinkPong() | Digest()) | BeatPassed() | DigestsTaken() | VerifyDue():
+            return len(turn.effects) <= 2
+        case DigestRound() | DigestAccepted():
+            return len(turn.effects) <= 1
+        case _:
+            return False
 
 
 def _line(turn: Turn) -> str:

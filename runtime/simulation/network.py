@@ -42,7 +42,7 @@ class SimHost:
         self.name = name
         self.halted = False
         self.down = False  # no power: not even a refusal comes back
-        self.listeners: dict[str, LinkUser] = {}
+        self.listeners: dict[str, _Listener] = {}
         self.ends: dict[int, SimEnd] = {}  # in order of opening
         self.buffer: deque[Callable[[], None]] = deque()  # what the kernel holds for a halted process
         self.lives = 0  # processes that have ended here: a dial does not outlive its process
@@ -76,6 +76,11 @@ class SimEnd:
         self.deaf_since_us = -1  # nothing can be heard since then; -1: it hears
 
 
+class _Listener(NamedTuple):
+    user: LinkUser
+    heartbeat_timeout_us: int
+
+
 class _Dial(NamedTuple):
     """One attempt to connect, of one life of a host's process."""
 
@@ -104,10 +109,10 @@ class SimNetwork:
     def host(self, name: str) -> SimHost:
         return self._hosts.setdefault(name, SimHost(name))
 
-    def listen(self, host: SimHost, address: str, user: LinkUser) -> None:
+    def listen(self, host: SimHost, address: str, user: LinkUser, heartbeat_timeout_us: int = 0) -> None:
         """Accept connections at ``address`` (host:port) from now on."""
         self._addresses[address] = host
-        host.listeners[address] = user
+        host.listeners[address] = _Listener(user, heartbeat_timeout_us or self.profile.heartbeat_timeout_us)
 
     def kill(self, host: SimHost) -> None:
         """The process is gone: its system closes every socket and forgets what waited in them."""
@@ -222,14 +227,14 @@ class SimNetwork:
         else:
             self._open(dial, target, listener)
 
-    def _open(self, dial: _Dial, target: SimHost, listener: LinkUser) -> None:
+    def _open(self, dial: _Dial, target: SimHost, listener: _Listener) -> None:
         self.counters["connections"] += 1
         self._numbers += 2
         near = SimEnd(self._numbers, dial.host, dial.address, dial.heartbeat_timeout_us)
-        far = SimEnd(self._numbers + 1, target, "", dial.heartbeat_timeout_us)
+        far = SimEnd(self._numbers + 1, target, "", listener.heartbeat_timeout_us)
         near.other, far.other = far, near
         self._scheduler.note("connected", f"{dial.host.name}>{target.name}", self._numbers)
-        for end, user in ((far, listener), (near, dial.user)):
+        for end, user in ((far, listener.user), (near, dial.user)):
             end.user = user
             end.host.ends[end.number] = end
             self._check(end)

@@ -48,7 +48,8 @@ class SimIo:
         self._due = False
 
     def open(self, identity: NodeIdentity) -> None:
-        self.network.listen(self.host, identity.client_address, self.clients)
+        patience_us = self.clients.heartbeat_timeout_us
+        self.network.listen(self.host, identity.client_address, self.clients, patience_us)
         self.network.listen(self.host, identity.peer_address, self.peers)
 
     def tell(self, message: Any) -> None:
@@ -128,6 +129,7 @@ class _ClientSide(_Side):
         super().__init__(io, settings)
         self.edge = ClientEdge(settings)
         self._ends: dict[bytes, SimEnd] = {}
+        self.heartbeat_timeout_us = settings.client_heartbeat_timeout_ms * 1_000
         self._probe_us = settings.probe_interval_ms * 1_000
 
     def end_opened(self, end: SimEnd) -> None:

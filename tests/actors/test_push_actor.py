@@ -366,6 +366,16 @@ def test_pushes_in_flight_per_subscriber_are_bounded_and_the_rest_follows_the_ac
     assert order == [services[0], services[1], services[3], services[4]]
 
 
+def test_an_unsubscription_of_what_is_in_flight_lets_the_waiting_go() -> None:
+    push = PushUnderTest(in_flight_per_subscriber_max=1)
+    push.subscribe(A, view(1))
+    push.subscribe(A, view(1, service=STOCK))
+    push.touch(ORDERS, STOCK)
+    assert push.build(view(2, ONE), view(2, TWO, service=STOCK)) == [(A, view(2, ONE))]
+    effects = push.handle(SubscriptionsChanged(removed=((A, ORDERS),)))
+    assert pushes(effects) == [(A, view(2, TWO, service=STOCK))]
+
+
 def test_reminders_under_way_do_not_pile_up(push: PushUnderTest) -> None:
     push.subscribe(A, view(1))
     for version in range(2, 200):

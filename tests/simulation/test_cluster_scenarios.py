@@ -211,6 +211,7 @@ def test_a_node_that_joins_late_loads_10_000_instances_in_chunks_before_it_is_re
     cluster.until(lambda: all(len(client.answers) == 101 for client in clients), 5_000, "all published")
     late = cluster.add_node()
     cluster.list_members(range(4))
+    late.start()
     cluster.until(lambda: late.is_ready, 5_000, "ready")
     assert sum(len(cluster.view(late, f"service-{service}")) for service in range(100)) == 10_000
     cluster.until(cluster.digests_agree, 2_000)

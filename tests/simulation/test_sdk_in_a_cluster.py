@@ -43,7 +43,7 @@ def test_a_node_crash_leaves_no_gap_for_the_applications_it_served(seed: int) ->
 
 
 def test_a_rolling_restart_leaves_no_gap_and_no_shrunken_push(seed: int) -> None:
-    cluster = sim_cluster(seed=seed)
+    cluster = sim_cluster(seed=seed, warm=True)
     watcher, *_ = registered(cluster, *range(6))
     watcher.subscribe("orders")
     cluster.until(lambda: told(watcher) == shown(*range(6)), 1_000, "told")
@@ -59,7 +59,7 @@ def test_a_rolling_restart_leaves_no_gap_and_no_shrunken_push(seed: int) -> None
 
 
 def test_an_application_that_closes_is_gone_everywhere_and_its_watchers_know(seed: int) -> None:
-    cluster = sim_cluster(seed=seed)
+    cluster = sim_cluster(seed=seed, warm=True)
     first, second = registered(cluster, 1, 2)
     second.subscribe("orders")
     cluster.until(lambda: told(second) == shown(1, 2), 1_000, "told")

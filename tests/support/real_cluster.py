@@ -197,12 +197,17 @@ class RealCluster:
         if any(status is None for status in statuses):
             return False
         living = {(status.node_id, status.epoch) for status in statuses if status is not None}
-        tables = [
-            {(o.owner, o.epoch): (o.applied, o.records, o.digest) for o in s.owners if (o.owner, o.epoch) in living}
-            for s in statuses
-            if s is not None
-        ]
+        tables = [_contents(status, living) for status in statuses if status is not None]
         return all(table == tables[0] for table in tables)
+
+
+def _contents(status: NodeStatus, living: set[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int, int]]:
+    """What a node holds of each living owner that ever changed anything."""
+    return {
+        (owner.owner, owner.epoch): (owner.applied, owner.records, owner.digest)
+        for owner in status.owners
+        if (owner.owner, owner.epoch) in living and owner.applied
+    }
 
 
 def _tail(path: Path) -> str:

@@ -41,11 +41,15 @@ def sim_cluster(
     *,
     start: bool = True,
     ready: bool = True,
+    warm: bool = False,
     settings: Overrides | None = None,
     profile: SimNetworkProfile | None = None,
     invariants_every: int = 1,
 ) -> SimCluster:
-    """A cluster whose every turn is checked; ``ready``: time has passed until all nodes are."""
+    """A cluster whose every turn is checked; ``ready``: time has passed until all nodes are.
+
+    ``warm``: and until they no longer say that others may know more, as nodes of a cold cluster do.
+    """
     cluster = SimCluster(
         sim_settings(settings or {}),
         nodes=nodes,
@@ -57,6 +61,8 @@ def sim_cluster(
     )
     if start and ready:
         cluster.until(cluster.all_ready, deadline_ms=5_000, what="all ready")
+    if warm:
+        cluster.until(lambda: not any(node.standing.warming for node in cluster.nodes), 20_000, "warm")
     return cluster
 
 

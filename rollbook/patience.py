@@ -1,0 +1,30 @@
+"""The patience and the limits of a client, each with its unit and its reason."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class LinkSettings(msgspec.Struct, frozen=True):
+    """Of one connection."""
+
+    window_reserve: int = 16  # kept free of what the node announces, for pings and for its own way of counting
+    idle_ms: int = 10_000  # a node silent for this long is asked whether it is there
+    pong_ms: int = 3_000  # and is given up after this
+    answer_ms: int = 3_000  # a request without an answer for this long doubts the node; for twice as long condemns it
+    check_ms: int = 500  # rhythm of looking at what is in flight
+
+
+class SessionSettings(msgspec.Struct, frozen=True):
+    """Of one client."""
+
+    link: LinkSettings = LinkSettings()
+    open_ms: int = 1_000  # for a connection, and again for its session: a silent server costs no more
+    steady_ms: int = 1_000  # the loss of a session that stood for this long is answered at once
+    stall_ms: int = 1_000  # a tick later than this means that this process itself stood still
+    calls_max: int = 10_000  # in progress; beyond it the caller is refused, so that memory is bounded
+    redirects_max: int = 3  # pieces of advice followed in a row; then the client stays where it is
+    redirect_memory_ms: int = 30_000  # advice after a longer rest starts a new row
+    stale_answers_max: int = 5  # a node that calls every number stale is not worth more tries
+    overload_pause_ms: int = 100  # before what was answered OVER_LIMIT is sent again, with jitter
+    cluster_wait_margin_ms: int = 200  # the node's NOT_CONFIRMED must arrive before the caller's own deadline

@@ -1,0 +1,128 @@
+"""The edge towards other nodes: who is told what, and that garbage costs at most its link."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.base import Role, Tell
+from actors.messages.distro import DeltaAcknowledged, DeltaReceived, PullReceived
+from actors.messages.members import PeerFrameReceived
+from actors.messages.peers import (
+    PEER_VERSION,
+    Delta,
+    DeltaAck,
+    Digest,
+    Goodbye,
+    Hello,
+    LinkPing,
+    LinkPong,
+    PeerRefused,
+    PeerTag,
+    Pull,
+    Welcome,
+)
+from actors.messages.values import DigestEntry
+from actors.peer_frames import PEER_FRAME_BYTES_MAX, decode_peer, encode_peer
+from rollbook.errors import Code, RemoteProtocolError
+from runtime.edge import IoSettings, PeerEdge
+from tests.support.settings import settings_of
+
+LINK = "dial:10.0.0.2:8851#1"
+_ENTRY = DigestEntry("n1", 3, 17, 4, 250, 9, 2**64 - 1, settled=False)
+TO_MEMBERS: dict[PeerTag, Any] = {
+    PeerTag.HELLO: Hello("rollbook", "n1", 3, "10.0.0.1:8851", "10.0.0.1:8850", "10.0.0.2:8851"),
+    PeerTag.WELCOME: Welcome("n2", 4, "10.0.0.2:8851", "10.0.0.2:8850", seen_epoch=3),
+    PeerTag.REFUSED: PeerRefused(Code.CLUSTER_MISMATCH, "another cluster"),
+    PeerTag.PING: LinkPing(5),
+    PeerTag.PONG: LinkPong(5),
+    PeerTag.DIGEST: Digest("n1", 3, True, False, (("10.0.0.3:8851", "up"),), (_ENTRY,)),
+    PeerTag.GOODBYE: Goodbye("n1", 3),
+}
+DELTA = Delta("n1", 3, 4, 9, False, 0, 2, 0, True, 77, (b"\x00\xff", b""))
+TO_DISTRO = {
+    PeerTag.DELTA: (DELTA, DeltaReceived(LINK, DELTA)),
+    PeerTag.DELTA_ACK: (DeltaAck("n1", 3, 9), DeltaAcknowledged(LINK, DeltaAck("n1", 3, 9))),
+    PeerTag.PULL: (Pull("n1", 3, 4, full=True), PullReceived(LINK, Pull("n1", 3, 4, full=True))),
+}
+
+
+def edge_with(**overrides: Any) -> PeerEdge:
+    return PeerEdge(settings_of("io", IoSettings, **overrides))
+
+
+@pytest.mark.parametrize("tag", TO_MEMBERS)
+def test_handshakes_pings_and_digests_go_to_member_manager(tag: PeerTag) -> None:
+    body = TO_MEMBERS[tag]
+    for dialled_here in (True, False):
+        tells = edge_with().receive(LINK, [encode_peer(tag, body)], dialled_here)
+        assert tells == [Tell(Role.MEMBERS, PeerFrameReceived(LINK, dialled_here, body))]
+
+
+@pytest.mark.parametrize("tag", TO_DISTRO)
+def test_records_and_what_steers_them_go_to_distro(tag: PeerTag) -> None:
+    body, message = TO_DISTRO[tag]
+    assert edge_with().receive(LINK, [encode_peer(tag, body)], True) == [Tell(Role.DISTRO, message)]
+
+
+def test_every_tag_has_a_receiver() -> None:
+    assert set(TO_MEMBERS) | set(TO_DISTRO) == set(PeerTag)
+
+
+def envelope_of(*items: object) -> bytes:
+    packed: bytes = msgpack.packb(list(items))
+    return packed
+
+
+BAD_FRAMES = {
+    "no bytes": (b"", Code.FRAME_INVALID, "frame"),
+    "too many bytes": (b"\x00" * (PEER_FRAME_BYTES_MAX + 1), Code.FRAME_TOO_LARGE, "frame"),
+    "deep nesting": (b"\x91" * 5_000, Code.FRAME_INVALID, "frame"),
+    "a map": (envelope_of({"a": 1}), Code.FRAME_INVALID, "envelope"),
+    "a short envelope": (envelope_of(PEER_VERSION, 4), Code.FRAME_INVALID, "envelope"),
+    "another version": (envelope_of(PEER_VERSION + 1, 4, [5]), Code.VERSION_UNSUPPORTED, "version"),
+    "an unknown tag": (envelope_of(PEER_VERSION, 99, [5]), Code.TAG_UNKNOWN, "tag"),
+    "text for a number": (envelope_of(PEER_VERSION, 4, ["5"]), Code.PARAMETER_INVALID, "number"),
+    "a client's frame": (envelope_of(1, 11, 7, 5, []), Code.TAG_UNKNOWN, "tag"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FRAMES)
+def test_a_bad_frame_is_counted_and_told_to_nobody(kind: str) -> None:
+    payload, code, field = BAD_FRAMES[kind]
+    with pytest.raises(RemoteProtocolError) as raised:
+        decode_peer(payload)
+    assert (raised.value.code, raised.value.field) == (code, field)
+    edge = edge_with()
+    assert edge.receive(LINK, [payload], False) == []
+    assert edge.counters == {f"peer_frames_{code.name.lower()}": 1}
+
+
+@pytest.mark.parametrize("parts", [[], [b"", encode_peer(PeerTag.PING, LinkPing(1))], [b"x"] * 100])
+def test_a_message_is_exactly_one_frame(parts: list[bytes]) -> None:
+    edge = edge_with()
+    assert edge.receive(LINK, parts, True) == []
+    assert edge.counters == {"peer_frames_frame_invalid": 1}
+
+
+def test_garbage_silences_its_link_until_that_is_closed_and_no_other() -> None:
+    edge = edge_with(invalid_frames_per_link_max=2)
+    ping = [encode_peer(PeerTag.PING, LinkPing(1))]
+    for _ in range(2):
+        edge.receive(LINK, [b"\xc1"], True)
+    assert edge.receive(LINK, ping, True) == []
+    assert len(edge.receive("accept:00", ping, False)) == 1
+    edge.close(LINK)
+    assert len(edge.receive(LINK, ping, True)) == 1
+    assert edge.counters == {"peer_frames_frame_invalid": 2, "peer_frames_dropped_unread": 1}
+
+
+@given(st.lists(st.lists(st.binary(max_size=200), max_size=3), max_size=20))
+def test_whatever_arrives_nothing_is_raised(messages: list[list[bytes]]) -> None:
+    edge = edge_with()
+    told = [edge.receive(LINK, parts, True) for parts in messages]
+    assert sum(edge.counters.values()) == told.count([])

@@ -1,0 +1,139 @@
+"""Random faults under random work, by seed: safety after every turn, and in the end every node knows the truth."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from rollbook.cache import Snapshot
+from runtime.simulation.cluster import SimCluster
+from runtime.simulation.sdk_client import SdkClient
+from tests.support.sim_cluster import instance, shown, sim_cluster
+
+NODES = 3
+STEPS = 25
+SETTLE_MS = 60_000  # the longest grace, a lease and some: whoever died in the last step is gone by then
+SERVICES = ("orders", "stock")
+
+
+class Swarm:
+    """A cluster, its applications, and what they want: the truth."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(f"swarm {seed}")
+        self.cluster: SimCluster = sim_cluster(NODES, seed)
+        self.wanted: dict[SdkClient, set[tuple[str, int]]] = {}  # (service, instance) of each living application
+        self.instances = 0
+        self.paused: set[int] = set()
+
+    def step(self) -> None:
+        """One event, and a while."""
+        deeds: list[Callable[[], None]] = [
+            self.come,
+            self.publish,
+            self.publish,
+            self.withdraw,
+            self.die,
+            self.crash_a_node,
+            self.cut_a_pair,
+            self.cut_one_way,
+            self.reset_links,
+            self.pause_a_node,
+            self.heal,
+            self.heal,
+        ]
+        self.chance.choice(deeds)()
+        self.cluster.run_ms(self.chance.choice([5, 50, 700, 3_000, 9_000]))
+
+    # -- work
+
+    def come(self) -> None:
+        client = self.cluster.sdk_client()
+        self.wanted[client] = set()
+        for service in SERVICES:
+            client.subscribe(service)
+
+    def publish(self) -> None:
+        if self.wanted:
+            client, service = self.chance.choice(list(self.wanted)), self.chance.choice(SERVICES)
+            self.instances += 1
+            client.publish(service, instance(self.instances))
+            self.wanted[client].add((service, self.instances))
+
+    def withdraw(self) -> None:
+        published = [(client, each) for client, some in self.wanted.items() for each in sorted(some)]
+        if published:
+            client, (service, number) = self.chance.choice(published)
+            client.withdraw(service, [instance(number).key])
+            self.wanted[client].discard((service, number))
+
+    def die(self) -> None:
+        if len(self.wanted) > 2:
+            client = self.chance.choice(list(self.wanted))
+            client.crash()
+            del self.wanted[client]
+
+    # -- faults
+
+    def crash_a_node(self) -> None:
+        number = self.chance.randrange(NODES)
+        self.paused.discard(number)
+        self.cluster.restart(number)
+
+    def cut_a_pair(self) -> None:
+        one, two = self.chance.sample(range(NODES), 2)
+        self.cluster.cut(one, two)
+
+    def cut_one_way(self) -> None:
+        one, two = self.chance.sample(range(NODES), 2)
+        self.cluster.cut_one_way(one, two)
+
+    def reset_links(self) -> None:
+        one, two = self.chance.sample(range(NODES), 2)
+        self.cluster.reset_links(one, two)
+
+    def pause_a_node(self) -> None:
+        number = self.chance.randrange(NODES)
+        if self.cluster.node(number).is_running and number not in self.paused:
+            self.paused.add(number)
+            self.cluster.pause(number)
+
+    def heal(self) -> None:
+        self.cluster.heal()
+        for number in sorted(self.paused):
+            self.cluster.resume(number)
+        self.paused.clear()
+
+    # -- the truth
+
+    def truth(self, service: str) -> list[str]:
+        return shown(*(number for some in self.wanted.values() for name, number in some if name == service))
+
+    def agrees(self) -> bool:
+        return self.cluster.digests_agree() and all(
+            view == self.truth(service) for service in SERVICES for view in self.cluster.views(service)
+        )
+
+    def everyone_was_told(self) -> bool:
+        return all(last_told(client, service) == self.truth(service) for client in self.wanted for service in SERVICES)
+
+
+def last_told(client: SdkClient, service: str) -> list[str]:
+    """What this application's cache holds of the service."""
+    for _, snapshot in reversed(client.delivered):
+        if isinstance(snapshot, Snapshot) and snapshot.service.name == service:
+            return sorted(f"{each.ip}:{each.port}" for each in snapshot.instances)
+    return []
+
+
+def test_after_any_faults_every_node_and_every_watcher_knows_the_truth(seed: int) -> None:
+    swarm = Swarm(seed)
+    for _ in range(4):
+        swarm.come()
+    for _ in range(STEPS):
+        swarm.step()
+    swarm.heal()
+    swarm.cluster.until(swarm.cluster.all_ready, 20_000, "all ready")
+    swarm.cluster.until(swarm.agrees, SETTLE_MS, "agreed with the truth")
+    swarm.cluster.until(swarm.everyone_was_told, 20_000, "every watcher told")
+    assert not [exit_ for node in swarm.cluster.nodes for exit_ in node.exits], "no node ended by itself"
