@@ -1,0 +1,1 @@
+"""Everything that touches the world: sockets, threads, files, processes; and the composition root (runtime/node.py)."""

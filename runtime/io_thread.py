@@ -22,6 +22,7 @@ from runtime.client_port import ClientPort
 from runtime.clock import system_now
 from runtime.edge import IoSettings
 from runtime.peer_port import PeerPort
+from runtime.sockets import LINGER_MS
 
 WAIT_MS_MAX = 250
 STALL_MS = 500  # a round that comes so late says nothing about how long others took ...
@@ -84,10 +85,10 @@ class IoThread:
             self._round_ms = system_now().monotonic_ms
             while not self._is_stopped:
                 self._round()
-            self._close()
         except BaseException as failure:
             self._fail("io", failure)
-            raise
+        finally:
+            self._context.destroy(LINGER_MS)  # waits until the last frames are out, but no longer
 
     def _round(self) -> None:
         ready = self._wait()
@@ -179,8 +180,3 @@ class IoThread:
         else:
             self._poller.unregister(self._clients.router.socket)
         self._are_clients_polled = wanted
-
-    def _close(self) -> None:
-        self._clients.router.close()
-        self._peers.close()
-        self._context.term()  # waits until the last frames are out, at most LINGER_MS

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -192,15 +193,21 @@ def describe(nodes: Sequence[LocalNode]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     table = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True))]) for row in rows]
     servers = ",".join(node.client_address for node in nodes)
-    option = "" if nodes[0].base_port == BASE_PORT else f" --server {servers}"
-    command = str(Path(sys.executable).with_name("rollbook")).replace(" ", "\\ ")
+    command = _typed(Path(sys.executable).with_name("rollbook"))
     usage = [
-        f"{command} register orders 127.0.0.1:9000{option}   # holds until Ctrl-C",
-        f"{command} watch orders{option}                     # in another terminal",
-        f"{command} nodes{option}",
-        f"{str(ROOT / 'scripts' / 'stop_cluster.sh').replace(' ', chr(92) + ' ')}",
+        # The command line asks the usual addresses; others have to be said.
+        *([] if nodes[0].base_port == BASE_PORT else [f"export ROLLBOOK_SERVERS={servers}"]),
+        f"{command} watch orders                     # in one terminal",
+        f"{command} register orders 127.0.0.1:9000   # in another; Ctrl-C takes it back",
+        f"{command} nodes",
+        _typed(ROOT / "scripts" / "stop_cluster.sh"),
     ]
     return "\n".join(["", *table, "", "Try it:", *(f"  {line}" for line in usage)])
+
+
+def _typed(path: Path) -> str:
+    """As it can be pasted into a shell."""
+    return shlex.quote(str(path))
 
 
 def _is_ready(node: LocalNode) -> bool:

@@ -5,7 +5,9 @@ when it closes, for whatever reason, the node leaves and ends.
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
 import sys
 import threading
 from types import FrameType
@@ -33,28 +35,38 @@ def main() -> int:
     except (SettingsError, StoreUnusable, AddressUnusable) as error:
         logger.error("{}", error)
         return EXIT_CONFIGURATION
+    signals = _caught_signals()
     node.start()
-    _leave_at_signals(node)
-    threading.Thread(target=_leave_at_end_of_input, args=(node,), name="supervisor-watch", daemon=True).start()
+    threading.Thread(target=_leave_when_told, args=(node, signals), name="supervisor-watch", daemon=True).start()
     ending = node.wait()
     if ending.exit_code != EXIT_FAILED:
         node.stop(ending)
     return ending.exit_code
 
 
-def _leave_at_signals(node: Node) -> None:
-    def leave(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        node.leave()
+def _caught_signals() -> socket.socket:
+    """Where SIGTERM and SIGINT arrive as bytes: a handler that tells could interrupt a tell to that actor."""
+    caught, into = socket.socketpair()
+    into.setblocking(False)
+    signal.set_wakeup_fd(into.detach())
+    signal.signal(signal.SIGTERM, _noted)
+    signal.signal(signal.SIGINT, _noted)
+    return caught
 
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, leave)
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """The byte is written; that is all."""
 
 
-def _leave_at_end_of_input(node: Node) -> None:
-    while os.read(_INPUT, 4_096):
-        continue
-    logger.warning("the supervisor is gone")
+def _leave_when_told(node: Node, signals: socket.socket) -> None:
+    """By a signal, or by the end of the input: then the supervisor is gone. The first is enough."""
+    while True:
+        readable, _, _ = select.select([_INPUT, signals.fileno()], [], [])
+        if signals.fileno() in readable:
+            break
+        if not os.read(_INPUT, 4_096):
+            logger.warning("the supervisor is gone")
+            break
     node.leave()
 
 

@@ -129,12 +129,6 @@ class PeerPort:
     def next_probe_ms(self) -> int | None:
         return self._accepted.next_probe_ms()
 
-    def close(self) -> None:
-        for peer in self._dialled.values():
-            peer.close()
-        self._dialled.clear()
-        self._accepted.close()
-
     def _connect(self, address: str) -> DialledPeer:
         socket = peer_dealer(self._context, address, self._settings)
         monitor = monitor_of(self._context, socket, DIAL_EVENTS)

@@ -138,12 +138,6 @@ class RouterPort:
             return None
         return min(suspect.next_probe_ms for suspect in self._suspects.values())
 
-    def close(self) -> None:
-        """Close both sockets; what was sent may linger for a moment."""
-        self.socket.disable_monitor()
-        self.monitor.close()
-        self.socket.close()
-
     def _identify(self, link: bytes, frame: zmq.Frame, now_ms: int) -> str | None:
         """Tie a link to its descriptor at its first frame; None if the frame was left behind by a closed link."""
         descriptor = int(frame.get(zmq.SRCFD))

@@ -49,7 +49,6 @@ class TimerThread:
                     callback()
         except BaseException as failure:
             self._on_failure(failure)
-            raise
 
     def _wait(self) -> list[Callback] | None:
         """What is due, in order; None at the end."""

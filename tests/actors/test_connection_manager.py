@@ -330,6 +330,42 @@ def test_leaving_takes_the_place_of_the_advice_of_an_isolated_node() -> None:
     assert advised(node.handle(StandingChanged(READY))) == []
 
 
+def test_a_node_that_does_not_leave_says_nothing_when_its_last_session_goes() -> None:
+    node = Node()
+    node.open("a")
+    assert told(node.handle(SessionCloseRequested(Route(b"a", 1), 8, "leave")), SessionsGone) == []
+
+
+def test_a_leaving_node_that_becomes_isolated_does_not_begin_again() -> None:
+    node = Node()
+    node.open("a")
+    node.handle(SessionsShed(3_000))
+    assert advised(node.handle(StandingChanged(ISOLATED))) == []
+
+
+def test_an_app_of_the_greatest_length_is_admitted() -> None:
+    assert told(Node().open("a", app="a" * 128), OpenSessionOrdered)
+
+
+def test_what_became_of_sessions_is_counted() -> None:
+    node = Node()
+    for link in "abc":
+        node.open(link)
+    node.handle(StandingChanged(ISOLATED))
+    node.handle(SessionCloseRequested(Route(b"a", 1), 8, "leave"))
+    node.handle(SessionDiscarded(Route(b"b", 1)))
+    node.handle(TransportClosed(b"c"))
+    node.pass_time(300)
+    assert node.actor.counters == {
+        "sessions_admitted": 3,
+        "sessions_refused": 0,
+        "sessions_closed": 1,
+        "sessions_lost": 1,
+        "sessions_discarded": 1,
+        "moves_advised": 3,
+    }
+
+
 def test_status_begins_here_with_sessions_and_counters() -> None:
     node = Node()
     node.open("a")

@@ -122,6 +122,47 @@ def test_a_pull_that_makes_no_progress_times_out_and_one_that_does_goes_on() -> 
     assert node.counter("pulls_timed_out") == 1
 
 
+def test_a_pull_that_nobody_answers_times_out() -> None:
+    node = Node()
+    node.digest("n3", entry(DEAD, 9))
+    node.pass_time(1_999)
+    assert node.counter("pulls_timed_out") == 0
+    node.pass_time(1)
+    assert (node.counter("pulls_sent"), node.counter("pulls_timed_out")) == (1, 1)
+
+
+def test_a_chunk_over_another_link_is_no_progress_of_a_pull() -> None:
+    node = Node()
+    node.digest("n3", entry(DEAD, 9))
+    node.pass_time(1_500)
+    node.receive("to-n2", delta(DEAD, 0, 2))
+    node.handle(DeltaRejected("to-n2", DEAD, 0, 0))
+    node.pass_time(500)
+    assert node.counter("pulls_timed_out") == 1
+
+
+def test_a_delta_that_stops_arriving_no_longer_holds_up_a_pull() -> None:
+    node = Node()
+    node.receive("to-n2", delta(DEAD, 0, 9, last=False))
+    node.pass_time(499)
+    assert sent(node.digest("n3", entry(DEAD, 9), entry(THREE, 0)), Pull) == []
+    node.pass_time(1)
+    assert [link for link, _ in sent(node.digest("n3", entry(DEAD, 9)), Pull)] == ["to-n3"]
+
+
+def test_a_peer_that_comes_back_gets_the_owners_patience_and_a_goal_of_its_own_anew() -> None:
+    node = Node()
+    node.digest("n3", entry(TWO, 9))
+    node.peers(PEERS[0])
+    node.peers(*PEERS)
+    assert sent(node.digest("n3", entry(TWO, 9)), Pull) == []
+    node.handle(CatchUpOrdered(True))
+    node.digest("n3", entry(DEAD, 9))
+    node.peers(PEERS[0])
+    node.peers(*PEERS)
+    assert told(node.digest("n3", entry(DEAD, 0)), CaughtUp) == [CaughtUp("n3")]
+
+
 def test_a_lost_link_ends_its_pulls() -> None:
     node = Node()
     node.digest("n3", entry(DEAD, 9))
@@ -181,6 +222,29 @@ def test_a_full_pull_ends_with_its_last_chunk() -> None:
     node.applied(TWO, 9, "to-n2")
     node.pass_time(3_000)
     assert node.counter("pulls_timed_out") == 0
+
+
+def test_a_full_pull_does_not_end_with_what_comes_from_elsewhere() -> None:
+    node = Node()
+    node.round(entry(TWO, 9, digest=1))
+    for _ in range(2):
+        node.digest("n2", entry(TWO, 9, digest=2))
+    node.applied(TWO, 9, "to-n3")
+    node.applied(TWO, 9, "to-n2")
+    node.receive("to-n2", delta(TWO, 0, 9, full=True, last=False))
+    node.applied(TWO, 9, "to-n3")
+    node.pass_time(2_000)
+    assert node.counter("pulls_timed_out") == 1
+
+
+def test_nothing_is_compared_while_a_delta_is_arriving_or_a_pull_is_open() -> None:
+    node = Node()
+    node.round(entry(TWO, 9, digest=1), entry(DEAD, 9, digest=1))
+    node.receive("to-n2", delta(TWO, 9, 12, last=False))
+    node.digest("n3", entry(DEAD, 12))
+    for _ in range(3):
+        effects = node.digest("n2", entry(TWO, 9, digest=2), entry(DEAD, 9, digest=2))
+        assert (sent(effects, Pull), warnings(effects)) == ([], [])
 
 
 @pytest.mark.parametrize(

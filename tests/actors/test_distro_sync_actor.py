@@ -1,28 +1,22 @@
-"""DistroSyncActor: who is sent what, what arrives, and who is told that everyone has it."""
+"""DistroSyncActor: who is sent what, and what becomes of what arrives."""
 
 from __future__ import annotations
 
-import pytest
-
-from actors.base import Role, StatusRequested
+from actors.base import Role
 from actors.messages.clients import ApplyDelta, GetRecordRange
 from actors.messages.distro import (
     ChunkApplied,
-    ClusterWaitsAdded,
     DeltaRejected,
     DigestAccepted,
-    FlushOrdered,
     PullReceived,
     RecordRange,
 )
 from actors.messages.io import SendToPeers
-from actors.messages.members import Flushed, HeartbeatRaised
+from actors.messages.members import HeartbeatRaised
 from actors.messages.peers import Delta, DeltaAck, Pull
-from actors.messages.values import ClusterWait, Peer, Route
+from actors.messages.values import Peer
 from actors.peer_frames import decode_peer
-from rollbook.errors import Code
-from rollbook.wire import Done, Failed, Tag
-from tests.support.distro import DEAD, ME, PEERS, TWO, Node, answered, delta, entry, ranges, sent, told
+from tests.support.distro import DEAD, ME, PEERS, TWO, Node, delta, entry, ranges, sent, told
 
 # -- sync
 
@@ -170,6 +164,19 @@ def test_a_range_for_a_link_that_is_gone_is_not_sent() -> None:
     assert [link for link, _ in sent(node.freeze(wanted, 1), Delta)] == ["to-n3"]
 
 
+def test_a_range_that_comes_again_or_for_an_earlier_link_is_not_sent() -> None:
+    node = Node(PEERS[:1])
+    [wanted] = told(node.advance(1), GetRecordRange)
+    assert len(sent(node.freeze(wanted, 1), Delta)) == 1
+    assert sent(node.freeze(wanted, 1), Delta) == []
+    node.peers(living=("n2",))
+    node.peers(Peer("n2", 8, "again"))
+    [wanted] = told(node.advance(2), GetRecordRange)
+    assert wanted.links == ("again",)
+    late = RecordRange(ME, 0, 1, False, 0, 0, ((b"r",),), ("to-n2",))
+    assert sent(node.handle(late), Delta) == []
+
+
 def test_a_long_delta_goes_out_in_windows_as_the_peer_reports_progress() -> None:
     node = Node(PEERS[:1], chunks_in_flight_max=2)
     first = sent(node.push(9, chunks=5), Delta)
@@ -239,6 +246,12 @@ def test_a_pull_that_finds_nothing_newer_is_not_answered() -> None:
     assert sent(node.freeze(wanted, 4), Delta) == []
 
 
+def test_a_full_pull_is_answered_though_nothing_is_newer() -> None:
+    node = Node()
+    [wanted] = told(node.handle(PullReceived("to-n3", Pull(*DEAD, 4, 0, True))), GetRecordRange)
+    assert [body.upper for _, body in sent(node.freeze(wanted, 4, after=0), Delta)] == [4]
+
+
 def test_a_strangers_pull_is_not_served() -> None:
     node = Node()
     assert node.handle(PullReceived("stranger", Pull(*ME, 0))) == []
@@ -290,8 +303,17 @@ def test_a_peers_delta_is_taken_from_the_link_over_which_its_digest_came() -> No
     node.handle(DigestAccepted("from-n2", "n2", True, ()))
     assert told(node.receive("from-n2", delta(TWO, 0, 9)), ApplyDelta)
     assert sent(node.applied(TWO, 9, "from-n2"), DeltaAck) == [("from-n2", DeltaAck(*TWO, 9, 0, 9, 0))]
-    node.peers(PEERS[1])
-    assert node.receive("from-n2", delta(TWO, 9, 10)) == [], "but not when its node is gone"
+    node.peers(PEERS[0])
+    assert told(node.receive("from-n2", delta(TWO, 9, 10)), ApplyDelta), "also when another node has gone"
+    node.peers(Peer("n2", 9, "to-n2"))
+    assert node.receive("from-n2", delta(TWO, 10, 11)) == [], "but not when this life of its node is over"
+
+
+def test_a_link_that_is_no_longer_the_one_to_send_on_brings_nothing_any_more() -> None:
+    node = Node()
+    node.digest("n2")
+    node.peers(Peer("n2", 8, "again"))
+    assert node.receive("to-n2", delta(TWO, 0, 1)) == []
 
 
 def test_what_claims_to_be_this_nodes_own_is_refused_and_counted() -> None:
@@ -314,119 +336,3 @@ def test_a_rejected_delta_is_answered_with_what_is_here() -> None:
     acks = sent(node.handle(DeltaRejected("to-n2", TWO, 4, 0)), DeltaAck)
     assert acks == [("to-n2", DeltaAck(*TWO, 4, 0, 9, 0))]
     assert sent(node.handle(DeltaRejected("to-n2", TWO, 4, 0)), DeltaAck) == [], "once for all its chunks"
-
-
-# -- callers that wait for the cluster
-
-
-def wait(seq: int, wait_ms: int = 0, correlation: int = 1) -> ClusterWaitsAdded:
-    body = Done(5, seq, 99)
-    return ClusterWaitsAdded((ClusterWait(Route(b"c", 3), correlation, seq, wait_ms, Tag.DONE, body),))
-
-
-def test_a_waiting_caller_is_answered_when_every_living_node_has_it() -> None:
-    node = Node()
-    node.push(2)
-    assert answered(node.handle(wait(2))) == []
-    assert answered(node.acknowledge("to-n2", 2)) == []
-    assert answered(node.acknowledge("to-n3", 2)) == [(Route(b"c", 3), 1, Done(5, 2, 99))]
-    assert answered(node.handle(wait(2))) == [(Route(b"c", 3), 1, Done(5, 2, 99))], "and later ones at once"
-    assert answered(node.handle(wait(3))) == []
-
-
-def test_without_another_living_node_nobody_waits() -> None:
-    assert answered(Node(()).handle(wait(9))) == [(Route(b"c", 3), 1, Done(5, 9, 99))]
-
-
-def test_a_living_node_that_cannot_be_reached_is_waited_for_and_a_dead_one_is_not() -> None:
-    node = Node()
-    node.push(2)
-    node.acknowledge("to-n2", 2)
-    node.peers(PEERS[0], living=("n2", "n3"))
-    assert answered(node.handle(wait(2))) == []
-    assert len(answered(node.peers(PEERS[0], living=("n2",)))) == 1
-
-
-@pytest.mark.parametrize(("wait_ms", "deadline_ms"), [(300, 300), (0, 5_000), (90_000, 30_000)])
-def test_a_wait_that_is_not_confirmed_in_time_names_the_nodes(wait_ms: int, deadline_ms: int) -> None:
-    node = Node((PEERS[1], PEERS[0]))
-    node.push(2)
-    node.handle(wait(2, wait_ms))
-    assert answered(node.pass_time(deadline_ms - 1)) == []
-    [(route, correlation, failed)] = answered(node.pass_time(1))
-    assert (route, correlation) == (Route(b"c", 3), 1)
-    assert isinstance(failed, Failed)
-    assert (failed.code, failed.retryable, failed.nodes) == (Code.NOT_CONFIRMED, True, ("n2", "n3"))
-
-
-def test_only_the_missing_nodes_are_named() -> None:
-    node = Node()
-    node.push(2)
-    node.handle(wait(2, 300))
-    node.acknowledge("to-n2", 2)
-    assert [body.nodes for _, _, body in answered(node.pass_time(300))] == [("n3",)]
-
-
-def test_an_earlier_deadline_that_comes_later_is_kept() -> None:
-    node = Node()
-    node.handle(wait(1, 4_000, correlation=1))
-    node.handle(wait(2, 1_000, correlation=2))
-    assert [correlation for _, correlation, _ in answered(node.pass_time(1_000))] == [2]
-    assert [correlation for _, correlation, _ in answered(node.pass_time(3_000))] == [1]
-
-
-def test_waits_have_a_limit() -> None:
-    node = Node(cluster_waits_max=1)
-    node.handle(wait(1, correlation=1))
-    [(_, correlation, failed)] = answered(node.handle(wait(1, correlation=2)))
-    assert (correlation, failed.code, failed.retryable) == (2, Code.OVER_LIMIT, True)
-    node.push(1)
-    node.acknowledge("to-n2", 1)
-    assert [item[1] for item in answered(node.acknowledge("to-n3", 1))] == [1]
-
-
-def test_many_short_waits_beside_a_long_one_leave_nothing_behind() -> None:
-    node = Node(PEERS[:1])
-    node.handle(wait(10**9, 30_000))
-    for seq in range(1, 3_001):
-        node.push(seq)
-        node.handle(wait(seq, 30_000))
-        node.acknowledge("to-n2", seq)
-    assert len(node.actor._waits) == 1
-    assert len(node.actor._waits._by_deadline) < 1_100
-
-
-# -- leaving, status
-
-
-def test_a_leaving_node_is_flushed_when_every_peer_has_everything() -> None:
-    node = Node()
-    node.push(2)
-    assert told(node.handle(FlushOrdered(1_000)), Flushed) == []
-    assert told(node.acknowledge("to-n2", 2), Flushed) == []
-    assert told(node.acknowledge("to-n3", 2), Flushed, Role.MEMBERS) == [Flushed()]
-    assert told(node.pass_time(5_000), Flushed) == [], "once"
-
-
-def test_a_leaving_node_waits_no_longer_than_its_deadline_and_not_for_peers_that_are_gone() -> None:
-    node = Node()
-    node.push(2)
-    node.handle(FlushOrdered(1_000))
-    assert told(node.pass_time(999), Flushed) == []
-    assert told(node.pass_time(1), Flushed) == [Flushed()]
-    node.handle(FlushOrdered(1_000))
-    assert told(node.peers(), Flushed) == [Flushed()]
-
-
-def test_status_carries_the_lag_of_every_peer_and_the_counters() -> None:
-    node = Node()
-    node.meet(0)
-    node.push(5)
-    node.acknowledge("to-n2", 3)
-    asked = StatusRequested(b"c", 1, 2, {"sessions": 3, "counters": {"orders": 9}})
-    [status] = told(node.handle(asked), StatusRequested, Role.MEMBERS)
-    assert status.parts["lags"] == {"n2": 2, "n3": -1}
-    assert status.parts["sessions"] == 3
-    assert status.parts["counters"]["orders"] == 9
-    assert status.parts["counters"]["deltas_sent"] == 2
-    assert status.parts["counters"]["delta_bytes_sent"] > 0

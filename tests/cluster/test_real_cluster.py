@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from benchmarks.processes import line_of, module
 from rollbook import Instance, NamingClient
+from rollbook.errors import RollbookError
 from tests.support.real_cluster import RealCluster, RealNode, pause_s, until
 from tests.support.watching import Observer, PushWatcher, Watcher
 
@@ -118,25 +120,50 @@ def test_a_restart_with_the_same_address_hides_nobody(cluster: RealCluster, stac
     cluster.until_digests_agree(3)
 
 
+class Load:
+    """Registrations one after the other, in a thread of its own, through whatever happens."""
+
+    def __init__(self, servers: list[str]) -> None:
+        self.changes = 0
+        self.failures: list[str] = []
+        self._stopped = threading.Event()
+        self._client = NamingClient(servers=servers, app="load", timeout=10.0)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(0.005):
+            try:
+                self._client.register_instance("busy", "10.0.0.9", 1 + self.changes % 500)
+                self.changes += 1
+            except RollbookError as error:
+                self.failures.append(str(error))
+
+    def close(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._client.close()
+
+
 def test_a_rolling_restart_under_load_loses_nobody_and_shrinks_no_push(cluster: RealCluster, stack: ExitStack) -> None:
     holder(stack, 30, *cluster.addresses)
-    load = stack.enter_context(NamingClient(servers=cluster.addresses, app="load", timeout=10.0))
+    load = Load(cluster.addresses)
+    stack.callback(load.close)
     pushes = PushWatcher(cluster.addresses, SERVICE, 30)
     stack.callback(pushes.close)
     pushes.wait_complete(5)
     watcher = Watcher(cluster.nodes, SERVICE, 30)
-    changes = 0
     for node in cluster:
         assert node.terminate() == 0
         node.start()
-        while not node.is_ready():
-            load.register_instance("busy", "10.0.0.9", 1 + changes % 500)
-            changes += 1
-    pause_s(5.0)
+        until(node.is_ready, 30, f"{node.client_address} is ready again")
+        pause_s(3.0)
+    pause_s(17.0)  # past the grace of what the earlier lives left behind
     watch = watcher.stop()
-    assert changes > 100
-    assert (watch.missing, pushes.shortest) == (0, 30)
+    assert (load.changes > 500, load.failures) == (True, [])
+    assert (watch.missing, watch.answers > 500, pushes.shortest) == (0, True, 30)
     assert_same_content(observers_of(stack, cluster.nodes), 30)
+    load.close()
     cluster.until_digests_agree(5)
 
 

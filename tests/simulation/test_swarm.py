@@ -137,3 +137,74 @@ def test_after_any_faults_every_node_and_every_watcher_knows_the_truth(seed: int
     swarm.cluster.until(swarm.agrees, SETTLE_MS, "agreed with the truth")
     swarm.cluster.until(swarm.everyone_was_told, 20_000, "every watcher told")
     assert not [exit_ for node in swarm.cluster.nodes for exit_ in node.exits], "no node ended by itself"
+
+
+class SingleFaults:
+    """Faults that come one after the other, each with its end, and applications that go on living."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(f"single {seed}")
+        self.cluster = sim_cluster(NODES, seed, warm=True)
+        self.applications = [self.cluster.sdk_client() for _ in range(6)]
+        for number, application in enumerate(self.applications):
+            application.publish("orders", instance(number))
+        self.cluster.until(self.nobody_is_missing, 2_000, "registered")
+
+    def nobody_is_missing(self) -> bool:
+        """No node that is ready and hears a majority lacks an instance."""
+        wanted = shown(*range(len(self.applications)))
+        good = [node for node in self.cluster.nodes if node.is_ready and node.standing.majority]
+        return all(self.cluster.view(node, "orders") == wanted for node in good)
+
+    def pass_by(self, duration_ms: int, what: str) -> None:
+        self.cluster.always(self.nobody_is_missing, duration_ms, f"all listed: {what}")
+
+    def crash(self) -> None:
+        number = self.chance.randrange(NODES)
+        self.cluster.crash(number)
+        self.pass_by(self.chance.choice([0, 300, 2_000, 20_000, 60_000]), f"n{number} is dead")
+        self.cluster.restart(number)
+        self.pass_by(40_000, f"n{number} is back")
+
+    def cut(self) -> None:
+        one, two = self.chance.sample(range(NODES), 2)
+        self.cluster.cut(one, two)
+        self.pass_by(self.chance.choice([1_000, 5_000, 20_000, 60_000]), f"n{one} and n{two} are cut off")
+        self.cluster.heal()
+        self.pass_by(40_000, f"n{one} and n{two} are linked again")
+
+    def cut_one_way(self) -> None:
+        one, two = self.chance.sample(range(NODES), 2)
+        self.cluster.cut_one_way(one, two)
+        self.pass_by(self.chance.choice([1_000, 5_000, 20_000, 60_000]), f"n{two} does not hear n{one}")
+        self.cluster.heal()
+        self.pass_by(40_000, f"n{two} hears n{one} again")
+
+    def reset(self) -> None:
+        one, two = self.chance.sample(range(NODES), 2)
+        self.cluster.reset_links(one, two)
+        self.pass_by(20_000, f"links of n{one} and n{two} were reset")
+
+    def pause(self) -> None:
+        number = self.chance.randrange(NODES)
+        self.cluster.pause(number)
+        self.pass_by(self.chance.choice([500, 2_500, 4_500, 10_000, 40_000]), f"n{number} stands still")
+        self.cluster.resume(number)
+        self.pass_by(60_000, f"n{number} goes on")
+
+    def isolate(self) -> None:
+        number = self.chance.randrange(NODES)
+        self.cluster.partition([number], [other for other in range(NODES) if other != number])
+        self.pass_by(self.chance.choice([1_000, 5_000, 20_000, 60_000]), f"n{number} is isolated")
+        self.cluster.heal()
+        self.pass_by(40_000, f"n{number} is no longer isolated")
+
+
+def test_one_fault_at_a_time_never_costs_a_live_instance(seed: int) -> None:
+    faults = SingleFaults(seed)
+    kinds = [faults.crash, faults.cut, faults.cut_one_way, faults.reset, faults.pause, faults.isolate]
+    faults.chance.shuffle(kinds)
+    for fault in kinds:
+        fault()
+    assert faults.cluster.digests_agree()
+    assert faults.cluster.views("orders") == [shown(*range(6))] * NODES
