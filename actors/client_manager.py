@@ -47,7 +47,7 @@ class ClientsSettings(msgspec.Struct, frozen=True):
     collect_interval_ms: int
     chunk_bytes_max: int
     stall_ms: int
-    stall_hold_ms: int
+    stall_settle_ms: int
     publications_per_session_max: int
 
 
@@ -104,7 +104,7 @@ class ClientManager:
             0,
         )
         self._beat_ms: int | None = None
-        self._beats_held_until_ms = 0
+        self._settling_until_ms = 0  # after a stall
 
     def start(self, now: Now) -> Effects:
         return [Remind(self.settings.collect_interval_ms, _CollectDue())]
@@ -183,6 +183,9 @@ class ClientManager:
         session = self.sessions.at(message.route)
         if session is None:
             return []  # ended by ourselves before its transport was seen to close
+        if message.how == "lost" and self._settles(now):
+            # Its client may have moved while this node stood still; the newer session's record is on its way here.
+            return [Remind(self.settings.stall_settle_ms, message)]
         return self._release(session, message.how, now)
 
     def _release(self, session: Session, how: Literal["leave", "lost", "moved"], now: Now) -> list[Effect]:
@@ -300,18 +303,22 @@ class ClientManager:
     # -- rhythm and upkeep
 
     def _on_beat(self, message: BeatPassed, now: Now) -> Effects:
-        """Pass the heartbeat on, unless this node has just been asleep: then its closed sockets come first, for a
+        """Pass the beat on. It is no heartbeat if this node has just been asleep: its closed sockets come first, for a
         counter that rises would show the publications of clients that died meanwhile."""
         before, self._beat_ms = self._beat_ms, now.monotonic_ms
         effects: list[Effect] = []
         if before is not None and now.monotonic_ms - before > self.settings.stall_ms:
             self.counters["stalls"] += 1
-            self._beats_held_until_ms = now.monotonic_ms + self.settings.stall_hold_ms
+            self._settling_until_ms = now.monotonic_ms + self.settings.stall_settle_ms
             effects.append(Log("WARNING", "this node stood still", {"stall_ms": now.monotonic_ms - before}))
-        if now.monotonic_ms < self._beats_held_until_ms:
-            return effects
         entries = tuple(self.tables[origin].entry() for origin in sorted(self.tables))
-        return [*effects, Tell(Role.MEMBERS, DigestsTaken(message.number, entries))]
+        proves_life = now.monotonic_ms >= self._settling_until_ms
+        return [*effects, Tell(Role.MEMBERS, DigestsTaken(message.number, entries, proves_life))]
+
+    def _settles(self, now: Now) -> bool:
+        """This node has just stood still, whether or not a beat has told it so yet."""
+        unseen = self._beat_ms is not None and now.monotonic_ms - self._beat_ms > self.settings.stall_ms
+        return unseen or now.monotonic_ms < self._settling_until_ms
 
     def _on_owners_purged(self, message: OwnersPurged) -> Effects:
         removed: list[tuple[Origin, RecordKey]] = []

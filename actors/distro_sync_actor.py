@@ -261,7 +261,6 @@ class DistroSyncActor:
     def _on_digest_accepted(self, message: DigestAccepted, now: Now) -> list[Effect]:
         if message.node_id not in self._peers.peers:
             return []  # it is no peer any more
-        self._peers.learn(message.link, message.node_id)
         confirmed = next((entry.applied for entry in message.entries if entry.origin == self.origin), 0)
         self._outgoing.learn(message.node_id, confirmed)
         frames, differences = self._incoming.compare(message.node_id, message.ready, message.entries, now.monotonic_ms)

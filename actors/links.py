@@ -114,13 +114,17 @@ class LinkTable:
         return None
 
     def preferred(self, current: Mapping[str, str], addresses: Collection[str], now_ms: int) -> tuple[Peer, ...]:
-        """One usable link per peer: the current one while it is usable, else the first by name, dialled ones first."""
+        """All links of every peer that can be sent to. The first one of each is the one to send on: the current one
+        while it is usable, else the first usable one by name, dialled ones first. The others may bring frames too."""
         best: dict[str, PeerLink] = {}
-        for link in sorted(self.links.values(), key=lambda link: (not link.dialled, link.name)):
+        in_order = sorted(self.links.values(), key=lambda link: (not link.dialled, link.name))
+        for link in in_order:
             is_better = link.node_id not in best or current.get(link.node_id) == link.name
             if is_better and self.usable(link, now_ms) and link.peer_address in addresses:
                 best[link.node_id] = link
-        return tuple(Peer(node_id, best[node_id].epoch, best[node_id].name) for node_id in sorted(best))
+        chosen = [best[node_id] for node_id in sorted(best)]
+        others = [link for link in in_order if link.node_id in best and link is not best[link.node_id]]
+        return tuple(Peer(link.node_id, link.epoch, link.name) for link in (*chosen, *others))
 
     def check_invariants(self) -> None:
         for address in {link.peer_address for link in self.links.values()} | set(self._proven_at_ms):

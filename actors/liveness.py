@@ -96,9 +96,9 @@ class Leases:
         }
         return tuple(entry for entry in entries if entry.origin in admitted)
 
-    def hold(self, entries: Sequence[DigestEntry], now_ms: int) -> None:
+    def hold(self, entries: Sequence[DigestEntry], now_ms: int, *, proves_life: bool = True) -> None:
         """What the record table holds at this beat; with it this node's own heart has beaten once more."""
-        self._heartbeat += 1
+        self._heartbeat += proves_life
         self._held = {entry.origin: entry for entry in entries}
         for origin in self._held:
             # A delta may come before the first digest; whatever is held must have a lease, or it would never end.

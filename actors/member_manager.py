@@ -1,9 +1,8 @@
 """MemberManager: the one liveness table.
 
 Owns: the member list, the links to other nodes, the leases of all owners, the evidence of their death, and from these
-what this node is good for (``Standing``). Accepts: messages/members.py. Tells: DistroSyncActor (peers, digests,
-loading), IndexManager (hidden owners, standing), ClientManager (purged owners), ConnectionManager (standing, leaving),
-I/O.
+what this node is good for (``Standing``). Accepts: messages/members.py. Tells: DistroSyncActor (peers, digests), I/O,
+IndexManager (hidden owners, standing), ClientManager (purged owners), ConnectionManager (standing, leaving).
 
 The rules are in actors/links.py (which links can be sent on), actors/handshake.py (who may speak on them),
 actors/liveness.py (leases, hiding, purging), actors/roster.py (what the members are up to), actors/readiness.py and
@@ -178,7 +177,8 @@ class MemberManager:
             case LinkPing():
                 return [send((link.name, PeerTag.PONG, LinkPong(body.number)))]
             case LinkPong():
-                return self._on_pong(link, body, now)
+                turned_usable = self._links.pong(link.name, body.number, now.monotonic_ms)
+                return [*self._review(now), *self._beat_now()] if turned_usable else []
             case Digest():
                 return self._on_digest(link, body, now)
             case Goodbye():
@@ -199,11 +199,6 @@ class MemberManager:
             case _:
                 assert_never(body)
         return [*effects, *self._review(now)]
-
-    def _on_pong(self, link: PeerLink, pong: LinkPong, now: Now) -> list[Effect]:
-        if not self._links.pong(link.name, pong.number, now.monotonic_ms):
-            return []  # It was usable before.
-        return [*self._review(now), *self._beat_now()]
 
     def _on_digest(self, link: PeerLink, digest: Digest, now: Now) -> list[Effect]:
         if (digest.node_id, digest.epoch) != (link.node_id, link.epoch):
@@ -235,7 +230,7 @@ class MemberManager:
     def _on_digests_taken(self, message: DigestsTaken, now: Now) -> list[Effect]:
         self.counters["beats"] += 1
         self._is_beat_asked = False
-        self._leases.hold(message.entries, now.monotonic_ms)
+        self._leases.hold(message.entries, now.monotonic_ms, proves_life=message.proves_life)
         ending = self._handshakes.give_way(now, self._settings.lease_ms)
         if ending:
             return ending
@@ -253,8 +248,8 @@ class MemberManager:
         if purged:
             self.counters["owners_purged"] += len(purged)
             told = OwnersPurged(purged)
-            effects += [Log("INFO", "owners purged", {"origins": purged})]
-            effects += [Tell(Role.CLIENTS, told), Tell(Role.DISTRO, told)]
+            log = Log("INFO", "owners purged", {"origins": purged})
+            effects += [log, Tell(Role.CLIENTS, told), Tell(Role.DISTRO, told)]
         return effects
 
     def _doubt_oneself(self, at_ms: int) -> list[Effect]:
@@ -284,7 +279,7 @@ class MemberManager:
         return [*effects, *self._check_readiness(now)]
 
     def _tell_peers(self, at_ms: int) -> list[Effect]:
-        current = {peer.node_id: peer.link for peer in self._peers.peers}
+        current = {peer.node_id: peer.link for peer in reversed(self._peers.peers)}
         peers = self._links.preferred(current, self._roster.members, at_ms)
         told = PeersChanged(peers, self._roster.living(at_ms))
         if told == self._peers:
@@ -369,7 +364,6 @@ class MemberManager:
     def _on_status_requested(self, message: StatusRequested, now: Now) -> list[Effect]:
         """Complete what the answer needs; the I/O adds what it counts and answers."""
         standing = self._standing
-        counters = {**message.parts.get("counters", {}), **self._handshakes.counters, **self.counters}
         missing = {"seq": 0, "sessions": 0, "records": 0, "owners": ()}
         answer = message.with_parts(
             **{name: value for name, value in missing.items() if name not in message.parts},
@@ -379,7 +373,7 @@ class MemberManager:
             standing=standing_name(standing),
             preserved=standing.preserved,
             members=self._roster.rows(now.monotonic_ms, standing.ready, message.parts.get("lags", {})),
-            counters=counters,
+            counters={**message.parts.get("counters", {}), **self._handshakes.counters, **self.counters},
         )
         return [Tell(Role.IO, answer)]
 

@@ -12,24 +12,14 @@ class PeerTable:
 
     def __init__(self) -> None:
         self.peers: dict[str, Peer] = {}  # by node id: the link to send on
-        self._node_of: dict[str, str] = {}  # by link, listed or learned
+        self._node_of: dict[str, str] = {}  # by link
 
     def replace(self, peers: Iterable[Peer], own_node_id: str) -> None:
-        """Take the new list. A learned link lives as long as its node, but not if it was the one to send on."""
-        before, known = self.peers, self._node_of
         self.peers, self._node_of = {}, {}
         for peer in peers:
             if peer.node_id != own_node_id:
                 self.peers.setdefault(peer.node_id, peer)
                 self._node_of[peer.link] = peer.node_id
-        for link, node_id in known.items():
-            old, new = before[node_id], self.peers.get(node_id)
-            if new is not None and new.epoch == old.epoch and link != old.link:
-                self._node_of.setdefault(link, node_id)
-
-    def learn(self, link: str, node_id: str) -> None:
-        """A digest of this peer was accepted over this link: it sends on another link than this node does."""
-        self._node_of[link] = node_id
 
     def __contains__(self, link: str) -> bool:
         return link in self._node_of

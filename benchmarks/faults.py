@@ -52,11 +52,20 @@ def _node_and_clients_killed(folder: Path) -> float:
 
 def node_killed_clients_live(folder: Path) -> Watch:
     """50 clients on a node that dies: what the two others ever miss, for 40 s."""
-    return _watched(folder, lambda cluster: (cluster.nodes[0].kill(), pause_s(40.0)), others_only=True)
+
+    def kill(cluster: RealCluster) -> None:
+        cluster.nodes[0].kill()
+        pause_s(40.0)
+
+    return _watched(folder, kill, others_only=True)
 
 
 def same_address_restart(folder: Path) -> Watch:
-    return _watched(folder, lambda cluster: (_restart(cluster.nodes[0]), pause_s(25.0)))
+    def restart(cluster: RealCluster) -> None:
+        _restart(cluster.nodes[0])
+        pause_s(25.0)
+
+    return _watched(folder, restart)
 
 
 def rolling_restart(folder: Path) -> Watch:
@@ -78,7 +87,7 @@ def _restart(node: RealNode) -> None:
     until(node.is_ready, 30, f"{node.client_address} is ready again")
 
 
-def _watched(folder: Path, fault: Callable[[RealCluster], object], *, others_only: bool = False) -> Watch:
+def _watched(folder: Path, fault: Callable[[RealCluster], None], *, others_only: bool = False) -> Watch:
     with RealCluster(folder, 3) as cluster:
         servers = ",".join(cluster.addresses)
         with module("holder", SERVICE, "50", servers) as holder:

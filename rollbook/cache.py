@@ -14,7 +14,10 @@ from rollbook.model import Instance, Service, View
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """One service as one session last showed it; instances are sorted by key and include disabled ones."""
+    """One service as one session last showed it; instances are sorted by key and include disabled ones.
+
+    ``carried``: those among them that an earlier session showed and this one, its node still warming, has not yet.
+    """
 
     service: Service
     session: int
@@ -22,6 +25,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     instances: tuple[Instance, ...]
     warming: bool = False
     preserved: bool = False
+    carried: tuple[Instance, ...] = ()
 
 
 class InstanceList(tuple[Instance, ...]):
@@ -72,13 +76,18 @@ class ViewCache:
 
 
 def snapshot_of(view: View, session: int, known: Snapshot | None = None) -> Snapshot:
-    """A warming view adds and changes, but removes nothing of what is known."""
-    instances = view.instances
-    if view.warming and known is not None:
-        merged = {instance.key: instance for instance in known.instances}
-        merged.update((instance.key, instance) for instance in view.instances)
-        instances = tuple(merged[key] for key in sorted(merged))
-    return Snapshot(view.service, session, view.version, instances, view.warming, view.preserved)
+    """A warming view adds and changes, but removes nothing of what was known before its session.
+
+    The node behind it has just started with the whole cluster, so what it does not show may only be late. What it has
+    shown in this session and shows no more is gone.
+    """
+    if not view.warming or known is None:
+        return Snapshot(view.service, session, view.version, view.instances, view.warming, view.preserved)
+    shown = {instance.key: instance for instance in view.instances}
+    before = known.carried if known.session == session else known.instances
+    carried = tuple(instance for instance in before if instance.key not in shown)
+    instances = tuple(sorted((*view.instances, *carried), key=lambda instance: instance.key))
+    return Snapshot(view.service, session, view.version, instances, view.warming, view.preserved, carried)
 
 
 def _is_newer(view: View, session: int, known: Snapshot) -> bool:

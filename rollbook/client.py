@@ -40,7 +40,7 @@ from rollbook.model import (
 )
 from rollbook.orders import CallBody, Deliver, Ended, Forget, SessionsChanged
 from rollbook.servers import check_server
-from rollbook.session import Session
+from rollbook.session import ClientSession
 from rollbook.status import NodeStatus
 from rollbook.transport import dealer
 from rollbook.wire import (
@@ -320,7 +320,9 @@ class NamingClient:
 
     def _started_engine(self) -> Engine:
         chance = random.Random(secrets.randbits(64))
-        engine = Engine(Session(self._client_id, self._servers, chance, app=self._app, agent=AGENT), self._on_news)
+        engine = Engine(
+            ClientSession(self._client_id, self._servers, chance, app=self._app, agent=AGENT), self._on_news
+        )
         engine.start()
         return engine
 

@@ -35,7 +35,7 @@ from rollbook.orders import (
     SessionsChanged,
     Ticked,
 )
-from rollbook.session import Session
+from rollbook.session import ClientSession
 from rollbook.transport import Transport
 
 Listener = Callable[[Deliver | Forget | SessionsChanged | Ended], None]
@@ -52,7 +52,7 @@ def now() -> Moment:
 class Engine:
     """One life of a client: from its first call to its close."""
 
-    def __init__(self, session: Session, listener: Listener) -> None:
+    def __init__(self, session: ClientSession, listener: Listener) -> None:
         self._session = session
         self._listener = listener
         self._transport = Transport()

@@ -21,15 +21,15 @@ from rollbook import wire
 from rollbook.agenda import Agenda
 from rollbook.errors import ClientClosed, ClientIdInUse, ClusterUnreachable, Code, RemoteProtocolError, RollbookError
 from rollbook.link import Link, Request, Stage, Verdict
+from rollbook.links import Links
 from rollbook.model import View
 from rollbook.moves import Moves
-from rollbook.numbers import SUPERSEDED, SessionNumbers
+from rollbook.numbers import SUPERSEDED
 from rollbook.orders import (
     Action,
     Called,
     Chance,
     CloseOrdered,
-    Connect,
     ConnectionLost,
     ConnectionOpened,
     Disconnect,
@@ -40,7 +40,6 @@ from rollbook.orders import (
     Reject,
     Report,
     Resolve,
-    SessionsChanged,
     Ticked,
 )
 from rollbook.patience import SessionSettings
@@ -49,7 +48,6 @@ from rollbook.wire import (
     CloseSession,
     Failed,
     MoveAdvised,
-    OpenSession,
     Ping,
     PushAck,
     SessionEnded,
@@ -65,7 +63,7 @@ class _Closing(NamedTuple):
     deadline_ms: int
 
 
-class Session:
+class ClientSession:
     """See the module. Not thread-safe: one driver feeds it."""
 
     def __init__(
@@ -78,18 +76,14 @@ class Session:
         agent: str = "",
         settings: SessionSettings | None = None,
     ) -> None:
-        self._identity = (client_id, app, agent)
+        self._client_id = client_id
         self._chance = chance
         self._settings = settings or SessionSettings()
         self._servers = ServerList(servers, chance)
         self._moves = Moves(chance, self._settings.redirects_max, self._settings.redirect_memory_ms)
         self._actions: list[Action] = []
         self._agenda = Agenda(self._actions, self._settings.calls_max)
-        self._connections = 0
-        self._numbers = SessionNumbers()
-        self._current: Link | None = None  # serves
-        self._candidate: Link | None = None  # dials and opens, to become current
-        self._retiring: Link | None = None  # was current, and stands until its successor has redone everything
+        self._links = Links(self._actions, (client_id, app, agent), self._settings)
         self._dial_at_ms = 0
         self._closing: _Closing | None = None
         self._goodbye: Request | None = None  # whose answer ends the session
@@ -122,22 +116,19 @@ class Session:
         """When to tick, if nothing happens before; None once the session has ended."""
         if self._ended is not None:
             return None
-        wakes = [link.wake_at_ms() for link in (self._current, self._candidate) if link is not None]
+        wakes = [link.wake_at_ms() for link in (self._links.current, self._links.candidate) if link is not None]
         wakes += [] if self._agenda.deadline_ms is None else [self._agenda.deadline_ms]
         wakes += [] if self._closing is None else [self._closing.deadline_ms]
-        if self._current is None and self._candidate is None:
+        if self._links.current is None and self._links.candidate is None:
             wakes.append(self._dial_at_ms)
         return min(wakes)
 
     def check_invariants(self) -> None:
         """Raise AssertionError if the tables contradict each other."""
         self._agenda.check_invariants()
-        links = [link for link in (self._current, self._candidate, self._retiring) if link is not None]
-        assert len({link.connection for link in links}) == len(links)
-        assert self._current is None or self._current.stage is Stage.SERVING
-        assert self._retiring is None or self._current is not None, "nothing retires without a successor"
-        assert not self._moves.reason or self._current is not None, "only a serving session moves"
-        assert not (self._ended and links), "the end closes everything"
+        self._links.check_invariants()
+        assert not self._moves.reason or self._links.current is not None, "only a serving session moves"
+        assert self._ended is None or self._links.current is None, "the end closes everything"
         assert not self._actions
 
     # Calls
@@ -146,10 +137,10 @@ class Session:
         if self._closing is not None:
             self._actions.append(Reject(event.call, ClientClosed("the client is closing")))
             return
-        request = self._agenda.take(event, connected=self._current is not None)
-        if request is not None and self._current is not None:
-            self._current.queue.append(request)
-            self._flush(self._current, now)
+        request = self._agenda.take(event, connected=self._links.current is not None)
+        if request is not None and self._links.current is not None:
+            self._links.current.queue.append(request)
+            self._flush(self._links.current, now)
 
     def _flush(self, link: Link, now: Moment) -> None:
         for request in link.sendable(now.monotonic_ms):
@@ -166,58 +157,41 @@ class Session:
 
     # Connections
 
-    def _dial(self, server: str, now: Moment) -> None:
-        self._connections += 1
-        deadline_ms = now.monotonic_ms + self._settings.open_ms
-        number = self._numbers.take(now.wall_ms)
-        self._candidate = Link(self._connections, server, number, deadline_ms, self._settings.link)
-        self._actions.append(Connect(self._connections, server))
-
-    def _link(self, connection: int) -> Link | None:
-        links = (self._current, self._candidate, self._retiring)
-        return next((link for link in links if link is not None and link.connection == connection), None)
-
     def _on_connection_opened(self, event: ConnectionOpened, now: Moment) -> None:
-        link = self._link(event.connection)
+        link = self._links.find(event.connection)
         if link is not None and link.stage is Stage.DIALLING:
-            link.stage = Stage.OPENING
-            self._open(link, now)
-
-    def _open(self, link: Link, now: Moment) -> None:
-        client_id, app, agent = self._identity
-        link.deadline_ms = now.monotonic_ms + self._settings.open_ms
-        self._actions.append(link.ask(Request(OpenSession(client_id, link.session, app, agent), []), now.monotonic_ms))
+            self._links.open(link, now)
 
     def _on_connection_lost(self, event: ConnectionLost, now: Moment) -> None:
-        link = self._link(event.connection)
+        link = self._links.find(event.connection)
         if link is not None:
             self._drop(link, event.reason, now)
 
     def _drop(self, link: Link, reason: str, now: Moment) -> None:
         """This connection is over, whatever it was good for."""
         self._actions.append(Disconnect(link.connection))
-        if link is self._candidate:
-            self._candidate = None
+        if link is self._links.candidate:
+            self._links.candidate = None
             self._on_candidate_failed(link, reason, now)
-        elif link is self._retiring:
-            self._retiring = None
-            self._tell_sessions()
+        elif link is self._links.retiring:
+            self._links.retiring = None
+            self._links.tell_sessions()
         else:
             self._on_current_lost(link, reason, now)
 
     def _on_candidate_failed(self, link: Link, reason: str, now: Moment) -> None:
         pause_ms = self._servers.failed(link.server, reason)
-        if self._current is not None:
+        if self._links.current is not None:
             self._move_on(now)
         else:
             self._dial_at_ms = now.monotonic_ms + pause_ms
 
     def _on_current_lost(self, link: Link, reason: str, now: Moment) -> None:
         self._report("WARNING", f"session {link.session} at {link.server} is lost: {reason}")
-        self._current = None
+        self._links.current = None
         self._moves.end()  # A candidate of the move goes on, as the reconnect.
-        self._retire()
-        self._tell_sessions()
+        self._links.retire()
+        self._links.tell_sessions()
         pause_ms = self._servers.failed(link.server, reason)
         steady = now.monotonic_ms - link.opened_ms >= self._settings.steady_ms
         if steady:
@@ -227,21 +201,20 @@ class Session:
             self._withdraw_or_finish()
 
     def _on_session_opened(self, link: Link, opened: SessionOpened, now: Moment) -> None:
-        if link is not self._candidate or opened.session != link.session:
+        if link is not self._links.candidate or opened.session != link.session:
             return
-        self._candidate = None
         link.in_flight.clear()
         self._servers.opened(link.server)
         self._servers.learn(opened.servers)
         if not self._moves.accepts(majority=opened.majority):
-            self._say_moved(link)  # Nothing was published in it, so nothing happens to what stands.
+            self._links.candidate = None
+            self._links.say_moved(link)  # Nothing was published in it, so nothing happens to what stands.
             self._move_on(now)
             return
         self._moves.end()
-        self._retiring, self._current = self._current, link
         link.serve(opened.requests_in_flight_max, now.monotonic_ms)
+        self._links.promote(link)
         self._report("INFO", f"session {link.session} at {link.server} is open")
-        self._tell_sessions()
         self._begin(link, now)
 
     def _begin(self, link: Link, now: Moment) -> None:
@@ -253,24 +226,15 @@ class Session:
         self._settle(link, now)
 
     def _settle(self, link: Link, now: Moment) -> None:
-        if link.redo_open == 0 and link is self._current:
-            self._retire()
+        if link.redo_open == 0 and link is self._links.current:
+            self._links.retire()
             if self._closing is not None:
                 self._leave(link, now)
-
-    def _retire(self) -> None:
-        if self._retiring is not None:
-            self._say_moved(self._retiring)
-            self._retiring = None
-            self._tell_sessions()
-
-    def _say_moved(self, link: Link) -> None:
-        self._actions += [link.tell(CloseSession("moved")), Disconnect(link.connection)]
 
     # Frames
 
     def _on_frame(self, event: FrameReceived, now: Moment) -> None:
-        link = self._link(event.connection)
+        link = self._links.find(event.connection)
         if link is None:
             return
         link.heard(now.monotonic_ms)
@@ -293,9 +257,9 @@ class Session:
                 self._agenda.pushed(body, link.session)
             case MoveAdvised():
                 self._on_move_advised(link, body, now)
-            case Failed() if link is self._candidate:
+            case Failed() if link is self._links.candidate:
                 self._on_open_refused(link, body, now)
-            case _ if link is self._current:  # The successor asks again what a retiring session was asked.
+            case _ if link is self._links.current:  # The successor asks again what a retiring session was asked.
                 self._on_answer(link, link.in_flight.pop(envelope.correlation, None), body, now)
 
     def _on_answer(self, link: Link, request: Request | None, body: Any, now: Moment) -> None:
@@ -334,9 +298,9 @@ class Session:
 
     def _on_session_over(self, link: Link, ended: SessionEnded | Failed, now: Moment) -> None:
         """The node has ended this session, or does not have it."""
-        if self._numbers.is_stranger(ended):
-            self._end(ClientIdInUse(f"another process opened a session as client {self._identity[0]!r}"))
-        elif self._goodbye is not None and link is self._current:
+        if self._links.numbers.is_stranger(ended):
+            self._end(ClientIdInUse(f"another process opened a session as client {self._client_id!r}"))
+        elif self._goodbye is not None and link is self._links.current:
             self._finish()
         else:
             if isinstance(ended, Failed):
@@ -348,18 +312,16 @@ class Session:
             self._on_session_over(link, failed, now)
         elif failed.code == Code.SESSION_STALE and link.stale_answers < self._settings.stale_answers_max:
             link.stale_answers += 1
-            self._numbers.learn(failed.session)
-            link.session = self._numbers.take(now.wall_ms)
-            self._open(link, now)
+            self._links.open_above(link, failed.session, now)
         else:
-            hinted = self._current is None and self._servers.hint(failed.servers)
+            hinted = self._links.current is None and self._servers.hint(failed.servers)
             self._drop(link, failed.message, now)
             self._dial_at_ms = now.monotonic_ms if hinted else self._dial_at_ms
 
     # Moves
 
     def _on_move_advised(self, link: Link, advice: MoveAdvised, now: Moment) -> None:
-        if link is not self._current or self._candidate or self._retiring or self._closing:
+        if link is not self._links.current or self._links.candidate or self._links.retiring or self._closing:
             return
         if self._moves.follow(advice, link.server, self._servers.known, now.monotonic_ms):
             self._move_on(now)
@@ -370,7 +332,7 @@ class Session:
         reason = self._moves.reason
         server = self._moves.next()
         if server is not None:
-            self._dial(server, now)
+            self._links.dial(server, now)
         else:
             self._report("WARNING", f"advised to move ({reason}), but found no better node; staying")
 
@@ -378,17 +340,17 @@ class Session:
 
     def _on_ticked(self, now: Moment) -> None:
         wake_at_ms = self.wake_at_ms()
-        if self._current is not None and wake_at_ms is not None:
+        if self._links.current is not None and wake_at_ms is not None:
             if now.monotonic_ms - wake_at_ms >= self._settings.stall_ms:
-                self._current.excuse(now.monotonic_ms)
-            self._watch(self._current, now)
-        if self._candidate is not None and now.monotonic_ms >= self._candidate.deadline_ms:
-            self._drop(self._candidate, f"silent for {self._settings.open_ms} ms", now)
+                self._links.current.excuse(now.monotonic_ms)
+            self._watch(self._links.current, now)
+        if self._links.candidate is not None and now.monotonic_ms >= self._links.candidate.deadline_ms:
+            self._drop(self._links.candidate, f"silent for {self._settings.open_ms} ms", now)
         self._expire_calls(now)
         if self._closing is not None and now.monotonic_ms >= self._closing.deadline_ms:
             self._finish()
-        elif self._current is None and self._candidate is None and now.monotonic_ms >= self._dial_at_ms:
-            self._dial(self._servers.next(), now)
+        elif self._links.current is None and self._links.candidate is None and now.monotonic_ms >= self._dial_at_ms:
+            self._links.dial(self._servers.next(), now)
 
     def _watch(self, link: Link, now: Moment) -> None:
         self._flush(link, now)  # A pause after OVER_LIMIT may be over.
@@ -405,11 +367,11 @@ class Session:
 
     def _expire_calls(self, now: Moment) -> None:
         expired = self._agenda.expire(now.monotonic_ms, self._unreachable)
-        if expired and self._current is not None and not self._current.is_pinged:
-            self._ping(self._current, now)
+        if expired and self._links.current is not None and not self._links.current.is_pinged:
+            self._ping(self._links.current, now)
 
     def _unreachable(self) -> ClusterUnreachable:
-        where = "not connected" if self._current is None else f"connected to {self._current.server}"
+        where = "not connected" if self._links.current is None else f"connected to {self._links.current.server}"
         return ClusterUnreachable(f"no answer in time; {where}; {self._servers.describe()}")
 
     # The end
@@ -420,10 +382,10 @@ class Session:
             return
         self._closing = _Closing(event.call, event.deadline_ms)
         self._agenda.reject_everything(lambda: ClientClosed("the client was closed during the call"))
-        link = self._current
-        if link is not None and self._candidate is not None:
-            self._actions.append(Disconnect(self._candidate.connection))
-            self._candidate = None
+        link = self._links.current
+        if link is not None and self._links.candidate is not None:
+            self._actions.append(Disconnect(self._links.candidate.connection))
+            self._links.candidate = None
             self._moves.end()
         if link is not None and link.redo_open == 0:
             self._leave(link, now)
@@ -459,11 +421,8 @@ class Session:
             self._actions.append(Resolve(self._closing.call, None))
         self._ended = error
         self._agenda.reject_everything(lambda: type(error)(error.message))
-        links = (self._current, self._candidate, self._retiring)
-        self._actions += [Disconnect(link.connection) for link in links if link is not None]
-        self._current = self._candidate = self._retiring = None
         self._moves.end()
-        self._tell_sessions()
+        self._links.hang_up()
         self._actions.append(Ended(error))
 
     def _answer_after_the_end(self, event: Input) -> list[Action]:
@@ -475,10 +434,6 @@ class Session:
                 return [Resolve(event.call, None)]
             case _:
                 return []  # What was on its way when the end came.
-
-    def _tell_sessions(self) -> None:
-        live = frozenset(link.session for link in (self._current, self._retiring) if link is not None)
-        self._actions.append(SessionsChanged(live, "" if self._current is None else self._current.server))
 
     def _report(self, level: Any, text: str) -> None:
         self._actions.append(Report(level, text))

@@ -11,12 +11,14 @@ import zmq
 
 from actors.base import Role, StatusRequested, Tell
 from actors.messages.connections import TransportClosed
-from actors.messages.io import AnswerClients, ClientFrame
+from actors.messages.io import ClientFrame
 from rollbook.wire import Probe, Tag, encode
 from runtime.edge import ClientEdge, IoSettings
 from runtime.router_port import RouterPort
 from runtime.sockets import ACCEPT_EVENTS, bind_client_router, monitor_of
+from runtime.version import installed_version
 
+VERSION = installed_version()
 _PROBE = encode(Tag.PROBE, 0, 0, Probe())
 
 
@@ -45,8 +47,8 @@ class ClientPort:
 
     def answer_status(self, asked: StatusRequested, more_counters: dict[str, int]) -> None:
         """The end of the chain of a status question."""
-        answer: AnswerClients = self.edge.answer_status(asked, {**self.router.counters, **more_counters})
-        self.answer(answer.frames)
+        counters = {**self.router.counters, **more_counters}
+        self.answer(self.edge.answer_status(asked.with_parts(version=VERSION), counters).frames)
 
     def push(self, frames: tuple[ClientFrame, ...]) -> None:
         """Frames that nobody asked for. What cannot be sent at once is lost, and counted."""

@@ -34,6 +34,7 @@ from runtime.processes import send_signal
 
 NODES_MAX = 9
 BASE_PORT = 8848
+BASE_PORT_MAX = 65_535 - 1_000  # the gRPC port to come is P+1000
 READY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 8.0  # a node leaves within 5 s of SIGTERM
 KILL_SECONDS_MAX = 5.0
@@ -65,7 +66,7 @@ class LocalCluster:
             print(f"rollbook: started again: node {numbers}; the cluster of {count} {_plural(count)} is ready")
         else:
             print(f"rollbook: {count} {_plural(count)} ready")
-        print(describe(nodes))
+        print(describe(nodes, self.folder.parent))
 
     def stop(self) -> None:
         """End everything that was started and still runs, and say what happened to each."""
@@ -87,7 +88,7 @@ class LocalCluster:
         # A node process outlives its supervisor for a moment; hung ones need help.
         remains = [node for node in absent if node.processes()]
         for node, outcome in zip(remains, stop_nodes(remains), strict=True):
-            print(f"rollbook: remains of node {node.number}: {outcome}")
+            print(f"rollbook: remains of node {node.number}: {outcome}", file=sys.stderr)
         for node in absent:
             require_free_ports(node)
         for node in absent:
@@ -95,8 +96,9 @@ class LocalCluster:
 
     def _fresh(self, count: int, base_port: int) -> list[LocalNode]:
         nodes = self._nodes(count, base_port)
-        if nodes[-1].base_port + PEER_PORT_OFFSET > 65_535:
-            raise ClusterTrouble(f"{count} nodes from port {base_port} do not fit below port 65536", EXIT_USAGE)
+        if nodes[-1].base_port > BASE_PORT_MAX:
+            message = f"{count} nodes from base port {base_port} on do not fit: the last one is {BASE_PORT_MAX} at most"
+            raise ClusterTrouble(message, EXIT_USAGE)
         for node in nodes:
             require_free_ports(node)
         addresses = "".join(f"{HOST}:{node.base_port}\n" for node in nodes)
@@ -181,7 +183,7 @@ def stop_nodes(nodes: Sequence[LocalNode]) -> list[str]:
     return [_outcome(node in hung, supervised) for node, supervised in zip(nodes, had_supervisor, strict=True)]
 
 
-def describe(nodes: Sequence[LocalNode]) -> str:
+def describe(nodes: Sequence[LocalNode], var: Path) -> str:
     """The table of a running cluster, and what to do with it."""
     rows = [("node", "clients", "peers", "pid", "log file")]
     for node in nodes:
@@ -200,7 +202,7 @@ def describe(nodes: Sequence[LocalNode]) -> str:
         f"{command} watch orders                     # in one terminal",
         f"{command} register orders 127.0.0.1:9000   # in another; Ctrl-C takes it back",
         f"{command} nodes",
-        _typed(ROOT / "scripts" / "stop_cluster.sh"),
+        ("" if var == ROOT / "var" else f"ROLLBOOK_VAR={_typed(var)} ") + _typed(ROOT / "scripts" / "stop_cluster.sh"),
     ]
     return "\n".join(["", *table, "", "Try it:", *(f"  {line}" for line in usage)])
 
@@ -244,8 +246,8 @@ def _plural(count: int) -> str:
 
 def _base_port_wanted() -> int | None:
     text = os.environ.get("ROLLBOOK_BASE_PORT", "")
-    if text and not (text.isascii() and text.isdigit() and 0 < int(text) < 65_536):
-        raise ClusterTrouble(f"ROLLBOOK_BASE_PORT is a port from 1 to 65535, not {text!r}", EXIT_USAGE)
+    if text and not (text.isascii() and text.isdigit() and 0 < int(text) <= BASE_PORT_MAX):
+        raise ClusterTrouble(f"ROLLBOOK_BASE_PORT is a port from 1 to {BASE_PORT_MAX}, not {text!r}", EXIT_USAGE)
     return int(text) if text else None
 
 
@@ -263,9 +265,16 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; the exit code."""
     try:
         _command_of(arguments)()
+        sys.stdout.flush()
     except ClusterTrouble as trouble:
         print(f"rollbook: {trouble}", file=sys.stderr)
         return trouble.exit_code
+    except BrokenPipeError:
+        # What stdout says, it says of what is done. Nobody reads it, and Python shall not try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except json.JSONDecodeError as error:
+        print(f"rollbook: a state file of the cluster is damaged ({error}); remove it", file=sys.stderr)
+        return EXIT_USAGE
     except OSError as error:
         print(f"rollbook: {error.filename}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
         return EXIT_USAGE

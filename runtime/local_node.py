@@ -42,7 +42,8 @@ class NodeRecord(NamedTuple):
     """What was started for one node. ``supervisor`` is None if the start died before it could say."""
 
     token: str
-    supervisor: ProcessMark | None
+    log_offset: int  # where the log of this run begins
+    supervisor: ProcessMark | None = None
 
 
 class LocalNode:
@@ -79,31 +80,34 @@ class LocalNode:
     def spawn(self, members: Sequence[str]) -> None:
         """Start the supervisor, detached from this terminal."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        token = secrets.token_hex(16)
-        self._write(NodeRecord(token, None))
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
             self.log.replace(self.log.with_suffix(".log.1"))
+        started = NodeRecord(secrets.token_hex(16), self.log.stat().st_size if self.log.exists() else 0)
+        self._write(started)
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 self._command(members),
                 cwd=ROOT,
-                env={**os.environ, TOKEN: token},
+                env={**os.environ, TOKEN: started.token},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self._write(NodeRecord(token, mark_of(process.pid)))
+        self._write(started._replace(supervisor=mark_of(process.pid)))
 
     def forget(self) -> None:
         self._record.unlink(missing_ok=True)
 
     def last_lines(self) -> str:
-        """The end of the log, indented."""
-        if not self.log.exists():
-            return "    (it has not written anything)"
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-        return "\n".join(f"    {line}" for line in lines)
+        """The end of what this run wrote, indented."""
+        record = self._read()
+        if record is None or not self.log.exists():
+            return ""
+        with self.log.open("rb") as log:
+            log.seek(record.log_offset)
+            lines = log.read().decode(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+        return "\n".join(f"    {line}" for line in lines or ["(nothing was written)"])
 
     def _command(self, members: Sequence[str]) -> list[str]:
         command = [sys.executable, "-m", "rollbook.cli", "start", "--config", str(ROOT / "configs" / "local.toml")]
@@ -113,12 +117,12 @@ class LocalNode:
     def _read(self) -> NodeRecord | None:
         with contextlib.suppress(FileNotFoundError):  # never started, or stopped in good order
             record = json.loads(self._record.read_text(encoding="utf-8"))
-            supervisor = record["supervisor"]
-            return NodeRecord(record["token"], ProcessMark(*supervisor) if supervisor else None)
+            supervisor = ProcessMark(*record["supervisor"]) if record["supervisor"] else None
+            return NodeRecord(record["token"], record["log_offset"], supervisor)
         return None
 
     def _write(self, record: NodeRecord) -> None:
-        write_whole(self._record, json.dumps({"token": record.token, "supervisor": record.supervisor}))
+        write_whole(self._record, json.dumps(record._asdict()))
 
 
 def require_free_ports(node: LocalNode) -> None:

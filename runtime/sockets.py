@@ -87,6 +87,8 @@ def monitor_of(context: zmq.Context[zmq.Socket[bytes]], socket: zmq.Socket[bytes
 def _router(context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings) -> zmq.Socket[bytes]:
     socket = context.socket(zmq.ROUTER)
     _set_common_options(socket, address, settings)
+    # No ROUTER_HANDOVER: a connection that claims the routing id of another must not get its answers. So clients leave
+    # the choice of the id to ZeroMQ; one that insists on its own is ignored while its last connection still stands.
     socket.set(zmq.ROUTER_MANDATORY, 1)
     socket.set(zmq.BACKLOG, BACKLOG)
     return socket

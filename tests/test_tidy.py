@@ -25,6 +25,7 @@ from tests.support.house import Rule, SourceFile, parse, read_tree
 from tests.support.import_rules import (
     IMPORT_RULES,
     actors_are_pure,
+    actors_draw_from_the_chance_they_are_handed,
     actors_know_no_other_actor,
     imports_point_one_way,
     messages_are_values,
@@ -83,7 +84,9 @@ BROKEN = [
         actors_know_no_other_actor, "actors/push.py", "", "actors/health_checker.py", "from .push import PushSettings"
     ),
     case(messages_are_values, "actors/messages/push.py", "import json"),
-    case(messages_are_values, "actors/messages/push.py", "from rollbook.wire import OpenSession"),
+    case(messages_are_values, "actors/messages/push.py", "from rollbook.codec import pack"),
+    case(actors_draw_from_the_chance_they_are_handed, "actors/push_actor.py", "import random\nrandom.random()"),
+    case(actors_draw_from_the_chance_they_are_handed, "actors/base.py", "import random\nx = random.Random(1)"),
     case(messages_are_values, "actors/messages/push.py", "from rollbook import model_of_something"),
     case(the_simulation_is_deterministic, "runtime/simulation/stage.py", "from time import monotonic"),
     case(production_knows_no_simulation, "runtime/node.py", "def start():\n    from runtime.simulation import stage"),
@@ -123,6 +126,8 @@ KEPT = [
     case(the_model_is_pure, "rollbook/client.py", "import time"),
     case(actors_are_pure, "actors/base.py", "import operator\nfrom typing import Protocol"),
     case(actors_are_pure, "runtime/threads.py", "import pykka, threading"),
+    case(actors_draw_from_the_chance_they_are_handed, "actors/base.py", "import random\nchance: random.Random"),
+    case(actors_draw_from_the_chance_they_are_handed, "runtime/node.py", "import random\nrandom.random()"),
     case(
         actors_know_no_other_actor,
         "actors/push.py",

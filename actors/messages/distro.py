@@ -67,8 +67,7 @@ class PeersChanged(msgspec.Struct, frozen=True):
     """Who can be reached, over which link; ``living``: node ids that a cluster wait must hear from. From:
     MemberManager.
 
-    The first link of a node in ``peers`` is the one to send on; frames are accepted on its further ones too, and on
-    links over which a digest of it was accepted.
+    The first link of a node in ``peers`` is the one to send on; frames are accepted on its further ones too.
     """
 
     peers: tuple[Peer, ...]

@@ -48,6 +48,7 @@ class DigestsTaken(msgspec.Struct, frozen=True):
 
     number: int
     entries: tuple[DigestEntry, ...]
+    proves_life: bool = True  # False while this node has yet to handle what happened as it stood still
 
 
 class HeartbeatRaised(msgspec.Struct, frozen=True):

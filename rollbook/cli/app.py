@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = app(args=arguments, prog_name="rollbook", standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.OK
     except typer.TyperException as error:
-        say_error(f"{error.format_message()}; see rollbook --help", Code.PARAMETER_INVALID)
+        say_error(f"{error.format_message().rstrip('.')}; see rollbook --help", Code.PARAMETER_INVALID)
         return ExitCode.USAGE
     except RollbookError as error:
         say_error(str(error), error.code)

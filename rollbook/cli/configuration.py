@@ -6,6 +6,7 @@ import json as json_text
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from rollbook.cli.options import JsonOption
@@ -59,8 +60,6 @@ def find_config(text: str | None) -> Path | None:
 
 
 def _values(settings: Any) -> dict[str, dict[str, Any]]:
-    import msgspec
-
     values: dict[str, dict[str, Any]] = msgspec.to_builtins(settings)
     return values
 

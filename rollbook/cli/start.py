@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from rollbook.cli.configuration import ConfigOption, find_config
@@ -60,7 +62,20 @@ def start(
     wants_json = log_json or json or context.find_root().params["json"]
     log = {"level": log_level.upper() if log_level else None, "json": True if wants_json else None}
     overrides: _Sections = {"node": _said(node), "log": _said(log)}
-    return run(load_settings(find_config(config), overrides))
+    return run(_anchored(load_settings(find_config(config), overrides)))
+
+
+def _anchored(settings: Any) -> Any:
+    """Paths as the caller means them: from where the command was typed, wherever the node process stands."""
+    node, log = settings.node, settings.log
+    node = msgspec.structs.replace(
+        node, data_directory=_absolute(node.data_directory), members_file=_absolute(node.members_file)
+    )
+    return msgspec.structs.replace(settings, node=node, log=msgspec.structs.replace(log, file=_absolute(log.file)))
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute()) if path else path
 
 
 def _said(values: dict[str, Any]) -> dict[str, Any]:

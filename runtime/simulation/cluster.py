@@ -207,9 +207,8 @@ class SimCluster:
     def sdk_client(self, client_id: str = "") -> SdkClient:
         """A new application process that uses the SDK with all nodes in its server list."""
         name = client_id or f"application-{len(self.applications)}"
-        timeout_us = self.settings.io.client_heartbeat_timeout_ms * 1_000
         servers = [node.client_address for node in self.nodes]
-        client = SdkClient(self.scheduler, self.network, self._clock(), name, servers, timeout_us)
+        client = SdkClient(self.scheduler, self.network, self._clock(), name, servers)
         self.applications.append(client)
         return client
 

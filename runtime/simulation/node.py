@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from actors.base import Behaviour, NodeIdentity, Role, Tell, Terminate
+from actors.base import Behaviour, NodeIdentity, Role, Terminate
 from actors.messages.connections import StandingChanged
 from actors.messages.members import LeaveOrdered, MembersListed
 from actors.messages.values import Origin, Standing
@@ -45,7 +45,7 @@ class SimNode:
         self.exits: list[Terminate] = []
         self.identity: NodeIdentity | None = None
         self.was_ready = False  # at any moment of this life
-        self.standing = Standing()  # as MemberManager last told it
+        self.standing = Standing()  # as IndexManager was last told: behind all records that came before
         self.on_turn: Callable[[Turn], None] = lambda _: None
         self.invariants_every = 1
         self._scheduler = scheduler
@@ -166,11 +166,9 @@ class SimNode:
         )
 
     def _turned(self, turn: Turn) -> None:
-        if turn.role is Role.MEMBERS:
-            for effect in turn.effects:
-                if isinstance(effect, Tell) and isinstance(effect.message, StandingChanged):
-                    self.standing = effect.message.standing
-                    self.was_ready = self.was_ready or self.standing.ready
+        if turn.role is Role.INDEX and isinstance(turn.message, StandingChanged):
+            self.standing = turn.message.standing
+            self.was_ready = self.was_ready or self.standing.ready
         self.on_turn(turn)
 
     def _terminated(self, order: Terminate) -> None:

@@ -32,13 +32,15 @@ from rollbook.orders import (
     SessionsChanged,
     Ticked,
 )
-from rollbook.session import Session
+from rollbook.patience import HEARTBEAT_TIMEOUT_MS
+from rollbook.session import ClientSession
 from rollbook.wire import Publish, Query, Subscribe, Wait, Withdraw
 from runtime.simulation.clients import service_of
 from runtime.simulation.network import How, SimEnd, SimHost, SimNetwork
 from runtime.simulation.scheduler import NodeClock, Scheduler
 
 CALL_TIMEOUT_MS = 3_000
+HEARTBEAT_TIMEOUT_US = HEARTBEAT_TIMEOUT_MS * 1_000  # as rollbook/transport.py sets it on its sockets
 
 
 class SdkClient:
@@ -51,7 +53,6 @@ class SdkClient:
         clock: NodeClock,
         client_id: str,
         servers: Iterable[str],
-        heartbeat_timeout_us: int,
     ) -> None:
         self.client_id = client_id
         self.host: SimHost = network.host(client_id)
@@ -63,8 +64,7 @@ class SdkClient:
         self._scheduler = scheduler
         self._network = network
         self._clock = clock
-        self._heartbeat_timeout_us = heartbeat_timeout_us
-        self._session = Session(client_id, tuple(servers), random.Random(f"{scheduler.seed}/{client_id}"))
+        self._session = ClientSession(client_id, tuple(servers), random.Random(f"{scheduler.seed}/{client_id}"))
         self._connections: dict[int, _SdkConnection] = {}
         self._calls = 0
         self._alarm = 0  # only the newest alarm rings
@@ -147,7 +147,7 @@ class SdkClient:
             match action:
                 case Connect(connection, server):
                     link = self._connections[connection] = _SdkConnection(self, self._network, connection)
-                    self._network.dial(self.host, server, link, self._heartbeat_timeout_us)
+                    self._network.dial(self.host, server, link, HEARTBEAT_TIMEOUT_US)
                 case Send(connection, payload):
                     if connection in self._connections:
                         self._connections[connection].send(payload)

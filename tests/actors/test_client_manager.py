@@ -350,13 +350,44 @@ def test_a_beat_takes_the_digest_of_every_origin() -> None:
     assert taken.entries[1].digest == source.native.digest != 0
 
 
-def test_beats_are_held_after_a_stall_so_that_closed_sockets_come_first() -> None:
+def test_beats_after_a_stall_prove_no_life_until_closed_sockets_are_handled() -> None:
     clients = manager()
-    assert told(clients.handle(BeatPassed(1), now(1_000)), DigestsTaken)
-    assert not told(clients.handle(BeatPassed(2), now(41_000)), DigestsTaken)
-    assert not told(clients.handle(BeatPassed(3), now(41_900)), DigestsTaken)
-    assert told(clients.handle(BeatPassed(4), now(42_100)), DigestsTaken)
+    proofs = [
+        told(clients.handle(BeatPassed(number), now(ms)), DigestsTaken)[0].proves_life
+        for number, ms in enumerate((1_000, 41_000, 43_900, 44_000))
+    ]
+    assert proofs == [True, False, False, True]
     assert clients.counters["stalls"] == 1
+
+
+@pytest.mark.parametrize("beat_comes_first", [True, False])
+def test_a_session_lost_in_a_stall_waits_for_news_of_where_its_client_went(beat_comes_first: bool) -> None:
+    here, there = manager("n1"), manager("n2", 6)
+    route = opened(here, "c1", 10)
+    ordered(here, route, publish(ONE))
+    here.handle(BeatPassed(1), now(1_000))
+    ordered(there, opened(there, "c1", 11, ms=20_000), publish(ONE), ms=20_000)
+    if beat_comes_first:
+        here.handle(BeatPassed(2), now(41_000))
+    (reminder,) = here.handle(ReleaseSession(route, "lost"), now(41_300))
+    assert isinstance(reminder, Remind)
+    copied(there, here, ms=42_000)
+    assert not here.handle(reminder.message, now(44_300))
+    assert here.native.live == 1, "the newer session's record is shown instead of it; no tombstone was needed"
+
+
+def test_a_session_lost_in_a_stall_and_seen_nowhere_else_is_released_all_the_same() -> None:
+    clients = manager()
+    route = opened(clients, "c1", 10)
+    ordered(clients, route, publish(ONE))
+    clients.handle(BeatPassed(1), now(1_000))
+    (reminder,) = clients.handle(ReleaseSession(route, "lost"), now(41_000))
+    assert isinstance(reminder, Remind)
+    clients.handle(BeatPassed(2), now(41_100))
+    for ms in (42_100, 43_100, 44_100):
+        clients.handle(BeatPassed(3), now(ms))
+    effects = clients.handle(reminder.message, now(44_200))
+    assert [record.is_tombstone for record in told(effects, RecordsChanged)[0].records] == [True]
 
 
 def test_a_purged_origin_leaves_the_index_but_the_own_one_never_does() -> None:

@@ -298,15 +298,13 @@ def test_a_strangers_delta_is_counted_and_dropped() -> None:
     assert node.counter("deltas_unexpected") == 1
 
 
-def test_a_peers_delta_is_taken_from_the_link_over_which_its_digest_came() -> None:
+def test_a_peers_delta_is_taken_from_every_link_of_it_and_its_ack_goes_back_there() -> None:
     node = Node()
-    node.handle(DigestAccepted("from-n2", "n2", True, ()))
+    node.peers(*PEERS, PEERS[0]._replace(link="from-n2"))
     assert told(node.receive("from-n2", delta(TWO, 0, 9)), ApplyDelta)
     assert sent(node.applied(TWO, 9, "from-n2"), DeltaAck) == [("from-n2", DeltaAck(*TWO, 9, 0, 9, 0))]
     node.peers(PEERS[0])
-    assert told(node.receive("from-n2", delta(TWO, 9, 10)), ApplyDelta), "also when another node has gone"
-    node.peers(Peer("n2", 9, "to-n2"))
-    assert node.receive("from-n2", delta(TWO, 10, 11)) == [], "but not when this life of its node is over"
+    assert node.receive("from-n2", delta(TWO, 9, 10)) == [], "not after that link is gone"
 
 
 def test_a_link_that_is_no_longer_the_one_to_send_on_brings_nothing_any_more() -> None:

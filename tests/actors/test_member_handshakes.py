@@ -170,6 +170,15 @@ def test_a_node_that_was_welcomed_after_all_stays() -> None:
     assert ends(node.effects) == []
 
 
+def test_a_node_that_was_welcomed_before_does_not_give_way_to_a_duplicate() -> None:
+    node = MemberNode()
+    node.connect("b")
+    node.open("c")
+    node.receive("to-c", IN_USE)
+    node.run(30)
+    assert ends(node.effects) == []
+
+
 def test_a_node_that_serves_does_not_give_way_to_a_duplicate() -> None:
     node = MemberNode(cold_start_wait_ms=1_000)
     node.run(2)
@@ -203,6 +212,16 @@ def test_an_address_where_another_node_answers_is_not_used() -> None:
     effects = node.receive("to-b", Welcome("c", EPOCH, peer("c"), client("c")))
     assert pinged(effects) == []
     assert [e.fields["answered"] for e in effects if isinstance(e, Log)] == ["c at c:8851"]
+
+
+@pytest.mark.parametrize("node_id", ["a", "b"])
+def test_a_duplicate_that_answers_is_not_used(node_id: str) -> None:
+    node = MemberNode()
+    node.connect("b")
+    node.open("c")
+    effects = node.receive("to-c", Welcome(node_id, EPOCH + 1, peer("c"), client("c")))
+    assert pinged(effects) == []
+    assert [each.node_id for each in node.take(PeersChanged)[-1].peers] == ["b"]
 
 
 def test_an_earlier_life_that_answers_is_not_used() -> None:

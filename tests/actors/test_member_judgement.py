@@ -1,4 +1,4 @@
-"""MemberManager judges: who is hidden and when, when it rather doubts itself, when it is ready, what it stands for."""
+"""MemberManager judges: who is hidden and purged, when, and when it rather doubts itself."""
 
 from __future__ import annotations
 
@@ -8,23 +8,15 @@ import pytest
 
 from actors.base import Log, Tell
 from actors.messages.clients import OwnersPurged
-from actors.messages.connections import StandingChanged
-from actors.messages.distro import CatchUpOrdered, DigestAccepted
+from actors.messages.distro import DigestAccepted
 from actors.messages.index import OwnersVisible
-from actors.messages.io import Beat
-from actors.messages.members import CaughtUp, MembersListed
 from actors.messages.peers import Goodbye
-from actors.messages.values import Origin, Standing
-from tests.support.member_node import EPOCH, MemberNode, client, entry, messages, peer
+from actors.messages.values import Origin
+from tests.support.member_node import EPOCH, MemberNode, entry, messages
 
 B, C = Origin("b", EPOCH), Origin("c", EPOCH)
 NATIVE_MS, SDK_MS = 15_000, 45_000
 How = Literal["refused", "reset", "silent"]
-
-
-def standing(node: MemberNode) -> Standing:
-    """As it was told last."""
-    return node.take(StandingChanged)[-1].standing
 
 
 def hidden_after(node: MemberNode, alive: str, links: dict[str, str] | None = None, seconds: int = 90) -> int:
@@ -152,7 +144,7 @@ def test_when_most_members_look_dead_nothing_is_hidden_and_every_answer_says_so(
     node.kill("b", "silent")
     node.kill("c", "silent")
     node.run(90)
-    assert standing(node).preserved
+    assert node.standing().preserved
     assert node.take(OwnersVisible) == []
     assert node.take(OwnersPurged) == []
 
@@ -163,7 +155,7 @@ def test_members_that_die_shortly_after_each_other_are_preserved_both() -> None:
     node.run(3, "c", links={"b": "refused"})
     node.kill("c")
     node.run(60)
-    assert standing(node).preserved
+    assert node.standing().preserved
     assert node.take(OwnersVisible) == []
 
 
@@ -173,7 +165,7 @@ def test_what_was_hidden_before_stays_hidden_and_is_not_purged() -> None:
     node.run(8, "c", links={"b": "refused"})
     node.kill("c")
     node.run(60)
-    assert standing(node).preserved
+    assert node.standing().preserved
     assert hidden(node) == ((B, NATIVE_MS),)
     assert node.take(OwnersPurged) == []
 
@@ -184,15 +176,28 @@ def test_half_of_the_members_may_be_dead() -> None:
     node.kill("c")
     node.run(7, "d", links={"b": "refused", "c": "refused"})
     assert hidden(node) == ((B, NATIVE_MS), (C, NATIVE_MS))
-    assert not standing(node).preserved
+    assert not node.standing().preserved
 
 
-def test_who_has_left_in_good_order_does_not_look_dead() -> None:
+@pytest.mark.parametrize("seconds_ago", [0, 20, 60])
+def test_who_has_left_in_good_order_does_not_look_dead(seconds_ago: int) -> None:
     node = MemberNode().running("bc")
     node.receive("to-b", Goodbye("b", EPOCH))
+    node.run(seconds_ago, "c")
     node.kill("c")
     node.run(7)
-    assert hidden(node) == ((C, NATIVE_MS),)
+    assert (C, NATIVE_MS) in hidden(node)
+    assert not node.standing().preserved
+
+
+def test_members_that_have_been_silent_for_a_moment_do_not_look_dead_yet() -> None:
+    node = MemberNode().running("bc")
+    node.kill("b")
+    node.kill("c")
+    node.run(5)
+    assert not node.standing().preserved
+    node.run(1)
+    assert node.standing().preserved
 
 
 def test_who_was_never_heard_looks_dead_once_it_could_have_been() -> None:
@@ -200,7 +205,7 @@ def test_who_was_never_heard_looks_dead_once_it_could_have_been() -> None:
     node.run(12, "b")
     node.kill("b")
     node.run(8)
-    assert standing(node).preserved
+    assert node.standing().preserved
 
 
 def test_preservation_ends_when_they_are_heard_again() -> None:
@@ -208,10 +213,10 @@ def test_preservation_ends_when_they_are_heard_again() -> None:
     node.kill("b")
     node.kill("c")
     node.run(10)
-    assert standing(node).preserved
+    assert node.standing().preserved
     node.connect("b", "c")
     node.run(1, "bc")
-    assert not standing(node).preserved
+    assert not node.standing().preserved
     assert [e.fields["preserved"] for e in node.effects if isinstance(e, Log) and "preserved" in e.fields] == [
         True,
         False,
@@ -246,200 +251,6 @@ def test_isolation_does_not_begin_because_of_a_pause() -> None:
     node.ms += 40_000
     node.beat()
     node.run(14)
-    assert not standing(node).isolated
+    assert not node.standing().isolated
     node.run(6)
-    assert standing(node).isolated
-
-
-# Majority and isolation.
-
-
-def test_losing_the_majority_shows_at_once_and_isolation_after_4_seconds() -> None:
-    node = MemberNode().running("bc")
-    node.run(3)
-    assert standing(node).majority
-    node.run(1)
-    assert (standing(node).majority, standing(node).isolated) == (False, False)
-    node.run(3)
-    assert standing(node).isolated
-    node.connect("b")
-    assert (standing(node).majority, standing(node).isolated) == (True, False)
-
-
-def test_one_other_of_three_is_a_majority_and_one_other_of_four_is_not() -> None:
-    three, four = MemberNode("abc"), MemberNode("abcd")
-    three.connect("b")
-    four.connect("b")
-    assert standing(three).majority
-    assert not standing(four).majority
-    four.connect("c")
-    assert standing(four).majority
-
-
-def test_who_is_heard_through_others_counts() -> None:
-    node = MemberNode("abcd").running("bcd")
-    node.kill("c")
-    node.kill("d")
-    for second in range(10):
-        node.ms += 1_000
-        node.pong("to-b")
-        node.digest("b", entry("c", 50 + second))
-        node.beat()
-    assert standing(node).majority
-
-
-# Readiness.
-
-
-def readiness_told(node: MemberNode) -> list[bool]:
-    return [told.loading for told in node.take(CatchUpOrdered)]
-
-
-def test_a_standalone_node_is_ready_at_the_start() -> None:
-    node = MemberNode(members="", standalone=True)
-    assert standing(node) == Standing(ready=True)
-    assert readiness_told(node) == []
-
-
-def test_a_node_with_members_loads_first() -> None:
-    node = MemberNode()
-    assert not standing(node).ready
-    assert readiness_told(node) == [True]
-
-
-def test_a_node_that_has_caught_up_with_a_ready_member_of_a_majority_is_ready() -> None:
-    node = MemberNode()
-    node.connect("b")
-    node.digest("b")
-    assert readiness_told(node) == [True]
-    effects = node.tell(CaughtUp("b"))
-    assert messages(effects, CatchUpOrdered) == [CatchUpOrdered(False)]
-    assert standing(node).ready
-    assert not standing(node).warming
-    assert [e.fact for e in effects if isinstance(e, Log)] == ["ready"]
-
-
-def test_the_others_hear_at_once_that_it_is_ready() -> None:
-    node = MemberNode()
-    node.connect("b")
-    node.digest("b")
-    node.beat()
-    assert messages(node.tell(CaughtUp("b")), Beat) == [Beat(0)]
-    assert node.round().ready
-
-
-def test_readiness_is_told_once_and_not_revoked() -> None:
-    node = MemberNode().running("bc")
-    node.kill("b")
-    node.kill("c")
-    node.run(60)
-    assert readiness_told(node) == []
-    assert standing(node).ready
-
-
-def test_a_ready_member_that_dies_meanwhile_is_not_waited_for() -> None:
-    node = MemberNode()
-    node.connect("b", "c")
-    node.digest("b")
-    node.digest("c")
-    node.tell(CaughtUp("c"))
-    assert not standing(node).ready
-    node.kill("b")
-    node.run(4, "c")
-    assert standing(node).ready
-
-
-def test_a_ready_member_that_restarts_empty_is_no_evidence_any_more() -> None:
-    node = MemberNode("abcd")
-    node.connect("b")
-    node.digest("b")
-    node.kill("b")
-    node.connect("b", epoch=EPOCH + 1)
-    node.tell(CaughtUp("b"))
-    node.run(6)
-    assert not standing(node).ready
-
-
-def test_without_a_majority_a_node_waits_5_seconds_for_one() -> None:
-    node = MemberNode("abcde")
-    node.connect("b")
-    node.digest("b")
-    node.tell(CaughtUp("b"))
-    node.run(4, "b")
-    assert not standing(node).ready
-    node.run(1, "b")
-    assert standing(node).ready
-
-
-def test_when_all_members_are_reached_and_loading_all_start_cold_at_once() -> None:
-    node = MemberNode()
-    node.connect("b", "c")
-    node.digest("b", ready=False)
-    assert not standing(node).ready
-    node.digest("c", ready=False)
-    assert standing(node).ready
-    assert standing(node).warming
-
-
-def test_nobody_starts_cold_before_it_knows_the_list() -> None:
-    node = MemberNode(members="")
-    node.run(20)
-    assert readiness_told(node) == [True]
-    node.tell(MembersListed((peer("a"), peer("b"))))
-    assert standing(node).ready
-
-
-def test_with_no_ready_member_in_sight_a_node_starts_cold_after_15_seconds() -> None:
-    node = MemberNode()
-    node.connect("b")
-    node.digest("b", ready=False)
-    for _ in range(14):
-        node.run(1)
-    assert not standing(node).ready
-    node.run(1)
-    assert standing(node).ready
-
-
-def test_a_cold_start_is_warming_for_one_lease() -> None:
-    node = MemberNode().running("bc")
-    node.run(14, "bc")
-    assert node.round().started_cold
-    assert all(told.standing.warming for told in node.take(StandingChanged))
-    node.run(1, "bc")
-    assert not standing(node).warming
-    assert not node.round().started_cold
-
-
-@pytest.mark.parametrize(("cold", "expected"), [("b", True), ("", False)])
-def test_who_caught_up_with_nobody_but_cold_starters_is_warming_too(cold: str, expected: bool) -> None:
-    node = MemberNode()
-    node.connect("b")
-    node.digest("b", started_cold="b" in cold)
-    node.tell(CaughtUp("b"))
-    assert standing(node).ready
-    assert standing(node).warming is expected
-
-
-def test_a_node_alone_in_its_list_is_ready_and_misses_nothing() -> None:
-    node = MemberNode("a")
-    assert standing(node).ready
-    assert not standing(node).warming
-
-
-# Where clients may go.
-
-
-def test_servers_name_ready_members_first_then_living_ones_then_the_rest() -> None:
-    node = MemberNode("abcdef").running("bcde")
-    node.kill("e")
-    node.ms += 4_000
-    for name in "bcd":
-        node.pong(f"to-{name}")
-        node.digest(name, ready=name != "c", leaving=name == "b")
-    assert standing(node).servers == tuple(client(name) for name in "dcbe")
-
-
-def test_a_standing_that_has_not_changed_is_not_told_again() -> None:
-    node = MemberNode().running("bc")
-    node.run(10, "bc")
-    assert node.take(StandingChanged) == []
+    assert node.standing().isolated

@@ -64,12 +64,21 @@ def test_a_pong_that_lay_in_a_queue_proves_nothing_new() -> None:
     assert node.receive("to-b", LinkPong(node.ms + 1)) == [], "nor does one from the future"
 
 
-def test_one_link_per_peer_is_kept_while_it_is_usable() -> None:
+def test_pongs_may_overtake_each_other() -> None:
+    node = MemberNode()
+    node.connect("b")
+    node.receive("to-b", LinkPong(node.ms - 2_500))
+    node.ms += 1_000
+    node.beat()
+    assert len(node.take(PeersChanged)[-1].peers) == 1
+
+
+def test_the_link_to_send_on_is_kept_while_it_is_usable_and_the_others_stand_behind_it() -> None:
     node = MemberNode()
     node.hello("b")
     node.pong("from-b")
     node.connect("b")
-    assert node.take(PeersChanged)[-1].peers == (Peer("b", EPOCH, "from-b"),)
+    assert node.take(PeersChanged)[-1].peers == (Peer("b", EPOCH, "from-b"), Peer("b", EPOCH, "to-b"))
     node.tell(LinkClosed("from-b", "", "reset"))
     assert node.take(PeersChanged)[-1].peers == (Peer("b", EPOCH, "to-b"),)
 
@@ -87,6 +96,7 @@ def test_a_link_that_has_become_usable_asks_for_one_beat_at_once() -> None:
     node.tell(LinkClosed("to-c", peer("c"), "reset"))
     node.beat()
     assert messages(node.connect("c"), Beat) == [Beat(0)]
+    node.beat()
     assert messages(node.pong("to-c"), Beat) == [], "it was usable before"
 
 
@@ -118,6 +128,19 @@ def test_a_digest_says_what_the_links_are_like_and_who_is_reached() -> None:
     digest = node.round()
     assert digest.links == ((peer("b"), "up"), (peer("c"), "refused"), (peer("d"), "silent"))
     assert digest.members == ((peer("b"), "b", client("b")),)
+
+
+def test_a_link_that_opens_or_answers_takes_back_what_its_failures_said() -> None:
+    node = MemberNode("ab")
+    node.kill("b", "refused")
+    node.open("b")
+    assert node.round().links == ((peer("b"), "silent"),)
+    node.hello("b")
+    node.connect("b")
+    node.tell(LinkClosed("from-b", "", "reset"))
+    node.pong("to-b")
+    node.ms += 5_000
+    assert node.round().links == ((peer("b"), "silent"),), "only one of its links was reset"
 
 
 def test_an_accepted_digest_goes_on_to_distro() -> None:
@@ -195,6 +218,13 @@ def test_a_member_that_was_never_met_is_known_through_others() -> None:
     assert client("c") in node.take(StandingChanged)[-1].standing.servers
 
 
+def test_hearsay_does_not_replace_a_member_that_is_heard() -> None:
+    node = MemberNode().running("bc")
+    node.kill("c")
+    node.digest("b", members=((peer("c"), "x", client("x")),))
+    assert node.take(PeersChanged)[-1].living == ("b", "c")
+
+
 # The list.
 
 
@@ -230,6 +260,14 @@ def test_a_member_that_is_added_while_running_is_dialled_and_used() -> None:
     assert messages(node.list_members("abd"), DialPeers) == [DialPeers((peer("b"), peer("d")))]
     node.connect("d")
     assert [each.node_id for each in node.take(PeersChanged)[-1].peers] == ["b", "d"]
+
+
+def test_who_stays_in_the_list_stays_known() -> None:
+    node = MemberNode().running("bc")
+    node.kill("c")
+    node.effects.clear()
+    node.list_members("abcd")
+    assert node.take(PeersChanged) == [], "still living, though its link is down"
 
 
 def test_a_node_that_is_not_in_its_own_list_says_so() -> None:

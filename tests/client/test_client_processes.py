@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from rollbook import NamingClient, Service
-from rollbook.wire import CloseSession
+from rollbook.errors import Code
+from rollbook.wire import CloseSession, Failed
 from tests.support.real_cluster import until
 from tests.support.small_registry import SmallRegistry
 
@@ -95,6 +96,27 @@ def test_a_client_stays_connected_while_its_process_holds_the_interpreter_lock(r
         assert said(process) == "UP"
         assert finished(process)[0] == 0
     assert sum(type(body).__name__ == "OpenSession" for body in registry.requests) == 1, "one session all the time"
+
+
+def test_a_paused_node_costs_a_caller_less_than_its_time_out(registry: SmallRegistry) -> None:
+    """The client gives a silent node up after two seconds, long before the node's own four are over."""
+    body = (
+        "import time\n"
+        "from tests.support.small_registry import SmallRegistry\n"
+        "with SmallRegistry() as paused:\n"
+        "    print(paused.address, flush=True)\n"
+        "    time.sleep(30)\n"
+    )
+    with running("-c", body) as process:
+        registry.refusal = Failed(Code.NOT_READY, "until the other one is paused", retryable=True)
+        with NamingClient([said(process), registry.address], timeout=3.0) as client:
+            client.register_instance("orders", "10.0.0.1", 80)
+            assert client.server != registry.address
+            registry.refusal = None
+            process.send_signal(signal.SIGSTOP)
+            client.register_instance("orders", "10.0.0.1", 81)
+            assert client.server == registry.address
+            assert ports(registry) == [80, 81]
 
 
 def test_a_forked_child_starts_afresh_and_the_parent_keeps_what_it_has(registry: SmallRegistry) -> None:

@@ -57,12 +57,26 @@ def test_versions_start_anew_with_a_session() -> None:
     assert bench.delivered() == [(80,), (81,)]
 
 
-def test_a_warming_view_adds_and_changes_but_removes_nothing() -> None:
+def test_a_warming_view_adds_and_changes_but_removes_nothing_known_before_its_session() -> None:
     bench = subscribed(80, 81)
-    bench.tell(1, Tag.PUSH, view(12, 81, 82, warming=True))
+    bench.lose(1)
+    bench.pass_ms(100)
+    second = bench.accept()
+    bench.answer(bench.last(Tag.SUBSCRIBE, second), Tag.VIEW, view(1, 81, 82, warming=True))
     assert bench.delivered()[-1] == (80, 81, 82)
-    bench.tell(1, Tag.PUSH, view(13, 82))
-    assert bench.delivered()[-1] == (82,)
+    bench.tell(second, Tag.PUSH, view(2, 82, warming=True))
+    assert bench.delivered()[-1] == (80, 82), "what this session showed and shows no more is gone"
+    bench.tell(second, Tag.PUSH, view(3, 82))
+    assert bench.delivered()[-1] == (82,), "a warm node is believed"
+
+
+def test_a_fresh_cluster_that_still_warms_shows_removals() -> None:
+    bench = SessionBench()
+    bench.accept()
+    bench.call(Subscribe(ORDERS))
+    bench.answer(bench.last(Tag.SUBSCRIBE), Tag.VIEW, view(1, 80, 81, warming=True))
+    bench.tell(1, Tag.PUSH, view(2, 81, warming=True))
+    assert bench.delivered()[-1] == (81,)
 
 
 def test_snapshots_go_stale_with_their_session() -> None:

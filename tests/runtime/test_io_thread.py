@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from typing import Any, TypeVar
 
 import pytest
@@ -61,19 +62,17 @@ class IoWorld:
             if isinstance(message, kind):
                 return message
 
-    def dealer(self, identity: bytes = b"") -> Socket:
+    def dealer(self) -> Socket:
         dealer = self.context.socket(zmq.DEALER)
         self._dealers.append(dealer)
         dealer.set(zmq.LINGER, 0)
         dealer.set(zmq.RCVTIMEO, int(WAIT_SECONDS * 1000))
-        if identity:
-            dealer.set(zmq.IDENTITY, identity)
         dealer.connect(f"tcp://{self.client_address}")
         return dealer
 
-    def session(self, identity: bytes = b"") -> tuple[Socket, bytes]:
+    def session(self) -> tuple[Socket, bytes]:
         """A client that has been heard, and its link."""
-        dealer = self.dealer(identity)
+        dealer = self.dealer()
         dealer.send(encode(Tag.OPEN_SESSION, 1, 1, OpenSession("c1", 1)))
         return dealer, self.next(SessionRequested).route.link
 
@@ -169,14 +168,6 @@ def test_a_client_that_says_something_and_dies_at_once_is_reported_or_never_hear
     assert sorted(asked) == sorted(closed)
 
 
-def test_a_client_that_comes_back_under_its_own_identity_can_be_lost_again(world: IoWorld) -> None:
-    for _ in range(3):
-        dealer, link = world.session(identity=b"always-me")
-        assert link == b"always-me"
-        dealer.close()
-        assert world.next(TransportClosed).link == link
-
-
 def test_a_killed_client_process_is_noticed(world: IoWorld) -> None:
     program = (
         "import sys, zmq\n"
@@ -265,6 +256,13 @@ def test_what_was_told_before_the_end_still_leaves(world: IoWorld) -> None:
 def test_a_message_that_the_thread_does_not_know_ends_the_process(world: IoWorld) -> None:
     world.io.put("nonsense")
     assert isinstance(world.told.get(timeout=WAIT_SECONDS), TypeError)
+
+
+def test_a_status_answer_says_which_version_runs(world: IoWorld) -> None:
+    dealer, link = world.session()
+    parts = {"node_id": "n1", "epoch": 1, "seq": 0, "ready": True, "standing": "ready", "preserved": False}
+    world.io.put(StatusRequested(link, 1, 9, {**parts, "sessions": 0, "records": 0}))
+    assert answer_of(dealer)[1].version == metadata.version("rollbook")
 
 
 def test_roles_are_told_apart() -> None:

@@ -22,7 +22,7 @@ _BARE_OPEN_END = re.compile(r"\b(TODO|FIXME|XXX)\b(?!\(#\d+\))")
 _MACHINE_PATH = re.compile(r"(?<![\w.~$}*>-])/(?:home|root|work|Users)/")
 
 _VERDICTS = frozenset({"raises", "warns", "fail", "eventually"})
-_VERDICT_PREFIXES = ("assert_", "check_", "expect_", "require_", "wait_")
+_VERDICT_PREFIXES = ("assert_", "check_", "expect_", "require_", "wait_", "until", "always")
 
 
 def files_are_short(tree: Tree) -> Iterator[Objection]:

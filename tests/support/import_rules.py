@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from tests.support.house import Import, Objection, Rule, SourceFile, Tree, imports_of
+from tests.support.house import Import, Objection, Rule, SourceFile, Tree, imports_of, python_files
 
 # A room may import rooms below it, and itself. What is not named here (tests) has a rule of its own.
 _RANKS = {"rollbook": 0, "actors/messages": 1, "actors": 2, "runtime": 3, "scripts": 4, "benchmarks": 5, "examples": 5}
@@ -17,7 +18,7 @@ _NEVER_IN_SIMULATION = ("zmq", "threading", "time")
 # Each of these is a port, or the business of the shell that runs the actor.
 _NEVER_IN_ACTORS = (
     *("pykka", "threading", "zmq", "socket", "os", "loguru"),
-    *("time", "datetime", "random", "secrets", "uuid"),
+    *("time", "datetime", "secrets", "uuid"),
 )
 _ONLY_IN_MESSAGES = (
     *("__future__", "collections.abc", "dataclasses", "enum", "typing", "msgspec"),
@@ -70,6 +71,19 @@ def actors_are_pure(tree: Tree) -> Iterator[Objection]:
     """A behaviour is handed time, chance and identity, and returns what it wants done."""
     advice = "take it from what the stage hands in (actors/base.py), or return an effect that runtime performs"
     yield from _never(tree, ("actors",), _NEVER_IN_ACTORS, advice)
+
+
+def actors_draw_from_the_chance_they_are_handed(tree: Tree) -> Iterator[Objection]:
+    """``random.Random`` may be named as a type; whatever else the module offers draws from a hidden source."""
+    for source, module in python_files(tree):
+        if not source.lies_in("actors"):
+            continue
+        called = {id(node.func) for node in ast.walk(module) if isinstance(node, ast.Call)}
+        for node in ast.walk(module):
+            if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "random"):
+                continue
+            if node.attr != "Random" or id(node) in called:
+                yield Objection(source.path, node.lineno, f"random.{node.attr} is hidden chance: use what is handed in")
 
 
 def actors_know_no_other_actor(tree: Tree) -> Iterator[Objection]:
@@ -158,6 +172,7 @@ IMPORT_RULES: list[Rule] = [
     rollbook_stands_alone,
     the_model_is_pure,
     actors_are_pure,
+    actors_draw_from_the_chance_they_are_handed,
     actors_know_no_other_actor,
     messages_are_values,
     the_simulation_is_deterministic,

@@ -8,11 +8,12 @@ from typing import Any, Literal, TypeVar
 
 from actors.base import Effect, NodeIdentity, Now, Tell, Terminate
 from actors.member_manager import MemberManager, MembersSettings
+from actors.messages.connections import StandingChanged
 from actors.messages.distro import DigestRound
 from actors.messages.io import SendToPeers
 from actors.messages.members import DigestsTaken, LinkClosed, LinkOpened, MembersListed, PeerFrameReceived
 from actors.messages.peers import Digest, Hello, LinkPing, LinkPong, Welcome
-from actors.messages.values import DigestEntry, Origin
+from actors.messages.values import DigestEntry, Origin, Standing
 from actors.peer_frames import decode_peer
 from tests.support.settings import settings_of
 
@@ -59,7 +60,9 @@ class MemberNode:
         self.manager = MemberManager(identity, self.settings, random.Random(1))
         self.ms = 1_000_000
         self.heartbeats: dict[str, int] = {}
-        self.effects: list[Effect] = list(self.manager.start(self.now))
+        self.effects: list[Effect] = []
+        self._standing = Standing()
+        self._keep(self.manager.start(self.now))
         if members:
             self.list_members(members)
 
@@ -70,8 +73,17 @@ class MemberNode:
     def tell(self, message: Any) -> list[Effect]:
         effects = self.manager.handle(message, self.now)
         self.manager.check_invariants()
+        return self._keep(effects)
+
+    def _keep(self, effects: list[Effect]) -> list[Effect]:
         self.effects += effects
+        for told in messages(effects, StandingChanged):
+            self._standing = told.standing
         return effects
+
+    def standing(self) -> Standing:
+        """As it was told last."""
+        return self._standing
 
     def take(self, kind: type[T]) -> list[T]:
         """What was told of this kind since the last clear, oldest first."""
@@ -145,7 +157,7 @@ class MemberNode:
         return effects
 
     def running(self, alive: str = "bc") -> MemberNode:
-        """After a start with these peers: every heart beating, ready (cold) if they are all there are, nothing to tell."""
+        """After a start with these peers, all hearts beating; ready (cold) if they are all there are."""
         self.connect(*alive)
         for name in alive:
             self.digest(name, ready=False)

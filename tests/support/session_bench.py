@@ -32,7 +32,7 @@ from rollbook.orders import (
     Ticked,
 )
 from rollbook.patience import SessionSettings
-from rollbook.session import Session
+from rollbook.session import ClientSession
 from rollbook.wire import Done, OpenSession, SessionOpened, Tag
 
 SERVERS = ("a:1", "b:1", "c:1")
@@ -61,10 +61,10 @@ class Sent(NamedTuple):
 
 
 class SessionBench:
-    """Drives one Session; everything it orders is kept in ``actions``, everything it sends in ``sent``."""
+    """Drives one session; everything it orders is kept in ``actions``, everything it sends in ``sent``."""
 
     def __init__(self, servers: tuple[str, ...] = SERVERS, settings: SessionSettings | None = None) -> None:
-        self.session = Session("client-1", servers, random.Random(7), settings=settings)
+        self.session = ClientSession("client-1", servers, random.Random(7), settings=settings)
         self.now_ms = START_MS
         self.actions: list[Action] = []
         self.sent: list[Sent] = []

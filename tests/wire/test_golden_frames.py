@@ -110,9 +110,9 @@ PEER_BODY_VALUES: dict[PeerTag, Any] = {
     PeerTag.REFUSED: PeerRefused(31011, "another cluster"),
     PeerTag.PING: LinkPing(4),
     PeerTag.PONG: LinkPong(4),
-    PeerTag.DIGEST: Digest("n1", 7, True, False, (("h:13", "up"),), (ENTRY,), True),
+    PeerTag.DIGEST: Digest("n1", 7, True, False, (("h:13", "up"),), (ENTRY,), True, (("h:13", "n2", "h:12"),)),
     PeerTag.DELTA: Delta("n1", 7, 1, 5, True, 2, 1, 3, True, 9, (b"body", b"")),
-    PeerTag.DELTA_ACK: DeltaAck("n1", 7, 5, 4),
+    PeerTag.DELTA_ACK: DeltaAck("n1", 7, 5, 4, 6, 2),
     PeerTag.PULL: Pull("n1", 7, 1, 2, True),
     PeerTag.GOODBYE: Goodbye("n1", 7),
 }
@@ -122,7 +122,8 @@ def test_every_tag_has_a_golden_frame() -> None:
     assert set(REQUEST_BODIES) == set(REQUESTS)
     assert set(ANSWER_BODIES) == set(ANSWERS)
     assert set(PEER_BODY_VALUES) == set(PEER_BODIES)
-    names = [*(tag.name for tag in (*REQUEST_BODIES, *ANSWER_BODIES)), *(f"PEER_{tag.name}" for tag in PEER_BODIES)]
+    names = [tag.name for tag in (*REQUEST_BODIES, *ANSWER_BODIES)]
+    names += [f"PEER_{tag.name}" for tag in PEER_BODY_VALUES]
     assert sorted(names) == sorted(GOLDEN)
 
 

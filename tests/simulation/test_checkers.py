@@ -1,0 +1,105 @@
+"""The safety checks themselves: each rule, broken once by a hand-made turn, is named; and a real run keeps them awake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors.base import Effects, Role, Tell
+from actors.messages.clients import ApplyDelta, BeatPassed
+from actors.messages.index import RecordsChanged
+from actors.messages.io import AnswerClients, ClientFrame
+from actors.messages.values import Origin, Record, RecordKey, Route
+from actors.records import make_record
+from rollbook.model import Instance, View
+from rollbook.wire import Tag, encode
+from runtime.simulation.clients import Answer, service_of
+from runtime.simulation.cluster import SimCluster
+from runtime.simulation.scheduler import Turn
+from tests.support.checkers import SafetyChecks
+from tests.support.sim_cluster import instance, sim_cluster
+
+ORDERS = service_of("orders")
+STRANGER = Origin("node-9", 1)
+
+
+@pytest.fixture
+def cluster() -> SimCluster:
+    return sim_cluster()
+
+
+def own_origin(cluster: SimCluster) -> Origin:
+    identity = cluster.node(0).identity
+    assert identity is not None
+    return Origin(identity.node_id, identity.epoch)
+
+
+def record(seq: int, *instances: Instance, origin: Origin = STRANGER) -> Record:
+    return make_record(origin, RecordKey("someone", ORDERS), 1, seq, seq, 15_000, instances)
+
+
+def turn(role: Role, message: Any, *effects: Tell) -> Turn:
+    told: Effects = effects
+    return Turn(0, "n0", role, message, told)
+
+
+def indexed(message: Any, *records: Record) -> Turn:
+    return turn(Role.CLIENTS, message, Tell(Role.INDEX, RecordsChanged(records)))
+
+
+def answered(*instances: Instance) -> Turn:
+    frame = ClientFrame(Route(b"link", 1), encode(Tag.VIEW, 1, 1, View(ORDERS, 1, instances)))
+    return turn(Role.INDEX, RecordsChanged(), Tell(Role.IO, AnswerClients((frame,))))
+
+
+def check(cluster: SimCluster, *turns: Turn) -> None:
+    checks = SafetyChecks()
+    for each in turns:
+        checks(cluster, cluster.node(0), each)
+
+
+def test_a_seq_that_goes_down_is_named(cluster: SimCluster) -> None:
+    with pytest.raises(AssertionError, match="A4: n0 went from seq 2 to 1"):
+        check(cluster, indexed(BeatPassed(1), record(2, instance(1))), indexed(BeatPassed(2), record(1, instance(1))))
+
+
+def test_two_contents_of_one_version_are_named(cluster: SimCluster) -> None:
+    checks = SafetyChecks()
+    checks(cluster, cluster.node(0), indexed(BeatPassed(1), record(1, instance(1))))
+    with pytest.raises(AssertionError, match="A4: two contents"):
+        checks(cluster, cluster.node(1), indexed(BeatPassed(1), record(1, instance(2))))
+
+
+def test_a_peer_that_changes_native_records_is_named(cluster: SimCluster) -> None:
+    own = own_origin(cluster)
+    chunk = ApplyDelta("link", own, 0, 1, False, 0, 0, 0, True, ())
+    with pytest.raises(AssertionError, match="A5"):
+        check(cluster, indexed(chunk, record(1, origin=own)))
+
+
+def test_an_instance_that_is_listed_twice_is_named(cluster: SimCluster) -> None:
+    with pytest.raises(AssertionError, match="A6"):
+        check(cluster, answered(instance(1), instance(1, weight=2.0)))
+
+
+def test_a_view_that_goes_back_in_time_is_named(cluster: SimCluster) -> None:
+    client = cluster.client()
+    client.answers += [Answer(1, 1, 1, View(ORDERS, 7)), Answer(2, 1, 2, View(ORDERS, 6))]
+    with pytest.raises(AssertionError, match="A7"):
+        check(cluster, turn(Role.VERIFY, None))
+
+
+def test_a_view_of_a_node_that_was_never_ready_is_named() -> None:
+    with pytest.raises(AssertionError, match="A10"):
+        check(sim_cluster(ready=False), answered(instance(1)))
+
+
+def test_a_real_run_gives_every_check_something_to_look_at(cluster: SimCluster) -> None:
+    client = cluster.client(at=0)
+    client.subscribe("orders")
+    client.publish("orders", instance(1))
+    cluster.run_ms(500)
+    (checks,) = cluster.checkers
+    assert isinstance(checks, SafetyChecks)
+    assert all(checks.looked_at.values()), checks.looked_at
