@@ -38,8 +38,8 @@ class NodeIdentity(msgspec.Struct, frozen=True):
     cluster_name: str
     peer_address: str
     client_address: str
+    requests_in_flight_max: int  # per session; announced to it, enforced by the edge
     standalone: bool = False
-    requests_in_flight_max: int = 256  # per session; announced to it, enforced by the edge
 
 
 class Now(NamedTuple):

@@ -162,6 +162,7 @@ class SimNode:
             cluster_name=CLUSTER_NAME,
             peer_address=self.peer_address,
             client_address=self.client_address,
+            requests_in_flight_max=self._io_settings.requests_in_flight_per_session_max,
             standalone=standalone,
         )
 

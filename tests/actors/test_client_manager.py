@@ -51,7 +51,7 @@ def now(ms: int = 1_000) -> Now:
 
 
 def manager(node_id: str = "n1", epoch: int = 5, **overrides: Any) -> ClientManager:
-    identity = NodeIdentity(node_id, epoch, "test", "127.0.0.1:1", "127.0.0.1:2")
+    identity = NodeIdentity(node_id, epoch, "test", "127.0.0.1:1", "127.0.0.1:2", 256)
     return ClientManager(identity, settings_of("clients", ClientsSettings, **overrides), random.Random(0))
 
 

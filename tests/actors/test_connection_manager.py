@@ -35,7 +35,7 @@ class Node:
     """A ConnectionManager with a clock and the reminders it asked for; every turn ends with its invariants."""
 
     def __init__(self, standing: Standing | None = READY, **overrides: Any) -> None:
-        identity = NodeIdentity("n1", 5, "test", "127.0.0.1:8851", "127.0.0.1:8850")
+        identity = NodeIdentity("n1", 5, "test", "127.0.0.1:8851", "127.0.0.1:8850", 256)
         settings = settings_of("connections", ConnectionsSettings, **overrides)
         self.actor = ConnectionManager(identity, settings, random.Random(1))
         self.ms = 1_000

@@ -29,7 +29,7 @@ class IndexUnderTest:
     """The actor, with its tables checked after every turn."""
 
     def __init__(self, **overrides: Any) -> None:
-        identity = NodeIdentity("n1", 5, "test", "127.0.0.1:1", "127.0.0.1:2")
+        identity = NodeIdentity("n1", 5, "test", "127.0.0.1:1", "127.0.0.1:2", 256)
         self.actor = IndexManager(identity, settings_of("index", IndexSettings, **overrides), random.Random(0))
         assert list(self.actor.start(at(0))) == []
 

@@ -92,7 +92,7 @@ class NaiveTwin:
 class IndexAndTwin(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        identity = NodeIdentity("n1", 5, "test", "127.0.0.1:1", "127.0.0.1:2")
+        identity = NodeIdentity("n1", 5, "test", "127.0.0.1:1", "127.0.0.1:2", 256)
         self.index = IndexManager(identity, settings_of("index", IndexSettings), random.Random(0))
         self.twin = NaiveTwin()
         self.turns = 0

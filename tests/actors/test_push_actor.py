@@ -35,7 +35,7 @@ class PushUnderTest:
     """The actor with a clock that keeps its reminders, and with its tables checked after every turn."""
 
     def __init__(self, **overrides: Any) -> None:
-        identity = NodeIdentity("n1", 5, "test", "127.0.0.1:1", "127.0.0.1:2")
+        identity = NodeIdentity("n1", 5, "test", "127.0.0.1:1", "127.0.0.1:2", 256)
         self.actor = PushActor(identity, settings_of("push", PushSettings, **overrides), random.Random(0))
         self.ms = 1_000
         self.reminders: list[tuple[int, Any]] = []

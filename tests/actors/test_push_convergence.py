@@ -50,7 +50,7 @@ class TwoActors:
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        identity = NodeIdentity("n1", 5, "test", "127.0.0.1:1", "127.0.0.1:2")
+        identity = NodeIdentity("n1", 5, "test", "127.0.0.1:1", "127.0.0.1:2", 256)
         push_settings = settings_of("push", PushSettings, in_flight_per_subscriber_max=2)
         self.index = IndexManager(identity, settings_of("index", IndexSettings), self.chance)
         self.push = PushActor(identity, push_settings, self.chance)

@@ -51,7 +51,7 @@ class Cluster:
         self.say_peers()
 
     def add(self, name: str) -> None:
-        identity = NodeIdentity(name, 1, "test", f"{name}:1", f"{name}:2")
+        identity = NodeIdentity(name, 1, "test", f"{name}:1", f"{name}:2", 256)
         chunks = settings_of("clients", ClientsSettings, chunk_bytes_max=400)
         self.nodes[name] = {
             Role.CLIENTS: ClientManager(identity, chunks, self.chance),

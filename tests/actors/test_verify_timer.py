@@ -12,7 +12,7 @@ from tests.support.settings import settings_of
 
 
 def timer() -> VerifyTimer:
-    identity = NodeIdentity("a", 1, "test", "a:8851", "a:8850")
+    identity = NodeIdentity("a", 1, "test", "a:8851", "a:8850", 256)
     return VerifyTimer(identity, settings_of("verify", VerifySettings), random.Random(1))
 
 

@@ -1,4 +1,4 @@
-"""The safety checks themselves: each rule, broken once by a hand-made turn, is named; and a real run keeps them awake."""
+"""The safety checks themselves: each rule, broken by a hand-made turn, is named; and a real run keeps them awake."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Node:
     """A DistroSyncActor with a clock and the reminders it asked for; every turn ends with its invariants."""
 
     def __init__(self, peers: tuple[Peer, ...] = PEERS, chance: int = 1, **overrides: Any) -> None:
-        identity = NodeIdentity("n1", 5, "test", "127.0.0.1:8851", "127.0.0.1:8850")
+        identity = NodeIdentity("n1", 5, "test", "127.0.0.1:8851", "127.0.0.1:8850", 256)
         settings = settings_of("distro", DistroSettings, **overrides)
         self.actor = DistroSyncActor(identity, settings, random.Random(chance))
         self.ms = 10_000

@@ -55,7 +55,7 @@ class MemberNode:
     """Every turn ends with the invariants; ``effects`` collects what came of all turns since it was last cleared."""
 
     def __init__(self, members: str = "abc", *, standalone: bool = False, **overrides: Any) -> None:
-        identity = NodeIdentity("a", EPOCH, "test", peer("a"), client("a"), standalone)
+        identity = NodeIdentity("a", EPOCH, "test", peer("a"), client("a"), 256, standalone)
         self.settings = settings_of("members", MembersSettings, **overrides)
         self.manager = MemberManager(identity, self.settings, random.Random(1))
         self.ms = 1_000_000

@@ -181,7 +181,17 @@ class SimSide(Side):
         for role in Role:
             self._stage.on_message[role] = self.messages.append
         self._io = SimIo(world.scheduler, self._stage, world.network, self._host, world.settings)
-        self._io.open(NodeIdentity(name, 1, "contract", self.peer_address, self.client_address))
+        self._io.open(NodeIdentity(name, 1, "contract", self.peer_address, self.client_address, 256))
+
+    def _identity(self, name: str, settings: IoSettings) -> NodeIdentity:
+        return NodeIdentity(
+            node_id=name,
+            epoch=1,
+            cluster_name="contract",
+            peer_address=self.peer_address,
+            client_address=self.client_address,
+            requests_in_flight_max=settings.requests_in_flight_per_session_max,
+        )
 
     def put(self, message: Any) -> None:
         self._io.tell(message)
