@@ -140,8 +140,13 @@ class RouterPort:
 
     def _identify(self, link: bytes, frame: zmq.Frame, now_ms: int) -> str | None:
         """Tie a link to its descriptor at its first frame; None if the frame was left behind by a closed link."""
-        descriptor = int(frame.get(zmq.SRCFD))
-        ip = str(frame.get("Peer-Address"))
+        try:
+            descriptor = int(frame.get(zmq.SRCFD))
+            ip = str(frame.get("Peer-Address"))
+        except zmq.ZMQError:
+            # ZMTP 1 and 2, or bytes that look like it: libzmq reads them, but could not tell when they are gone.
+            self._count("frames_of_old_protocols")
+            return None
         is_doubtful = descriptor in self._closed_descriptors
         if (is_doubtful or link in self._closed_at) and not self._is_deliverable(link):
             return None
