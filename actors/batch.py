@@ -88,6 +88,7 @@ class OrderBatch:
 
     def _publish(self, session: Session, order: Order) -> None:
         body: Publish = order.body
+        _check_wait(body)
         service = check_service(body.service)
         for instance in body.instances:
             check_instance(instance)
@@ -95,10 +96,10 @@ class OrderBatch:
         current = self._current(key, session)
         held = current.instances if current is not None else ()
         instances = _merged(held, body.instances) if body.mode == "add" else _merged((), body.instances)
-        if instances == held and (current is not None or not instances):
+        if instances == held and (current is not None or body.mode == "add"):
             self._done(order, body, current)
             return
-        if not held and self.sessions.published_count(session.client) >= self.publications_max:
+        if instances and not held and self._has_published_enough(key):
             raise InvalidField(
                 f"one session may publish at most {self.publications_max} services",
                 code=Code.OVER_LIMIT,
@@ -111,6 +112,7 @@ class OrderBatch:
 
     def _withdraw(self, session: Session, order: Order) -> None:
         body: Withdraw = order.body
+        _check_wait(body)
         key = RecordKey(session.client, check_service(body.service))
         current = self._current(key, session)
         instances: tuple[Instance, ...] = ()
@@ -127,6 +129,13 @@ class OrderBatch:
         """What this very session has published (or withdrawn); an older session's record is not added to."""
         record = self.native.records.get(key)
         return record if record is not None and record.session == session.route.session else None
+
+    def _has_published_enough(self, key: RecordKey) -> bool:
+        """Whether one more service is one too many; the redo of one that an older session published is none more."""
+        if self.sessions.published_count(key.client) < self.publications_max:
+            return False
+        known = self.native.records.get(key)
+        return known is None or known.is_tombstone
 
     def _commit(self, key: RecordKey, session: Session, stamp: int, instances: tuple[Instance, ...]) -> Record:
         record = self.native.commit(
@@ -161,6 +170,11 @@ class OrderBatch:
     def _refuse(self, order: Order, failed: Failed) -> None:
         self.refused += 1
         self.replies.append(Reply(order.route, order.correlation, Tag.FAILED, failed))
+
+
+def _check_wait(body: Publish | Withdraw) -> None:
+    if body.wait_ms < 0:
+        raise InvalidField(f"wait_ms must not be negative: {body.wait_ms}", field="wait_ms")
 
 
 def _merged(held: tuple[Instance, ...], added: tuple[Instance, ...]) -> tuple[Instance, ...]:

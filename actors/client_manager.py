@@ -32,7 +32,7 @@ from actors.messages.distro import ChunkApplied, DeltaRejected, RecordRange
 from actors.messages.index import RecordsChanged, SubscribersReleased
 from actors.messages.io import AnswerClients, ClientFrame, PushToClients
 from actors.messages.members import DigestsTaken
-from actors.messages.values import Origin, Record, RecordKey, Watermark
+from actors.messages.values import Origin, Record, RecordKey, Route, Watermark
 from actors.owner_table import Chunk, OwnerTable
 from actors.records import HybridClock, in_chunks, read_record
 from actors.sessions import Session, SessionTable
@@ -105,6 +105,7 @@ class ClientManager:
         )
         self._beat_ms: int | None = None
         self._settling_until_ms = 0  # after a stall
+        self._lost_meanwhile: list[Route] = []  # sessions lost while this node settles
 
     def start(self, now: Now) -> Effects:
         return [Remind(self.settings.collect_interval_ms, _CollectDue())]
@@ -185,7 +186,8 @@ class ClientManager:
             return []  # ended by ourselves before its transport was seen to close
         if message.how == "lost" and self._settles(now):
             # Its client may have moved while this node stood still; the newer session's record is on its way here.
-            return [Remind(self.settings.stall_settle_ms, message)]
+            self._lost_meanwhile.append(message.route)
+            return []
         return self._release(session, message.how, now)
 
     def _release(self, session: Session, how: Literal["leave", "lost", "moved"], now: Now) -> list[Effect]:
@@ -304,16 +306,25 @@ class ClientManager:
 
     def _on_beat(self, message: BeatPassed, now: Now) -> Effects:
         """Pass the beat on. It is no heartbeat if this node has just been asleep: its closed sockets come first, for a
-        counter that rises would show the publications of clients that died meanwhile."""
+        counter that rises would show the publications of clients that died meanwhile. Nor is the beat at which these
+        are released, so that their tombstones have left before any peer shows this owner again."""
         before, self._beat_ms = self._beat_ms, now.monotonic_ms
         effects: list[Effect] = []
         if before is not None and now.monotonic_ms - before > self.settings.stall_ms:
             self.counters["stalls"] += 1
             self._settling_until_ms = now.monotonic_ms + self.settings.stall_settle_ms
             effects.append(Log("WARNING", "this node stood still", {"stall_ms": now.monotonic_ms - before}))
+        settles = now.monotonic_ms < self._settling_until_ms
+        released = [] if settles else self._release_lost(now)
         entries = tuple(self.tables[origin].entry() for origin in sorted(self.tables))
-        proves_life = now.monotonic_ms >= self._settling_until_ms
-        return [*effects, Tell(Role.MEMBERS, DigestsTaken(message.number, entries, proves_life))]
+        proves_life = not settles and not released
+        return [*effects, *released, Tell(Role.MEMBERS, DigestsTaken(message.number, entries, proves_life))]
+
+    def _release_lost(self, now: Now) -> list[Effect]:
+        """The sessions that were lost in a stall, less those that a newer one has ended meanwhile."""
+        routes, self._lost_meanwhile = self._lost_meanwhile, []
+        sessions = [session for route in routes if (session := self.sessions.at(route)) is not None]
+        return [effect for session in sessions for effect in self._release(session, "lost", now)]
 
     def _settles(self, now: Now) -> bool:
         """This node has just stood still, whether or not a beat has told it so yet."""

@@ -31,7 +31,7 @@ from actors.messages.values import Route, Standing
 from rollbook.codec import pack
 from rollbook.errors import RETRYABLE, Code, InvalidField
 from rollbook.model import APP_LENGTH_MAX, check_client_id
-from rollbook.wire import Done, Failed, MoveAdvised, OpenSession, Tag, encode
+from rollbook.wire import NUMBER_MAX, Done, Failed, MoveAdvised, OpenSession, Tag, encode
 
 
 class ConnectionsSettings(msgspec.Struct, frozen=True):
@@ -159,8 +159,8 @@ class ConnectionManager:
             return Failed(error.code, error.message, field=error.field)
         if len(order.app) > APP_LENGTH_MAX:
             return _invalid_field("app", f"app is longer than {APP_LENGTH_MAX} characters")
-        if order.session <= 0:
-            return _invalid_field("session", f"session must be above 0, not {order.session}")
+        if not 0 < order.session <= NUMBER_MAX:
+            return _invalid_field("session", f"session must lie between 1 and {NUMBER_MAX}, not {order.session}")
         if order.session != route.session:
             sentence = f"session is {order.session} in the body, but {route.session} in the envelope"
             return _invalid_field("session", sentence)

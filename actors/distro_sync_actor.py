@@ -88,6 +88,7 @@ _COUNTERS = (
     "deltas_refused_by_peers",
     "deltas_timed_out",
     "deltas_received",
+    "deltas_purged",  # of origins that were given up and have not been heard since
     "deltas_unexpected",  # from a link that is no current peer's, or a chunk without its beginning
     "pulls_sent",
     "pulls_timed_out",
@@ -214,6 +215,9 @@ class DistroSyncActor:
         if delta.origin == self.origin:
             self.counters["foreign_claims"] += 1
             return []
+        if link in self._peers and self._incoming.is_purged(delta.origin):
+            self.counters["deltas_purged"] += 1
+            return [*self._heartbeat_raised(link, delta), *_sending(self._incoming.turned_away(link, delta))]
         if link not in self._peers or not self._incoming.take(link, delta, now.monotonic_ms):
             self.counters["deltas_unexpected"] += 1
             return []

@@ -130,6 +130,9 @@ class Handshakes:
         if hello.peer_address not in self._roster.members:
             reason = f"{hello.peer_address} is not in the member list of {me.peer_address}"
             return PeerRefused(Code.ADDRESS_MISMATCH, reason)
+        tenant = self._links.tenant(hello.peer_address, now_ms)
+        if tenant not in ("", hello.node_id):
+            return PeerRefused(Code.ADDRESS_MISMATCH, f"node {tenant} lives at {hello.peer_address}")
         return None
 
     def _complete(self, name: str, who: Hello | Welcome, now: Now) -> list[Effect]:

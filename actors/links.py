@@ -113,6 +113,11 @@ class LinkTable:
                 return link
         return None
 
+    def tenant(self, address: str, now_ms: int) -> str:
+        """Who is proven to live at the other end of a link that was dialled to this address; empty if nobody is."""
+        dialled = (link for link in self.links.values() if link.dialled == address and self.usable(link, now_ms))
+        return next((link.node_id for link in dialled), "")
+
     def preferred(self, current: Mapping[str, str], addresses: Collection[str], now_ms: int) -> tuple[Peer, ...]:
         """All links of every peer that can be sent to. The first one of each is the one to send on: the current one
         while it is usable, else the first usable one by name, dialled ones first. The others may bring frames too."""

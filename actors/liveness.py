@@ -15,6 +15,8 @@ import msgspec
 from actors.links import REFUSED, SILENT
 from actors.messages.values import DigestEntry, Origin
 
+ORIGINS_MAX = 4_096  # learned from digests; a digest names each of them, and must fit into one frame
+
 
 class Patience(Protocol):
     """For how long an owner may be silent; the members section of configs/defaults.toml."""
@@ -92,7 +94,8 @@ class Leases:
         admitted = {
             entry.origin
             for entry in sorted(entries, key=lambda entry: -entry.epoch)
-            if self.hear(entry.origin, entry.heartbeat, entry.age_ms, now_ms, left=entry.left)
+            if self._has_room(entry.origin)
+            and self.hear(entry.origin, entry.heartbeat, entry.age_ms, now_ms, left=entry.left)
         }
         return tuple(entry for entry in entries if entry.origin in admitted)
 
@@ -142,22 +145,24 @@ class Leases:
     def purge(self, now_ms: int) -> tuple[Origin, ...]:
         """Forget what has been hidden wholly for one lease."""
         largest_ms = self._graces_ms[-1]
-        ended = sorted(
+        strays = self._strays()
+        ended = [
             origin
             for origin, life in self.lives.items()
             if life.hidden_grace_ms == largest_ms and now_ms - life.hidden_at_ms >= self._patience.lease_ms
-        )
+        ]
         for origin in ended:
             life = self.lives.pop(origin)
             self.purged[origin] = Purged(life.counter, now_ms, life.left)
         self._forget_purged(now_ms)
-        return tuple(ended)
+        return tuple(sorted([*ended, *strays]))
 
     def hidden(self, now_ms: int) -> tuple[tuple[Origin, int], ...]:
         """The whole filter. A purged origin stays in it for a lease: the filter must not overtake the removal."""
         shown = {origin: life.hidden_grace_ms for origin, life in self.lives.items() if life.hidden_grace_ms}
+        strays = self._strays()
         for origin, purged in self.purged.items():
-            if now_ms - purged.at_ms < self._patience.lease_ms:
+            if origin in strays or now_ms - purged.at_ms < self._patience.lease_ms:
                 shown[origin] = self._graces_ms[-1]
         return tuple(sorted(shown.items()))
 
@@ -197,6 +202,14 @@ class Leases:
         life.heard_at_ms = max(life.heard_at_ms, heard_at_ms)
         if now_ms - life.heard_at_ms < self._shown_below_ms:
             life.hidden_grace_ms = 0
+
+    def _has_room(self, origin: Origin) -> bool:
+        return origin == self._own or origin in self.lives or len(self.lives) < ORIGINS_MAX
+
+    def _strays(self) -> set[Origin]:
+        """Purged origins of which records are held again: a delta came after the purge. Without a lease they would be
+        shown for ever."""
+        return {origin for origin in self._held if origin in self.purged}
 
     def _forget_purged(self, now_ms: int) -> None:
         old = [

@@ -313,7 +313,8 @@ class MemberManager:
             return []
         ready = self._roster.ready(now.monotonic_ms)
         waited_ms = now.monotonic_ms - self._started_at_ms
-        sight = Sight(self._roster.configured, self._roster.reached, ready.keys(), self._caught_up, waited_ms)
+        roster = self._roster
+        sight = Sight(roster.configured, roster.reached, roster.loading, ready.keys(), self._caught_up, waited_ms)
         outcome = readiness(sight, self._settings.majority_wait_ms, self._settings.cold_start_wait_ms)
         if outcome is Readiness.LOADING:
             return []

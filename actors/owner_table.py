@@ -75,7 +75,11 @@ class OwnerTable:
     # -- everybody's side
 
     def apply(self, chunk: Chunk, now_ms: int) -> Applied | None:
-        """Take one chunk; None if it cannot be used (a gap, a lost chunk, a resume point that is not ours)."""
+        """Take one chunk; None if it cannot be used (a gap, a lost chunk, a resume point that is not ours).
+
+        A record may lie above ``upper``: a relay in the midst of a transfer holds some keys only in a version that it
+        does not claim yet. Without them the receiver would claim what it lacks.
+        """
         transfer = self._transfer_of(chunk)
         if transfer is None:
             return None

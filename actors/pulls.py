@@ -19,6 +19,8 @@ from actors.messages.values import DigestEntry, Origin, Watermark
 from actors.peer_frames import encode_peer
 from actors.peer_table import PeerTable
 
+PURGED_MAX = 10_000  # origins; the oldest are forgotten first
+
 
 class ArrivingDelta:
     """A delta on its way in, by link and origin."""
@@ -75,8 +77,18 @@ class Incoming:
         self._differing: dict[tuple[Origin, str], int] = {}  # the watermark at which they were seen to differ
         self._goals: dict[str, dict[Origin, int]] = {}  # while loading: the first digest of each ready peer
         self._caught_up: set[str] = set()
+        self._purged: dict[Origin, None] = {}  # until MemberManager lets them in again
 
     # -- what arrives
+
+    def is_purged(self, origin: Origin) -> bool:
+        """An owner that stood still does not know yet that it was given up. What it sends would be shown at once, also
+        what died meanwhile, so nothing is taken before its heart beats again."""
+        return origin in self._purged
+
+    def turned_away(self, link: str, delta: Delta) -> list[PeerFrame]:
+        """The sender may try again in a while."""
+        return [self._ack(link, delta.origin, delta.upper, 0)] if delta.index == 0 else []
 
     def take(self, link: str, delta: Delta, now_ms: int) -> bool:
         """Note a chunk; False if its delta did not begin here or has been refused."""
@@ -105,6 +117,8 @@ class Incoming:
         """Raise what this node has, acknowledge to whoever sent it, end the pulls that this completes."""
         acks: dict[tuple[str, Origin], PeerFrame] = {}
         for origin, applied, link in watermarks:
+            if origin in self._purged:
+                continue  # it was in the index when the purge came
             here = self.applied[origin] = max(applied, self.applied.get(origin, 0))
             arrival = self.arrivals.get((link, origin))
             if arrival is not None and arrival.upper <= applied:
@@ -138,12 +152,17 @@ class Incoming:
         """What ClientManager counted at this beat."""
         self._entries = {entry.origin: entry for entry in entries}
         for origin, entry in self._entries.items():
+            if origin in self._purged:
+                continue
             self.applied[origin] = max(entry.applied, self.applied.get(origin, 0))
 
     def compare(
         self, node_id: str, ready: bool, entries: Iterable[DigestEntry], now_ms: int
     ) -> tuple[list[PeerFrame], list[dict[str, Any]]]:
         """A peer's digest: what to pull, and the facts of each confirmed difference."""
+        entries = tuple(entries)
+        for entry in entries:
+            self._purged.pop(entry.origin, None)
         others = [entry for entry in entries if entry.owner != self.origin.owner or entry.epoch < self.origin.epoch]
         if self.loading:
             self._note_goal(node_id, ready, others)
@@ -214,11 +233,15 @@ class Incoming:
         self.arrivals = {key: arrival for key, arrival in self.arrivals.items() if key[1] not in gone}
         self._gaps = {key: gap for key, gap in self._gaps.items() if key[0] not in gone}
         self._differing = {key: applied for key, applied in self._differing.items() if key[0] not in gone}
+        self._purged |= dict.fromkeys(sorted(gone))
+        for origin in list(self._purged)[:-PURGED_MAX]:
+            del self._purged[origin]
 
     def check_invariants(self) -> None:
         assert self.origin not in self.pulls, "nobody pulls its own origin"
         assert all(pull.link in self._peers for pull in self.pulls.values()), "a pull goes to a current peer"
         assert all(link in self._peers for link, _ in self.arrivals), "what arrives comes from a current peer"
+        assert not self._purged.keys() & self.applied.keys(), "nothing is known of a purged origin"
         assert not self._goals.keys() & self._caught_up, "a peer is caught up with once"
 
     # -- how

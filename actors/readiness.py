@@ -22,6 +22,7 @@ class Sight(NamedTuple):
 
     configured: int  # members in the list, this node included
     reached: int  # members whose first digest has come, this node included
+    loading: int  # reached members that were not ready when last heard, this node included
     ready: Set[str]  # node ids of reached members that are ready and still heard
     caught_up: Set[str]  # node ids of those whose first digest is in the index
     waited_ms: int  # since this node started
@@ -32,6 +33,6 @@ def readiness(sight: Sight, majority_wait_ms: int, cold_start_wait_ms: int) -> R
     if sight.ready:
         enough = sight.reached > sight.configured // 2 or sight.waited_ms >= majority_wait_ms
         return Readiness.READY if enough and sight.ready <= sight.caught_up else Readiness.LOADING
-    if sight.reached >= sight.configured or sight.waited_ms >= cold_start_wait_ms:
+    if sight.loading >= sight.configured or sight.waited_ms >= cold_start_wait_ms:
         return Readiness.COLD
     return Readiness.LOADING

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from math import isfinite
 
 import msgspec
 
-from actors.messages.values import Origin, Record, RecordKey
+from actors.messages.values import Count, Origin, Record, RecordKey
 from rollbook.codec import UnpackLimits, pack, typed, unpack
 from rollbook.errors import Code, InvalidField, RemoteProtocolError
 from rollbook.model import Instance, Service
-from rollbook.wire import INSTANCES_PER_RECORD_MAX, RECORD_BYTES_MAX
+from rollbook.wire import INSTANCES_PER_RECORD_MAX, NUMBER_MAX, RECORD_BYTES_MAX
 
 _LIMITS = UnpackLimits(RECORD_BYTES_MAX, array_length_max=4_096, map_length_max=1_024)
 _HASH_KEY = b"rollbook record 1"  # all nodes must agree on it; it only keeps other uses of the hash apart
 DIGEST_MODULUS = 1 << 64
 STAMP_COUNTER_BITS = 16
+STAMP_FOLLOWED_MAX = NUMBER_MAX // 2  # centuries ahead; our own stamps must stay within what others take
 
 
 class RecordBody(msgspec.Struct, frozen=True, array_like=True):
@@ -23,10 +25,10 @@ class RecordBody(msgspec.Struct, frozen=True, array_like=True):
 
     client: str
     service: Service
-    session: int
-    seq: int
-    stamp: int
-    grace_ms: int
+    session: Count
+    seq: Count
+    stamp: Count
+    grace_ms: Count
     instances: tuple[Instance, ...]
 
 
@@ -41,7 +43,7 @@ class HybridClock:
         return self.last
 
     def witness(self, stamp: int) -> None:
-        if stamp > self.last:
+        if self.last < stamp <= STAMP_FOLLOWED_MAX:
             self.last = stamp
 
 
@@ -62,8 +64,10 @@ def make_record(
 def read_record(origin: Origin, body: bytes) -> Record:
     """Decode what a peer sent; RemoteProtocolError names the field that does not fit."""
     content = typed(unpack(body, _LIMITS), RecordBody)
-    if content.seq <= 0 or content.session < 0 or content.grace_ms < 0:
-        raise RemoteProtocolError("seq, session and grace_ms of a record are not negative", field="seq")
+    if content.seq == 0:
+        raise RemoteProtocolError("the seq of a record is above 0", field="seq")
+    if not all(isfinite(instance.weight) for instance in content.instances):
+        raise RemoteProtocolError("the weight of an instance is a finite number", field="instances")
     return Record(
         origin,
         RecordKey(content.client, content.service),

@@ -102,6 +102,12 @@ class Roster:
     def reached(self) -> int:
         return 1 + sum(member.is_reached for member in self.members.values())
 
+    @property
+    def loading(self) -> int:
+        """One that was ready does not count, though it be out of hearing now: it may still know what others do not."""
+        ready = (member.report is not None and member.report.ready for member in self.members.values())
+        return self.reached - sum(ready)
+
     def heard(self, member: Member, now_ms: int) -> bool:
         """Directly or through others."""
         return self._is_fresh(member.node_id, now_ms) or self._links.reaches(member.address, now_ms)
@@ -136,8 +142,8 @@ class Roster:
             return self._patience.hide_silent_ms  # nobody has a link to it, so links prove nothing
         links = [self._links.evidence(accused.address, now_ms)]
         for member in self.members.values():
-            if member is not accused and self._is_fresh(member.node_id, now_ms):
-                links.append(member.report.links.get(accused.address, "") if member.report is not None else "")
+            if member is not accused and self.heard(member, now_ms):
+                links.append(self._testimony(member, accused.address, now_ms))
         return hide_after_ms(self._patience, links, self.configured)
 
     def is_preserving(self, now_ms: int, waited_ms: int) -> bool:
@@ -164,6 +170,12 @@ class Roster:
         if member.node_id != node_id:
             member.node_id, member.epoch, member.report = node_id, 0, None
         member.client_address = client_address
+
+    def _testimony(self, member: Member, address: str, now_ms: int) -> str:
+        """What a member says of its link to an address; nothing, as long as only its link is back and not its voice."""
+        if member.report is None or not self._is_fresh(member.node_id, now_ms):
+            return ""
+        return member.report.links.get(address, "")
 
     def _is_fresh(self, node_id: str, now_ms: int) -> bool:
         newest = self._leases.newest(node_id)

@@ -7,6 +7,7 @@ subscribing session.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 
 import msgspec
@@ -32,6 +33,12 @@ class ServiceGroup:
         self.names: list[str] = []  # sorted; as of the last listing
         self.names_changed: set[str] = set()  # whose liveness has changed since
         self.unsettled: set[ServiceEntry] = set()  # whose liveness is not known since their last change
+
+    def forget(self, name: str) -> None:
+        """The service is gone. Whoever lists next need hear of it only if it stood in the last listing."""
+        place = bisect_left(self.names, name)
+        if self.names[place : place + 1] != [name]:
+            self.names_changed.discard(name)
 
     def listing(self) -> list[str]:
         """The names of live services, sorted. Costs one pass if any has changed since the last listing."""
@@ -227,6 +234,7 @@ class ServiceIndex:
         if entry.clients or entry.subscribers:
             return
         self._settle(entry, live=False)
+        entry.group.forget(entry.service.name)
         self._note_conflicts(entry, ())
         del self.entries[entry.service]
         entry.group.size -= 1
@@ -353,6 +361,8 @@ class ServiceIndex:
             live = {entry.service.name for entry in entries if entry.group.key == key and entry.live}
             assert group.live == live
             assert set(group.names) ^ group.names_changed >= live - group.names_changed
+            there = {entry.service.name for entry in entries if entry.group.key == key}
+            assert group.names_changed <= there | set(group.names), "names of services that are gone pile up"
 
 
 def encode_view(view: View, clusters: frozenset[str]) -> msgspec.Raw:

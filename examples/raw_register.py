@@ -21,6 +21,8 @@ def ask(socket: zmq.Socket[bytes], tag: int, correlation: int, session: int, bod
     sys.exit("the node does not answer")
 
 
+if len(sys.argv) != 5 or not sys.argv[4].isdigit():
+    sys.exit("usage: python examples/raw_register.py HOST:PORT SERVICE IP PORT")
 server, service, ip, port = sys.argv[1:]
 with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
     socket.set(zmq.RECONNECT_IVL, -1)  # A session is one connection.

@@ -20,6 +20,8 @@ def main(servers: str, service: str, ip: str, port: int) -> None:
 
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    if len(sys.argv) != 5 or not sys.argv[4].isdigit():
+        sys.exit("usage: python examples/register.py HOST:PORT[,HOST:PORT] SERVICE IP PORT")
     try:
         main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
     except RollbookError as error:

@@ -26,6 +26,8 @@ def main(servers: str, service: str) -> None:
 
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    if len(sys.argv) != 3:
+        sys.exit("usage: python examples/subscribe.py HOST:PORT[,HOST:PORT] SERVICE")
     try:
         main(sys.argv[1], sys.argv[2])
     except RollbookError as error:

@@ -11,20 +11,29 @@ import os
 import random
 import secrets
 import threading
+import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import msgspec
 import zmq
 
 from rollbook import wire
+from rollbook.arguments import (
+    Clusters,
+    checked_clusters,
+    checked_count,
+    checked_metadata,
+    checked_text,
+    checked_timeout,
+    checked_types,
+    checked_wait,
+)
 from rollbook.cache import InstanceList, Snapshot
 from rollbook.choice import usable, weighted_choice
-from rollbook.codec import typed
 from rollbook.dispatcher import Callback, Dispatcher
 from rollbook.engine import Engine
-from rollbook.errors import ClientClosed, ClusterUnreachable, InvalidField, Refused, RemoteProtocolError, RollbookError
+from rollbook.errors import ClientClosed, ClusterUnreachable, InvalidField, Refused, RollbookError
 from rollbook.model import (
     APP_LENGTH_MAX,
     DEFAULT_CLUSTER,
@@ -35,7 +44,6 @@ from rollbook.model import (
     check_client_id,
     check_instance,
     check_service,
-    clusters_of,
     filter_clusters,
 )
 from rollbook.orders import CallBody, Deliver, Ended, Forget, SessionsChanged
@@ -59,8 +67,6 @@ from rollbook.wire import (
 CLOSE_TIMEOUT_S_MAX = 1.5  # a dead cluster holds up the end of a process for no longer
 LISTS_MAX = 10_000  # answers kept ready, per service and cluster filter; made anew when over
 AGENT = "rollbook-python"
-
-Clusters = str | Iterable[str] | None
 
 _clients: weakref.WeakSet[NamingClient] = weakref.WeakSet()  # for the fork and the exit
 _inherited: list[Engine] = []  # a child keeps its parent's engines, so that nothing of theirs is ever finalised
@@ -91,19 +97,17 @@ class NamingClient:
         timeout: float = 3.0,
     ) -> None:
         parts = servers.split(",") if isinstance(servers, str) else servers
-        self._servers = tuple(check_server(server.strip()) for server in parts)
+        self._servers = tuple(check_server(checked_text("servers", server).strip()) for server in parts)
         if not self._servers:
             raise InvalidField("servers must name at least one host:port", field="servers")
-        if not 0 < timeout < float("inf"):
-            raise InvalidField(f"timeout must be a positive number of seconds, not {timeout}", field="timeout")
-        if len(app) > APP_LENGTH_MAX:
+        if len(checked_text("app", app)) > APP_LENGTH_MAX:
             raise InvalidField(f"app is longer than {APP_LENGTH_MAX} characters", field="app")
-        check_service(Service(namespace, DEFAULT_GROUP, "any"))
+        check_service(Service(checked_text("namespace", namespace), DEFAULT_GROUP, "any"))
         self._namespace = namespace
         self._app = app
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         self._closed = False
-        self._begin(_new_client_id() if client_id is None else check_client_id(client_id))
+        self._begin(_new_client_id() if client_id is None else check_client_id(checked_text("client_id", client_id)))
         _clients.add(self)
 
     def _begin(self, client_id: str) -> None:
@@ -156,17 +160,17 @@ class NamingClient:
         The same (ip, port, cluster) again takes the place of the earlier one. With ``wait="cluster"`` the call returns
         when every living node has it, and raises NotConfirmed naming those that have not in time.
         """
-        instance = Instance(ip, port, cluster, weight, healthy, enabled, metadata=dict(metadata or {}))
+        instance = Instance(ip, port, cluster, weight, healthy, enabled, metadata=checked_metadata(metadata))
         self.register_instances(service, [instance], group=group, wait=wait)
 
     def register_instances(
         self, service: str, instances: Iterable[Instance], *, group: str = DEFAULT_GROUP, wait: Wait = "node"
     ) -> None:
         """List all of these in one step."""
-        checked = tuple(check_instance(_typed(instance)) for instance in instances)
+        checked = tuple(check_instance(checked_types(instance)) for instance in instances)
         if not checked:
             raise InvalidField("instances must not be empty", field="instances")
-        self._call(Publish(self._service(service, group), checked, wait=_wait(wait)))
+        self._call(Publish(self._service(service, group), checked, wait=checked_wait(wait)))
 
     def deregister_instance(
         self,
@@ -179,8 +183,8 @@ class NamingClient:
         wait: Wait = "node",
     ) -> None:
         """Take one instance of this client out of the list."""
-        key = check_instance(_typed(Instance(ip, port, cluster))).key
-        self._call(Withdraw(self._service(service, group), (key,), wait=_wait(wait)))
+        key = check_instance(checked_types(Instance(ip, port, cluster))).key
+        self._call(Withdraw(self._service(service, group), (key,), wait=checked_wait(wait)))
 
     # Finding
 
@@ -189,7 +193,7 @@ class NamingClient:
     ) -> InstanceList:
         """All enabled instances. With ``subscribe`` the first call subscribes and later ones answer from the cache,
         which pushes keep up to date; with every node down the last known list is given, its ``stale`` set."""
-        name, chosen = self._service(service, group), _clusters(clusters)
+        name, chosen = self._service(service, group), checked_clusters(clusters)
         if not subscribe:
             snapshot = self._call(Query(name, ",".join(sorted(chosen))))
             return InstanceList(snapshot, filter_clusters(snapshot.instances, chosen), stale=False)
@@ -226,10 +230,8 @@ class NamingClient:
 
     def get_services(self, page: int = 1, size: int = 100, *, group: str = DEFAULT_GROUP) -> ServicePage:
         """The names of the group's services that have an instance, sorted; pages count from 1."""
-        if page < 1:
-            raise InvalidField(f"page counts from 1, not {page}", field="page")
-        if not 1 <= size <= wire.PAGE_SIZE_MAX:
-            raise InvalidField(f"size must lie between 1 and {wire.PAGE_SIZE_MAX}, not {size}", field="size")
+        checked_count("page", page, wire.NUMBER_MAX)
+        checked_count("size", size, wire.PAGE_SIZE_MAX)
         self._service("any", group)
         services = self._call(ListServices(self._namespace, group, page, size))
         return ServicePage(services.total, services.names)
@@ -246,7 +248,7 @@ class NamingClient:
         """
         if not callable(callback):
             raise InvalidField("callback must be callable", field="callback")
-        name, chosen = self._service(service, group), _clusters(clusters)
+        name, chosen = self._service(service, group), checked_clusters(clusters)
         with self._lock:
             self._check_open()
             self._subscribed.setdefault(name, False)
@@ -264,7 +266,7 @@ class NamingClient:
         clusters: Clusters = None,
     ) -> None:
         """Do not call it again. Without a callback: end everything that keeps this service in the cache."""
-        name, chosen = self._service(service, group), _clusters(clusters)
+        name, chosen = self._service(service, group), checked_clusters(clusters)
         with self._lock:
             nobody_left = self._dispatcher.remove(name, callback, chosen)
             is_over = name in self._subscribed and nobody_left and (callback is None or not self._subscribed[name])
@@ -353,10 +355,7 @@ class NamingClient:
         return instances
 
     def _service(self, name: str, group: str) -> Service:
-        for field, value in (("service", name), ("group", group)):
-            if not isinstance(value, str):
-                raise InvalidField(f"{field} must be text, not {type(value).__name__}", field=field)
-        return check_service(Service(self._namespace, group, name))
+        return check_service(Service(self._namespace, checked_text("group", group), checked_text("service", name)))
 
     def _begin_in_child(self) -> None:
         if self._engine is not None:
@@ -373,9 +372,12 @@ def fetch_status(server: str, timeout: float = 3.0) -> NodeStatus:
         socket.set(zmq.IMMEDIATE, 0)
         socket.connect(f"tcp://{server}")
         socket.send(wire.encode(Tag.GET_STATUS, 1, 0, GetStatus()))
-        if not socket.poll(int(timeout * 1000)):
-            raise ClusterUnreachable(f"{server} did not answer within {timeout:g} s")
-        answer = wire.answer_body(wire.open_envelope(socket.recv(), wire.ANSWER_LIMITS))
+        deadline = time.monotonic() + timeout
+        answer: Any = wire.Probe()
+        while isinstance(answer, wire.Probe):  # a node may want to know whether this connection stands
+            if not socket.poll(max(0, int((deadline - time.monotonic()) * 1000))):
+                raise ClusterUnreachable(f"{server} did not answer within {timeout:g} s")
+            answer = wire.answer_body(wire.open_envelope(socket.recv(), wire.ANSWER_LIMITS))
     if isinstance(answer, wire.Failed):
         raise Refused(answer.message, code=answer.code, field=answer.field, retryable=answer.retryable)
     status: NodeStatus = answer
@@ -384,30 +386,6 @@ def fetch_status(server: str, timeout: float = 3.0) -> NodeStatus:
 
 def _new_client_id() -> str:
     return secrets.token_hex(16)
-
-
-def _typed(instance: Instance) -> Instance:
-    """A caller's values need not have the types they should."""
-    try:
-        return typed(msgspec.to_builtins(instance), Instance)
-    except RemoteProtocolError as error:
-        raise InvalidField(error.message, field=error.field) from None
-    except TypeError as error:
-        raise InvalidField(f"instance: {error}", field="instance") from None
-
-
-def _clusters(clusters: Clusters) -> frozenset[str]:
-    if clusters is None:
-        return frozenset()
-    return clusters_of(clusters if isinstance(clusters, str) else ",".join(clusters))
-
-
-def _wait(wait: str) -> Wait:
-    if wait == "node":
-        return "node"
-    if wait == "cluster":
-        return "cluster"
-    raise InvalidField(f'wait must be "node" or "cluster", not {wait!r}', field="wait")
 
 
 def _begin_all_in_child() -> None:

@@ -1,7 +1,8 @@
 """The words every room shares: Service, Instance, View, and the rules a value must keep.
 
 Field defaults, ranges and name rules are those of Nacos' naming module (2.3 and later), so that the same data is
-legal here and there. Differences: the weight range is checked on every path, and a cluster name may hold an underscore.
+legal here and there. Differences: the weight range is checked on every path, a cluster name may hold an underscore, and
+no name may hold control characters.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ PRESERVED_DEFAULTS_MS = {HEARTBEAT_INTERVAL_KEY: 5_000, HEARTBEAT_TIMEOUT_KEY: 1
 
 _NAMESPACE = re.compile(r"[\w-]+", re.ASCII)
 _GROUP = re.compile(r"[a-zA-Z0-9\-_:.]+")
-_SERVICE_NAME = re.compile(r"(?!@)(?:(?!@@)[^\u4E00-\u9FA5\s])+")
+_SERVICE_NAME = re.compile(r"(?!@)(?:(?!@@)[^\u4E00-\u9FA5\s\x00-\x1F\x7F])+")
 _CLUSTER = re.compile(r"[0-9a-zA-Z\-_]+")
-_IP = re.compile(r"[^\u4E00-\u9FA5\s]+")
+_IP = re.compile(r"[^\u4E00-\u9FA5\s\x00-\x1F\x7F]+")
 
 
 class Service(NamedTuple):

@@ -23,7 +23,7 @@ def check_server(server: str) -> str:
     host, colon, port = server.rpartition(":")
     digits = port.isascii() and port.isdigit() and 0 < int(port) <= 65_535
     plain = host and (":" not in host or (host.startswith("[") and host.endswith("]")))
-    if not colon or not digits or not plain or any(letter.isspace() or letter in "/,;" for letter in host):
+    if not colon or not digits or not plain or any(letter.isspace() or letter in "/,;*" for letter in host):
         raise InvalidField(f"server {server!r} must read host:port", field="servers")
     return server
 

@@ -23,6 +23,7 @@ FRAME_BYTES_MAX = 256 * 1024  # one record is at most 128 KiB
 INSTANCES_PER_RECORD_MAX = 1_000
 RECORD_BYTES_MAX = 128 * 1024
 PAGE_SIZE_MAX = 1_000
+NUMBER_MAX = 1 << 60  # of a session, an epoch, a stamp: higher ones follow, and they must fit into 64 bits too
 LIMITS = UnpackLimits(FRAME_BYTES_MAX, array_length_max=4_096, map_length_max=1_024)
 ANSWER_BYTES_MAX = 16 * 1024 * 1024  # a view holds the records of many clients
 ANSWER_LIMITS = UnpackLimits(ANSWER_BYTES_MAX, array_length_max=262_144, map_length_max=1_024)

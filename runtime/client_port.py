@@ -25,10 +25,13 @@ _PROBE = encode(Tag.PROBE, 0, 0, Probe())
 class ClientPort:
     """Every method but the constructor is called by the I/O thread."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings, connections_max: int
+    ) -> None:
         router = bind_client_router(context, address, settings)
         self.edge = ClientEdge(settings)
-        self.router = RouterPort("client", router, monitor_of(context, router, ACCEPT_EVENTS), _PROBE, settings)
+        monitor = monitor_of(context, router, ACCEPT_EVENTS)
+        self.router = RouterPort("client", router, monitor, _PROBE, settings, connections_max)
 
     def read(self, now_ms: int, messages_max: int) -> list[Tell]:
         """One batch of what waits."""
@@ -60,6 +63,8 @@ class ClientPort:
         """Connections that are gone."""
         if self.router.monitor in ready:
             self.router.read_monitor(now_ms)
+        if not self.edge.saturated:
+            self.router.watch_memory(now_ms)
         for link in self.router.probe_suspects(now_ms):
             self.edge.close(link)
             yield Tell(Role.CONNECTIONS, TransportClosed(link))

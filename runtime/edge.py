@@ -32,6 +32,11 @@ _TAGS_OF_ORDERS = frozenset(
     map(int, (Tag.PUBLISH, Tag.WITHDRAW, Tag.QUERY, Tag.SUBSCRIBE, Tag.UNSUBSCRIBE, Tag.LIST_SERVICES, Tag.PING))
 )
 
+_TAGS_THAT_WAIT = frozenset(map(int, (Tag.PUBLISH, Tag.WITHDRAW)))
+# Callers that wait for the cluster keep nobody busy, so they do not hold up others: a silent member would, for seconds.
+# More than DistroSyncActor lets wait (cluster_waits_max), and a full mailbox beyond.
+WAITS_IN_FLIGHT_MAX = 16_384
+
 
 class IoSettings(msgspec.Struct, frozen=True):
     """Section ``io`` of the settings."""
@@ -65,13 +70,14 @@ class _ClientLink:
 
 
 class _Window:
-    """The requests in flight of one session."""
+    """The requests in flight of one session; ``waits`` of them wait for the cluster, as far as is known."""
 
-    __slots__ = ("requests", "route")
+    __slots__ = ("requests", "route", "waits")
 
     def __init__(self, route: Route) -> None:
         self.route = route
         self.requests = 0
+        self.waits = 0
 
 
 class ClientEdge:
@@ -83,6 +89,7 @@ class ClientEdge:
         self._in_flight_max = settings.requests_in_flight_max
         self._invalid_max = settings.invalid_frames_per_link_max
         self._in_flight = 0
+        self._waits_in_flight = 0
         self._links: dict[bytes, _ClientLink] = {}
         self._watched: set[bytes] = set()
         self._orders: list[Order] = []
@@ -94,7 +101,8 @@ class ClientEdge:
     @property
     def saturated(self) -> bool:
         """Clients must not be read until answers have gone out."""
-        return self._in_flight >= self._in_flight_max
+        busy = self._in_flight - self._waits_in_flight
+        return busy >= self._in_flight_max or self._waits_in_flight >= WAITS_IN_FLIGHT_MAX
 
     def receive(self, link: bytes, parts: Sequence[bytes], ip: str) -> None:
         """Take one message of a client, without its routing id; never raises for what it contains."""
@@ -125,6 +133,9 @@ class ClientEdge:
         if route is None:
             return
         if tag in _TAGS_OF_ORDERS:
+            if tag in _TAGS_THAT_WAIT and body.wait == "cluster":
+                state.windows[session].waits += 1
+                self._waits_in_flight += 1
             self._orders.append(Order(route, correlation, body))
         else:
             self._to_connections.append(Tell(Role.CONNECTIONS, _session_message(tag, route, correlation, body, ip)))
@@ -155,6 +166,9 @@ class ClientEdge:
                 continue  # the link was closed and its windows forgotten
             self._in_flight -= 1
             window.requests -= 1
+            if window.waits > window.requests:  # an answer does not say what it answers: others count as answered first
+                window.waits -= 1
+                self._waits_in_flight -= 1
             if not window.requests:
                 del state.windows[session]
 
@@ -168,6 +182,7 @@ class ClientEdge:
         state = self._links.pop(link, None)
         if state is not None:
             self._in_flight -= sum(window.requests for window in state.windows.values())
+            self._waits_in_flight -= sum(window.waits for window in state.windows.values())
 
     def parts_of(self, frame: ClientFrame) -> list[bytes]:
         """What to hand to the ROUTER for this frame: a REQ socket wants its empty delimiter back."""

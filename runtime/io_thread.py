@@ -7,6 +7,7 @@ that was paused learns who is gone before it tells anyone that it lives.
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 from collections import deque
@@ -20,6 +21,7 @@ from actors.messages.clients import BeatPassed
 from actors.messages.io import AnswerClients, Beat, DialPeers, PushToClients, SendToPeers, WatchLinks
 from runtime.client_port import ClientPort
 from runtime.clock import system_now
+from runtime.connection_watch import CONNECTIONS_MAX
 from runtime.edge import IoSettings
 from runtime.peer_port import PeerPort
 from runtime.sockets import LINGER_MS
@@ -28,6 +30,7 @@ WAIT_MS_MAX = 250
 STALL_MS = 500  # a round that comes so late says nothing about how long others took ...
 STALL_DOUBT_MS = 1_000  # ... nor does what libzmq's own thread catches up with after it
 STOP_SECONDS_MAX = 2.0
+DESCRIPTORS_RESERVED = 96  # files, pipes, and what libzmq needs for itself
 
 
 class IoStopOrdered:
@@ -50,8 +53,9 @@ class IoThread:
         self._doubtful_until_ms = 0
         self._beats: list[Beat] = []
         try:
-            self._clients = ClientPort(self._context, client_address, settings)
-            self._peers = PeerPort(self._context, peer_address, settings)
+            clients_max, peers_max = _connections_max()
+            self._clients = ClientPort(self._context, client_address, settings, clients_max)
+            self._peers = PeerPort(self._context, peer_address, settings, peers_max)
         except BaseException:
             self._context.destroy(linger=0)
             self._wake_end.close()
@@ -180,3 +184,12 @@ class IoThread:
         else:
             self._poller.unregister(self._clients.router.socket)
         self._are_clients_polled = wanted
+
+
+def _connections_max() -> tuple[int, int]:
+    """How many connections clients and peers may have: neither can take the other's, nor the last descriptor."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX, CONNECTIONS_MAX
+    room = max(limit - DESCRIPTORS_RESERVED, limit // 2)
+    return room * 8 // 10, room // 10

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from loguru import logger
 
+from rollbook.errors import SettingsError
+
 if TYPE_CHECKING:
     from loguru import Record
 
@@ -32,12 +34,17 @@ class LoguruHandler(logging.Handler):
 
 
 def set_up_logs(settings: LogSettings) -> None:
-    """One sink for people or collectors, one more for a file."""
+    """One sink for people or collectors, one more for a file; SettingsError if that cannot be written."""
     logger.remove()
     logger.configure(extra={"node": "", "actor": ""})
     _add(sys.stderr, settings, enqueue=False)
     if settings.file:
-        _add(settings.file, settings, enqueue=False, rotation=FILE_ROTATION, retention=FILES_KEPT)
+        try:
+            _add(settings.file, settings, enqueue=False, rotation=FILE_ROTATION, retention=FILES_KEPT)
+        except OSError as error:
+            raise SettingsError(
+                f"cannot write the log file {settings.file}: {error.strerror}", field="log.file"
+            ) from None
     logging.basicConfig(handlers=[LoguruHandler()], level=logging.INFO, force=True)
 
 

@@ -6,6 +6,7 @@ Addresses in settings and files name the base port P of a node; peers meet at P+
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -16,24 +17,31 @@ PEER_PORT_OFFSET = 3
 BASE_PORT_DEFAULT = 8848  # of a line without a port
 BASE_PORT_MAX = 65_535 - 1_000  # the gRPC port of SDKs is P+1000
 WATCH_INTERVAL_MS = 1_000
+MEMBERS_MAX = 128  # a node keeps three sockets for each
+HOST_LENGTH_MAX = 253  # of a name in the DNS
+_HOST = re.compile(r"[\w.-]+|\[[0-9a-fA-F:.]+(%\w+)?\]")
 
 
 def split_address(text: str) -> tuple[str, int]:
     """``host:port``, ``host`` or ``[ipv6]:port``, with the base port; SettingsError says what is wrong with it."""
+    shown = text if len(text) <= HOST_LENGTH_MAX else f"{text[:40]}..."
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
         host, port = text, str(BASE_PORT_DEFAULT)
-    if not host or any(letter.isspace() for letter in host) or (":" in host and host[0] + host[-1] != "[]"):
-        raise SettingsError(f"{text!r} is not host:port; an IPv6 address is written as [address]:port")
-    if not (port.isascii() and port.isdigit()) or not 0 < int(port) <= BASE_PORT_MAX:
-        raise SettingsError(f"{text!r} needs a port between 1 and {BASE_PORT_MAX}")
+    if len(host) > HOST_LENGTH_MAX or _HOST.fullmatch(host) is None:
+        raise SettingsError(f"{shown!r} is not host:port; an IPv6 address is written as [address]:port")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5) or not 0 < int(port) <= BASE_PORT_MAX:
+        raise SettingsError(f"{shown!r} needs a port between 1 and {BASE_PORT_MAX}")
     return host, int(port)
 
 
 def peer_addresses(texts: Iterable[str]) -> tuple[str, ...]:
     """Where to dial these members; each once, in their order."""
     split = [split_address(text) for text in texts]
-    return tuple(dict.fromkeys(f"{host}:{port + PEER_PORT_OFFSET}" for host, port in split))
+    found = tuple(dict.fromkeys(f"{host}:{port + PEER_PORT_OFFSET}" for host, port in split))
+    if len(found) > MEMBERS_MAX:
+        raise SettingsError(f"{len(found)} members are more than {MEMBERS_MAX}, the most that a node dials")
+    return found
 
 
 def read_members_file(path: Path) -> tuple[str, ...]:
@@ -51,6 +59,8 @@ def read_members_file(path: Path) -> tuple[str, ...]:
                 raise SettingsError(f"{path}, line {number}: {error.message}") from None
     if not found:
         raise SettingsError(f"the members file {path} names nobody")
+    if len(set(found)) > MEMBERS_MAX:
+        raise SettingsError(f"the members file {path} names more than {MEMBERS_MAX}, the most that a node dials")
     return tuple(dict.fromkeys(found))
 
 

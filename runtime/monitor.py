@@ -10,6 +10,7 @@ import zmq
 
 _EVENT = struct.Struct("=HI")
 _NOBLOCK = int(zmq.NOBLOCK)
+EVENTS_PER_ROUND_MAX = 4_096  # a flood of connections must not keep the thread from everything else
 
 
 class MonitorEvent(NamedTuple):
@@ -18,8 +19,8 @@ class MonitorEvent(NamedTuple):
 
 
 def read_events(monitor: zmq.Socket[bytes]) -> Iterator[MonitorEvent]:
-    """Everything that waits, in order."""
-    while True:
+    """What waits, in order, up to a batch."""
+    for _ in range(EVENTS_PER_ROUND_MAX):
         try:
             event = monitor.recv(_NOBLOCK)
         except zmq.Again:

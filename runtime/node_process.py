@@ -29,8 +29,8 @@ def main() -> int:
     settings = read_framed(_INPUT)
     if settings is None:
         return EXIT_FAILED
-    set_up_logs(settings.log)
     try:
+        set_up_logs(settings.log)
         node = Node(settings)
     except (SettingsError, StoreUnusable, AddressUnusable) as error:
         logger.error("{}", error)

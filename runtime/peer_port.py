@@ -62,13 +62,16 @@ class DialledPeer:
 class PeerPort:
     """Every socket to other nodes. Every method but the constructor is called by the I/O thread."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings, connections_max: int
+    ) -> None:
         self._context = context
         self._settings = settings
         self._dialled: dict[str, DialledPeer] = {}
         self._edge = PeerEdge(settings)
         router = bind_peer_router(context, address, settings)
-        self._accepted = RouterPort("peer", router, monitor_of(context, router, ACCEPT_EVENTS), _PROBE, settings)
+        monitor = monitor_of(context, router, ACCEPT_EVENTS)
+        self._accepted = RouterPort("peer", router, monitor, _PROBE, settings, connections_max)
         self._heard_ms: dict[bytes, int] = {}  # accepted links
         self._dropped: dict[str, int] = {}
 
@@ -91,8 +94,8 @@ class PeerPort:
             if peer.link:
                 tells.append(self._closed(peer.link, address, "reset"))
         for address in addresses:
-            if address not in self._dialled:
-                self._dialled[address] = self._connect(address)
+            if address not in self._dialled and (dialled := self._connect(address)) is not None:
+                self._dialled[address] = dialled
         return tells
 
     def send(self, frames: tuple[PeerFrame, ...]) -> None:
@@ -118,6 +121,7 @@ class PeerPort:
         tells: list[Tell] = []
         if self._accepted.monitor in ready:
             self._accepted.read_monitor(now_ms)
+        self._accepted.watch_memory(now_ms)
         for link in self._accepted.probe_suspects(now_ms):
             is_silent = has_stalled or self._is_timed_out(now_ms - self._heard_ms.pop(link, now_ms))
             tells.append(self._closed(_accepted_name(link), "", "silent" if is_silent else "reset"))
@@ -129,11 +133,18 @@ class PeerPort:
     def next_probe_ms(self) -> int | None:
         return self._accepted.next_probe_ms()
 
-    def _connect(self, address: str) -> DialledPeer:
+    def _connect(self, address: str) -> DialledPeer | None:
+        """None for an address that cannot be dialled at all: that member stays unreachable."""
         socket = peer_dealer(self._context, address, self._settings)
         monitor = monitor_of(self._context, socket, DIAL_EVENTS)
-        socket.connect(endpoint_of(address))
-        return DialledPeer(address, socket, monitor)
+        peer = DialledPeer(address, socket, monitor)
+        try:
+            socket.connect(endpoint_of(address))
+        except zmq.ZMQError:
+            self._count("peer_addresses_unusable")
+            peer.close()
+            return None
+        return peer
 
     def _send_dialled(self, link: str, payload: bytes) -> None:
         address = link[len(DIALLED_PREFIX) :].rpartition("#")[0]

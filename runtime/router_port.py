@@ -15,11 +15,15 @@ from typing import NamedTuple
 
 import zmq
 
+from runtime.connection_watch import CONNECTIONS_MAX, ConnectionWatch
 from runtime.edge import IoSettings
 from runtime.monitor import read_events
 
 CLOSED_MEMORY_MS = 60_000  # longer than any frame waits unread
 SLOW_PROBE_INTERVAL_MS = 1_000
+PARTS_MAX = 8  # of a message; what stands behind them is read a slice at a time, and dropped
+PARTS_PER_ROUND_MAX = 4_096
+PARTS_CUT = 65_536  # who sends messages of so many parts is not asked to stop
 _NOBLOCK = int(zmq.NOBLOCK)
 _SNDMORE_NOBLOCK = int(zmq.SNDMORE | zmq.NOBLOCK)
 _RCVMORE = int(zmq.RCVMORE)
@@ -47,7 +51,13 @@ class RouterPort:
     """Reads, sends and watches one ROUTER. Every method is called by the I/O thread."""
 
     def __init__(
-        self, name: str, socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes], probe: bytes, settings: IoSettings
+        self,
+        name: str,
+        socket: zmq.Socket[bytes],
+        monitor: zmq.Socket[bytes],
+        probe: bytes,
+        settings: IoSettings,
+        connections_max: int = CONNECTIONS_MAX,
     ) -> None:
         self.counters: dict[str, int] = {}
         self.socket = socket
@@ -66,14 +76,21 @@ class RouterPort:
         self._closed_descriptors: set[int] = set()
         self._suspects: dict[bytes, _Suspect] = {}
         self._closed_at: dict[bytes, int] = {}  # in order of time
+        self._watch = ConnectionWatch(connections_max, self._count)
+        self._heard: set[bytes] = set()  # links that something came from since the last look
+        self._skipped_parts = 0  # above 0: in the middle of a message that has too many
+        self._skipped_link = b""
 
     def receive(self, now_ms: int) -> Arrival | None:
         """The next message, or None if there is none now. Arrivals of closed links are skipped."""
         while True:
+            if self._skipped_parts and not self._skip_parts():
+                return None
             try:
                 link = self._receive(_NOBLOCK)
             except zmq.Again:
                 return None
+            self._heard.add(link)
             ip = self._ip_of.get(link)
             if ip is None:
                 frame = self.socket.recv(_NOBLOCK, copy=False)
@@ -82,6 +99,9 @@ class RouterPort:
             else:
                 parts = [self._receive(_NOBLOCK)]
             while self._option(_RCVMORE):
+                if len(parts) == PARTS_MAX:
+                    self._skipped_parts, self._skipped_link = 1, link
+                    break
                 parts.append(self._receive(_NOBLOCK))
             if ip is not None:
                 return Arrival(link, parts, ip)
@@ -104,16 +124,25 @@ class RouterPort:
         return True
 
     def read_monitor(self, now_ms: int) -> None:
-        """Take note of opened and closed descriptors."""
+        """Take note of opened and closed descriptors; cut connections that are too many."""
         for event in read_events(self.monitor):
             if event.kind == zmq.EVENT_ACCEPTED:
                 self._closed_descriptors.discard(event.value)
-            elif event.kind == zmq.EVENT_DISCONNECTED:
+                self._watch.opened(event.value)
+            else:
                 self._closed_descriptors.add(event.value)
+                self._watch.closed(event.value)
+                if event.value not in self._links_on:
+                    self._count("connections_without_a_message")
                 for link in sorted(self._links_on.get(event.value, ())):
                     self._suspects[link] = _Suspect(now_ms)
-            else:
-                self._count("connections_not_accepted")
+        self._watch.make_room(self._links_on)
+
+    def watch_memory(self, now_ms: int) -> None:
+        """Cut who sends messages without end. Call it when everything that waited has been read."""
+        if self._watch.is_look_due(now_ms):
+            self._watch.look({self._descriptor_of[link] for link in self._heard if link in self._descriptor_of})
+            self._heard.clear()
 
     def probe_suspects(self, now_ms: int) -> list[bytes]:
         """Links that have turned out to be closed since the last call."""
@@ -137,6 +166,19 @@ class RouterPort:
         if not self._suspects:
             return None
         return min(suspect.next_probe_ms for suspect in self._suspects.values())
+
+    def _skip_parts(self) -> bool:
+        """Drop a slice of a message that has too many parts; whether that was the last one."""
+        for _ in range(PARTS_PER_ROUND_MAX):
+            if not self._option(_RCVMORE):
+                self._skipped_parts = 0
+                return True
+            self._receive(_NOBLOCK)
+            self._skipped_parts += 1
+        descriptor = self._descriptor_of.get(self._skipped_link)
+        if self._skipped_parts > PARTS_CUT and descriptor is not None:
+            self._watch.cut(descriptor, "connections_cut_too_many_parts")
+        return False
 
     def _identify(self, link: bytes, frame: zmq.Frame, now_ms: int) -> str | None:
         """Tie a link to its descriptor at its first frame; None if the frame was left behind by a closed link."""

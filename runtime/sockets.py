@@ -18,7 +18,8 @@ CLIENT_MESSAGE_BYTES_MAX = 4 * FRAME_BYTES_MAX  # up to here a frame that is too
 PEER_SEND_FRAMES_MAX = 1_024  # deltas are paced by their acks, so this many mean a peer that does not read
 TCP_RETRANSMIT_MS_MAX = 5_000
 
-ACCEPT_EVENTS = int(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_ACCEPT_FAILED)
+# Not ACCEPT_FAILED: without a free descriptor libzmq tries again and again, and would report millions of failures.
+ACCEPT_EVENTS = int(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
 DIAL_EVENTS = int(
     zmq.EVENT_CONNECT_DELAYED
     | zmq.EVENT_CONNECTED

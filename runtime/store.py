@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import IO
 
+from rollbook.wire import NUMBER_MAX
+
 EPOCH_CHANCE_BITS = 16
 LOCK_RETRY_SECONDS = 0.1
 _NODE_ID = re.compile(r"[0-9a-f]{16}")
@@ -78,7 +80,7 @@ class NodeStore:
         text = self._read("epoch")
         if text is None:
             return 0
-        if not (text.isascii() and text.isdigit()) or int(text) >= 1 << 63:
+        if not (text.isascii() and text.isdigit() and len(text) <= 19) or int(text) > NUMBER_MAX:
             advice = "remove it if the wall clock of this machine is right"
             raise StoreUnusable(f"{self.directory / 'epoch'} does not hold an epoch; {advice}")
         return int(text)

@@ -68,7 +68,9 @@ class Supervisor:
         command = [sys.executable, "-P", "-m", "runtime.node_process"]
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, "PYTHONPATH": path}
-        process = self._process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+        process = self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, env=environment, preexec_fn=_ignore_interrupts
+        )
         assert process.stdin is not None
         try:
             process.stdin.write(framed(self._settings))
@@ -130,6 +132,14 @@ class Supervisor:
         readable, _, _ = select.select([self._wake_end], [], [], seconds)
         if readable:
             self._wake_end.recv(4_096)
+
+
+def _ignore_interrupts() -> None:
+    """In the child, before its program: Ctrl-C goes to all processes of a terminal; the supervisor tells the node.
+
+    The node listens for itself once it is up; until then it would end in the middle of an import, with a traceback.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _wake_only(number: int, frame: FrameType | None) -> None:

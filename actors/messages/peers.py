@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from actors.messages.values import DigestEntry, Origin
+from actors.messages.values import Address, Count, DigestEntry, NodeId, Origin
 
 PEER_VERSION = 1
 
@@ -34,21 +34,21 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     """The first frame of the side that dialled."""
 
     cluster: str
-    node_id: str
-    epoch: int
-    peer_address: str  # where others dial this node: must be the one they have in their list
-    client_address: str
-    dialled: str  # the address that was dialled, as it stands in the sender's list
+    node_id: NodeId
+    epoch: Count
+    peer_address: Address  # where others dial this node: must be the one they have in their list
+    client_address: Address
+    dialled: Address  # the address that was dialled, as it stands in the sender's list
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True):
     """The answer to a good Hello. ``seen_epoch``: the highest epoch known here for the one who said Hello."""
 
-    node_id: str
-    epoch: int
-    peer_address: str
-    client_address: str
-    seen_epoch: int = 0
+    node_id: NodeId
+    epoch: Count
+    peer_address: Address
+    client_address: Address
+    seen_epoch: Count = 0
 
 
 class PeerRefused(msgspec.Struct, frozen=True, array_like=True):
@@ -59,39 +59,41 @@ class PeerRefused(msgspec.Struct, frozen=True, array_like=True):
 
 
 class LinkPing(msgspec.Struct, frozen=True, array_like=True):
-    number: int
+    number: Count
 
 
 class LinkPong(msgspec.Struct, frozen=True, array_like=True):
-    number: int
+    number: Count
 
 
 class Digest(msgspec.Struct, frozen=True, array_like=True):
     """Once a second: what the sender holds of every origin, and whom it reaches."""
 
-    node_id: str
-    epoch: int
+    node_id: NodeId
+    epoch: Count
     ready: bool
     leaving: bool
-    links: tuple[tuple[str, str], ...]  # (peer address, up | refused | silent), the sender's evidence
+    links: tuple[tuple[Address, str], ...]  # (peer address, up | refused | silent), the sender's evidence
     entries: tuple[DigestEntry, ...]
     started_cold: bool = False
-    members: tuple[tuple[str, str, str], ...] = ()  # (peer address, node id, client address) of whom the sender reaches
+    members: tuple[
+        tuple[Address, NodeId, Address], ...
+    ] = ()  # (peer address, node id, client address) of whom the sender reaches
 
 
 class Delta(msgspec.Struct, frozen=True, array_like=True):
     """One chunk of a frozen range of one origin. Everything in (after, upper] once the last chunk has come."""
 
-    owner: str
-    epoch: int
-    after: int
-    upper: int
+    owner: NodeId
+    epoch: Count
+    after: Count
+    upper: Count
     full: bool
-    resume: int
-    gc_floor: int
-    index: int
+    resume: Count
+    gc_floor: Count
+    index: Count
     last: bool
-    heartbeat: int  # the owner's counter if the sender is the owner, else 0
+    heartbeat: Count  # the owner's counter if the sender is the owner, else 0
     bodies: tuple[bytes, ...]
 
     @property
@@ -106,12 +108,12 @@ class DeltaAck(msgspec.Struct, frozen=True, array_like=True):
     ``chunk`` above 0 says only that so many chunks of it are in the record table: send the next ones.
     """
 
-    owner: str
-    epoch: int
-    applied: int
-    pushed: int = 0
-    upper: int = 0
-    chunk: int = 0
+    owner: NodeId
+    epoch: Count
+    applied: Count
+    pushed: Count = 0
+    upper: Count = 0
+    chunk: Count = 0
 
     @property
     def origin(self) -> Origin:
@@ -121,10 +123,10 @@ class DeltaAck(msgspec.Struct, frozen=True, array_like=True):
 class Pull(msgspec.Struct, frozen=True, array_like=True):
     """Send me this origin after ``have``; ``resume``: how far a broken transfer had come."""
 
-    owner: str
-    epoch: int
-    have: int
-    resume: int = 0
+    owner: NodeId
+    epoch: Count
+    have: Count
+    resume: Count = 0
     full: bool = False
 
     @property
@@ -135,8 +137,8 @@ class Pull(msgspec.Struct, frozen=True, array_like=True):
 class Goodbye(msgspec.Struct, frozen=True, array_like=True):
     """The sender ends this epoch in good order: its records are orphans from now on."""
 
-    node_id: str
-    epoch: int
+    node_id: NodeId
+    epoch: Count
 
 
 PEER_BODIES: dict[int, type[Any]] = {

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from rollbook.model import Instance, Service
+from rollbook.wire import NUMBER_MAX
+
+# What nodes tell each other, and believe. Clocks and counters go on from the highest number that was heard, so a number
+# near the end of what can be encoded would be the last one.
+Count = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
+NodeId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Address = Annotated[str, msgspec.Meta(max_length=256)]
 
 
 class Origin(NamedTuple):
@@ -90,16 +97,16 @@ class Watermark(NamedTuple):
 class DigestEntry(msgspec.Struct, frozen=True, array_like=True):
     """What a node holds of one origin, and how long ago it last heard of it. On the wire: an array in this order."""
 
-    owner: str
-    epoch: int
-    applied: int
-    heartbeat: int  # the owner's counter; only the owner raises it
-    age_ms: int  # time since the counter last rose, as the sender knows it
-    records: int  # live ones
+    owner: NodeId
+    epoch: Count
+    applied: Count
+    heartbeat: Count  # the owner's counter; only the owner raises it
+    age_ms: Count  # time since the counter last rose, as the sender knows it
+    records: Count  # live ones
     digest: int  # sum mod 2^64 of the hashes of live records
     settled: bool = True  # False: a transfer is open, so records and digest do not belong to ``applied``
     left: bool = False  # the owner ended this epoch in good order
-    gc_floor: int = 0
+    gc_floor: Count = 0
 
     @property
     def origin(self) -> Origin:

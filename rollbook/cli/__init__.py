@@ -1,4 +1,7 @@
-"""The command line ``rollbook``: start a node, register, look, watch, judge a cluster, check a configuration."""
+"""The command line ``rollbook``: start a node, register, look, watch, judge a cluster, check a configuration.
+
+The console script enters by runtime/command.py.
+"""
 
 from rollbook.cli.app import main
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from rollbook.cli.watch import watch
 from rollbook.errors import Code, RollbookError
 
 _TRACEBACK_VARIABLE = "ROLLBOOK_TRACEBACK"
+_OUTPUT_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no command writes anything but its output
 
 app = typer.Typer(
     name="rollbook",
@@ -57,6 +60,8 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     show_client_log("ERROR")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what the terminal cannot show is escaped
     try:
         result = app(args=arguments, prog_name="rollbook", standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.OK
@@ -69,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return ExitCode.INTERRUPTED
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OUTPUT_FULL:
+            _give_up_output(error)
+            return ExitCode.REFUSED
         if os.environ.get(_TRACEBACK_VARIABLE):
             raise
         say_error(
@@ -76,6 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Code.INTERNAL,
         )
         return ExitCode.DEFECT
+
+
+def _give_up_output(error: OSError) -> None:
+    """Say so, and keep Python from trying to write the rest once more at its end."""
+    say_error(f"cannot write the output: {error.strerror}", Code.INTERNAL)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

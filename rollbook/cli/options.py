@@ -7,8 +7,10 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from rollbook.arguments import TIMEOUT_S_MAX, checked_text
 from rollbook.errors import InvalidField
 from rollbook.model import Service, check_service
+from rollbook.servers import check_server
 
 DEFAULT_SERVERS = "127.0.0.1:8850,127.0.0.1:8860,127.0.0.1:8870"
 
@@ -25,7 +27,8 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Machine-readable output: one JSON object, or one a line where it goes on.")
 ]
 TimeoutOption = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", min=0.05, help="How long a call may take.")
+    float,
+    typer.Option("--timeout", metavar="SECONDS", min=0.05, max=TIMEOUT_S_MAX, help="How long a call may take."),
 ]
 NamespaceOption = Annotated[str, typer.Option("--namespace", help="Namespace of the service.")]
 GroupOption = Annotated[str, typer.Option("--group", help="Group of the service.")]
@@ -53,7 +56,8 @@ def common_options(context: typer.Context, server: str | None, json: bool) -> Co
 def parse_servers(text: str) -> list[str]:
     """``host:port[,host:port]``; InvalidField names what does not fit."""
     parts = [part.strip() for part in text.split(",")]
-    return [f"{host}:{port}" for host, port in (parse_address(part, "server") for part in parts)]
+    pairs = (parse_address(part, "server") for part in parts)
+    return [check_server(f"{host}:{port}") for host, port in pairs]
 
 
 def parse_address(text: str, field: str) -> tuple[str, int]:
@@ -68,6 +72,8 @@ def parse_address(text: str, field: str) -> tuple[str, int]:
 
 def parse_service(text: str, namespace: str, group: str) -> Service:
     """A service by its name, or by ``group@@name`` as it is shown."""
+    for field, value in (("service", text), ("namespace", namespace), ("group", group)):
+        checked_text(field, value)
     left, separator, right = text.partition("@@")
     return check_service(Service(namespace, left, right) if separator else Service(namespace, group, text))
 

@@ -73,10 +73,7 @@ def register(
     instance = Instance(ip.strip("[]"), port, cluster, weight, metadata=parse_metadata(metadata or []))
     say = _Teller(wanted, instance, common.json)
     show_client_log("INFO")  # which node holds the session, and when it moves
-    with (
-        _asked_to_end() as end,
-        NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout) as client,
-    ):
+    with NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout) as client:
         client.register_instance(
             wanted.name,
             instance.ip,
@@ -87,10 +84,11 @@ def register(
             metadata=instance.metadata,
             wait=wait.value,
         )
-        say.fact("registered")
-        end.wait()
-        client.deregister_instance(wanted.name, instance.ip, instance.port, group=wanted.group, cluster=cluster)
-    say.fact("deregistered")
+        with _asked_to_end() as end:
+            say.fact("registered")
+            end.wait()
+            client.deregister_instance(wanted.name, instance.ip, instance.port, group=wanted.group, cluster=cluster)
+            say.fact("deregistered")
     return ExitCode.OK
 
 

@@ -167,10 +167,11 @@ def test_deregistration_of_one_instance_keeps_the_others() -> None:
     assert [record.instances for record in changes.records] == [(ONE, TWO), (TWO,), ()]
 
 
-def test_a_deregistration_writes_a_tombstone_even_where_nothing_is_held() -> None:
+@pytest.mark.parametrize("order", [Withdraw(SERVICE, (InstanceKey("10.0.0.1", 1),)), publish(mode="replace")])
+def test_a_deregistration_writes_a_tombstone_even_where_nothing_is_held(order: Withdraw | Publish) -> None:
     clients = manager()
     route = opened(clients, "c1", 10)
-    changes, _ = ordered(clients, route, Withdraw(SERVICE, (InstanceKey("10.0.0.1", 1),)), Withdraw(SERVICE))
+    changes, _ = ordered(clients, route, order, Withdraw(SERVICE))
     (record,) = changes.records
     assert (record.is_tombstone, record.session) == (True, 10)
     assert [reply.body.seq for reply in changes.replies] == [1, 1], "the second one changes nothing"
@@ -334,6 +335,8 @@ def test_a_range_below_the_gc_floor_comes_as_a_full_one() -> None:
     for after, full in ((1, True), (2, False)):
         (part,) = told(clients.handle(GetRecordRange(clients.origin, after, False, 0, ("l",)), now()), RecordRange)
         assert (part.full, part.upper, part.gc_floor) == (full, 2, 2)
+    (part,) = told(clients.handle(GetRecordRange(clients.origin, 0, True, 1, ("l",)), now()), RecordRange)
+    assert part.resume == 0, "nor does a transfer go on from below it"
 
 
 def test_a_range_of_an_unknown_origin_says_so() -> None:
@@ -369,10 +372,10 @@ def test_a_session_lost_in_a_stall_waits_for_news_of_where_its_client_went(beat_
     ordered(there, opened(there, "c1", 11, ms=20_000), publish(ONE), ms=20_000)
     if beat_comes_first:
         here.handle(BeatPassed(2), now(41_000))
-    (reminder,) = here.handle(ReleaseSession(route, "lost"), now(41_300))
-    assert isinstance(reminder, Remind)
+    assert not here.handle(ReleaseSession(route, "lost"), now(41_300))
     copied(there, here, ms=42_000)
-    assert not here.handle(reminder.message, now(44_300))
+    for number, ms in enumerate((41_400, 42_400, 43_400, 44_400), start=3):
+        here.handle(BeatPassed(number), now(ms))
     assert here.native.live == 1, "the newer session's record is shown instead of it; no tombstone was needed"
 
 
@@ -381,13 +384,24 @@ def test_a_session_lost_in_a_stall_and_seen_nowhere_else_is_released_all_the_sam
     route = opened(clients, "c1", 10)
     ordered(clients, route, publish(ONE))
     clients.handle(BeatPassed(1), now(1_000))
-    (reminder,) = clients.handle(ReleaseSession(route, "lost"), now(41_000))
-    assert isinstance(reminder, Remind)
-    clients.handle(BeatPassed(2), now(41_100))
-    for ms in (42_100, 43_100, 44_100):
-        clients.handle(BeatPassed(3), now(ms))
-    effects = clients.handle(reminder.message, now(44_200))
+    assert not clients.handle(ReleaseSession(route, "lost"), now(41_000))
+    for number, ms in enumerate((41_100, 42_100, 43_100)):
+        assert not told(clients.handle(BeatPassed(number), now(ms)), RecordsChanged)
+    effects = clients.handle(BeatPassed(5), now(44_100))
     assert [record.is_tombstone for record in told(effects, RecordsChanged)[0].records] == [True]
+
+
+def test_the_beat_that_releases_what_a_stall_has_lost_proves_no_life_but_the_next_one_does() -> None:
+    clients = manager()
+    route = opened(clients, "c1", 10)
+    ordered(clients, route, publish(ONE))
+    clients.handle(BeatPassed(1), now(1_000))
+    clients.handle(BeatPassed(2), now(41_000))
+    clients.handle(ReleaseSession(route, "lost"), now(41_300))
+    clients.handle(BeatPassed(3), now(42_500))
+    (at_release,) = told(clients.handle(BeatPassed(3), now(44_000)), DigestsTaken)
+    (after,) = told(clients.handle(BeatPassed(4), now(45_000)), DigestsTaken)
+    assert [(taken.proves_life, taken.entries[0].records) for taken in (at_release, after)] == [(False, 0), (True, 0)]
 
 
 def test_a_purged_origin_leaves_the_index_but_the_own_one_never_does() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from actors.base import Effects, Log, Role
-from actors.messages.clients import OwnersPurged
+from actors.messages.clients import ApplyDelta, OwnersPurged
 from actors.messages.distro import (
     CatchUpOrdered,
     ChunkApplied,
@@ -17,7 +17,7 @@ from actors.messages.distro import (
 )
 from actors.messages.io import SendToPeers
 from actors.messages.members import CaughtUp
-from actors.messages.peers import Delta, Digest, Pull
+from actors.messages.peers import Delta, DeltaAck, Digest, Pull
 from actors.messages.values import Origin, Peer
 from actors.peer_frames import decode_peer
 from tests.support.distro import DEAD, ME, PEERS, THREE, TWO, Node, delta, entry, sent, told
@@ -302,6 +302,25 @@ def test_a_purged_origin_is_forgotten_and_may_come_back_from_the_beginning() -> 
     node.handle(PullReceived("to-n3", Pull(*DEAD, 0)))
     node.handle(OwnersPurged((DEAD,)))
     assert sent(node.handle(RecordRange(DEAD, 0, 9, False, 0, 0, ((b"r",),), ("to-n3",))), Delta) == []
+
+
+def test_what_a_purged_owner_sends_is_turned_away_until_its_heart_beats_again() -> None:
+    node = Node()
+    node.handle(OwnersPurged((TWO,)))
+    effects = node.receive("to-n2", delta(TWO, 0, 3))
+    assert told(effects, ApplyDelta) == []
+    assert sent(effects, DeltaAck) == [("to-n2", DeltaAck(*TWO, 0, upper=3))], "so that it tries again, from the start"
+    assert node.counter("deltas_purged") == 1
+    node.digest("n3", entry(TWO, 3))
+    assert told(node.receive("to-n2", delta(TWO, 0, 3)), ApplyDelta) != []
+
+
+def test_a_watermark_that_comes_after_the_purge_claims_nothing() -> None:
+    node = Node()
+    node.receive("to-n3", delta(DEAD, 0, 9))
+    node.handle(OwnersPurged((DEAD,)))
+    node.applied(DEAD, 9, "to-n3")
+    assert sent(node.digest("n3", entry(DEAD, 9)), Pull) == [("to-n3", Pull(*DEAD, 0, 0, False))]
 
 
 # -- loading

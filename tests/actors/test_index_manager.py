@@ -14,7 +14,7 @@ from actors.messages.distro import ClusterWaitsAdded, OwnersApplied
 from actors.messages.index import OwnersVisible, RecordsChanged, SubscribersReleased, ViewsWanted
 from actors.messages.io import AnswerClients
 from actors.messages.push import ServicesTouched, Subscription, SubscriptionsChanged, ViewsBuilt
-from actors.messages.values import ClusterWait, Order, Record, Reply, Route, Standing, Watermark
+from actors.messages.values import ClusterWait, Order, Record, RecordKey, Reply, Route, Standing, Watermark
 from rollbook.errors import Code
 from rollbook.model import Service, View
 from rollbook.wire import Done, Failed, ListServices, Ping, Query, Services, Subscribe, Tag, Unsubscribe
@@ -373,3 +373,18 @@ def test_status_passes_on_with_the_counters_of_those_before(index: IndexUnderTes
     assert status.parts["seq"] == 8
     assert status.parts["counters"]["orders"] == 3
     assert status.parts["counters"]["index_records"] == 1
+
+
+def test_names_of_services_that_come_and_go_do_not_pile_up_while_nobody_lists(index: IndexUnderTest) -> None:
+    stays = Service("public", "g", "stays")
+    index.put(record("c0", ONE, service=stays))
+    index.view(stays)
+    for number in range(20):
+        passing = Service("public", "g", f"passing-{number}")
+        index.put(record("c1", TWO, service=passing))
+        index.view(passing)
+        index.handle(RecordsChanged(removed=((HERE, RecordKey("c1", passing)),)))
+    (group,) = index.actor.index.groups.values()
+    assert group.names_changed == {"stays"}
+    (listed,), _ = index.ask(ListServices("public", "g"))
+    assert listed.names == ("stays",)

@@ -273,3 +273,15 @@ def test_what_is_still_held_of_a_purged_origin_is_not_in_the_digest() -> None:
     purged(table, 145_000)
     table.hold([entry("b", 0, applied=3)], 145_000)
     assert [each.owner for each in table.entries(145_000)] == ["a"]
+
+
+def test_what_comes_after_the_purge_stays_hidden_and_is_purged_again() -> None:
+    table = leases()
+    table.hear(B, 5, 0, 100_000)
+    judged(table, 130_000)
+    purged(table, 145_000)
+    table.hold([entry("b", 0, applied=3, records=1)], 161_000)
+    assert table.hidden(161_000) == ((B, NATIVE_MS),)
+    assert purged(table, 161_000) == (B,)
+    table.hold([], 162_000)
+    assert (table.hidden(162_000), purged(table, 162_000)) == ((), ())

@@ -136,6 +136,17 @@ def test_the_records_of_an_owner_that_left_are_hidden_when_their_grace_ends() ->
     assert hidden_after(node, "b", {"c": "refused"}) == 15
 
 
+def test_a_peer_whose_link_is_back_but_whose_voice_is_not_protects_the_others_until_it_speaks() -> None:
+    node = MemberNode().running("bc")
+    node.kill("b", "reset")
+    node.kill("c", "reset")
+    node.run(7)
+    node.connect("b")
+    node.beat()
+    assert hidden(node) == (), "b knows more of c than this node, which has heard nobody for a while"
+    assert hidden_after(node, "b", {"c": "refused"}) == 1
+
+
 # Self-preservation.
 
 

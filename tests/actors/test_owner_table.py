@@ -69,6 +69,19 @@ def test_a_late_sync_never_replaces_a_newer_record() -> None:
     assert replica.applied == 2
 
 
+def test_a_relay_in_the_midst_of_a_transfer_hands_on_more_than_it_claims_lest_a_key_fall_between() -> None:
+    owner, relay, third = OwnerTable(ORIGIN), OwnerTable(ORIGIN), OwnerTable(ORIGIN)
+    commit(owner, "c1", 1)
+    relay.apply(chunk_of(owner), 0)
+    for client, port in (("c2", 2), ("c1", 3), ("c3", 4)):
+        commit(owner, client, port)
+    relay.apply(chunk_of(owner, after=1)._replace(last=False, records=tuple(owner.range_after(1)[:2])), 0)
+    assert (relay.applied, relay.records[key("c1")].seq) == (1, 3)
+    assert third.apply(chunk_of(relay), 0) is not None
+    assert (third.applied, third.records[key("c1")].seq) == (1, 3)
+    third.check_invariants()
+
+
 def test_a_delta_that_leaves_a_gap_is_refused() -> None:
     owner, replica = OwnerTable(ORIGIN), OwnerTable(ORIGIN)
     for port in range(1, 4):

@@ -340,6 +340,11 @@ def test_a_stranger_with_the_same_id_is_told_once_and_for_ever(registry: SmallRe
         ({"servers": "a:1", "namespace": "no space"}, "namespace"),
         ({"servers": "a:1", "client_id": "no space"}, "client_id"),
         ({"servers": "a:1", "app": "x" * 129}, "app"),
+        ({"servers": "a:1", "app": "\ud800"}, "app"),
+        ({"servers": "a:1", "timeout": 1e12}, "timeout"),
+        ({"servers": "a:1", "timeout": "3"}, "timeout"),
+        ({"servers": "*:1"}, "servers"),
+        ({"servers": [8850]}, "servers"),
     ],
 )
 def test_a_wrong_setting_is_named(arguments: dict[str, Any], field: str) -> None:
@@ -362,6 +367,11 @@ def test_a_wrong_setting_is_named(arguments: dict[str, Any], field: str) -> None
         ({"service": 5}, "service"),
         ({"wait": "for ever"}, "wait"),
         ({"metadata": {"k": "v" * 1_024}}, "metadata"),
+        ({"metadata": "k=v"}, "metadata"),
+        ({"metadata": {"k": "\ud800"}}, "instance"),
+        ({"service": "\ud800"}, "service"),
+        ({"ip": "\ud800"}, "instance"),
+        ({"weight": 2**2_000}, "weight"),
     ],
 )
 def test_a_wrong_argument_is_named_before_anything_is_sent(arguments: dict[str, Any], field: str) -> None:

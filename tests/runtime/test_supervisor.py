@@ -173,3 +173,16 @@ def test_a_node_that_its_own_list_does_not_name_is_refused(started: Callable[...
     node = started(members=["10.0.0.1:8848"])
     assert node.exit_code() == 2
     assert "the members do not name this node" in node.lines()[-1]
+
+
+def test_a_log_file_that_cannot_be_written_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    sections = {
+        "node": {"base_port": vacant_base_port(), "data_directory": str(tmp_path / "data")},
+        "log": {"file": str(tmp_path / "taken" / "node.log")},
+    }
+    command = [sys.executable, "-c", _PROGRAM, json.dumps(sections)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WAIT_SECONDS)
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "cannot write the log file" in ended.stderr

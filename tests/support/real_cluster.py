@@ -75,6 +75,10 @@ class RealNode:
             self._command += ["--members", ",".join(members)]
         self._supervisor: subprocess.Popen[bytes] | None = None
 
+    def launch_with(self, *command: str) -> None:
+        """Let this command start the node, so that it can limit what the node may have."""
+        self._command[:0] = command
+
     def start(self) -> None:
         assert self._supervisor is None, "it runs already"
         self.folder.mkdir(parents=True, exist_ok=True)

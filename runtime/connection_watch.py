@@ -1,0 +1,116 @@
+"""The connections that others opened to one ROUTER, by file descriptor: how many there may be, and which are cut.
+
+ZeroMQ bounds the frame, but neither the parts of a message (all wait in its memory until the last one has come) nor the
+connections (at the limit of the process it spins in ``accept``). So two kinds are cut here, by shutting their TCP
+connection down: libzmq then frees what it holds of them, and everybody else goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+SILENT_BYTES_MAX = 4 * 1024 * 1024  # of one message; four times the largest that is read at all
+MEMORY_STEP_BYTES = 16 * 1024 * 1024  # growth of this process after which every connection is looked at
+LOOK_INTERVAL_MS = 100
+CONNECTIONS_MAX = 60_000  # unless the descriptors of this process allow less
+_BYTES_RECEIVED = slice(128, 136)  # of Linux' struct tcp_info
+_STATM = Path("/proc/self/statm")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_bytes() -> int:
+    """The memory of this process; 0 where the system does not say, and then nothing is looked at."""
+    try:
+        return int(_STATM.read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0
+
+
+class ConnectionWatch:
+    """Every method is called by the I/O thread."""
+
+    def __init__(self, open_max: int, count: Callable[[str], None], memory: Callable[[], int] = resident_bytes) -> None:
+        self._open_max = open_max
+        self._count = count
+        self._memory = memory
+        self._read_bytes: dict[int, int] = {}  # in order of acceptance: bytes received when last known to be read
+        self._cut: set[int] = set()  # shut down, and not yet reported as closed
+        self._memory_bytes = 0
+        self._next_look_ms = 0
+
+    def opened(self, descriptor: int) -> None:
+        self._read_bytes.pop(descriptor, None)
+        self._read_bytes[descriptor] = 0
+        self._cut.discard(descriptor)
+
+    def closed(self, descriptor: int) -> None:
+        self._read_bytes.pop(descriptor, None)
+        self._cut.discard(descriptor)
+
+    def make_room(self, spoken: Collection[int]) -> None:
+        """Cut what is too many: first who has said nothing, longest ago first, then who came last."""
+        excess = len(self._read_bytes) - len(self._cut) - self._open_max
+        if excess <= 0:
+            return
+        left = [descriptor for descriptor in self._read_bytes if descriptor not in self._cut]
+        silent = [descriptor for descriptor in left if descriptor not in spoken]
+        others = [descriptor for descriptor in reversed(left) if descriptor in spoken]
+        for descriptor in (silent + others)[:excess]:
+            self.cut(descriptor, "connections_cut_too_many")
+
+    def is_look_due(self, now_ms: int) -> bool:
+        """Whether this process has grown so much that somebody may be sending without end."""
+        if now_ms < self._next_look_ms:
+            return False
+        self._next_look_ms = now_ms + LOOK_INTERVAL_MS
+        memory_bytes = self._memory()
+        self._memory_bytes = min(self._memory_bytes, memory_bytes) or memory_bytes
+        if memory_bytes - self._memory_bytes < MEMORY_STEP_BYTES:
+            return False
+        self._memory_bytes = memory_bytes
+        return True
+
+    def look(self, heard: Collection[int]) -> None:
+        """Cut who has sent more than any message may hold since the last look, and no message has come of it."""
+        for descriptor, read_bytes in list(self._read_bytes.items()):
+            if descriptor in self._cut:
+                continue
+            received = _received_bytes(descriptor)
+            if descriptor in heard:
+                self._read_bytes[descriptor] = received
+            elif received - read_bytes > SILENT_BYTES_MAX:
+                self.cut(descriptor, "connections_cut_endless_message")
+
+    def cut(self, descriptor: int, why: str) -> None:
+        if descriptor in self._cut or descriptor not in self._read_bytes:
+            return
+        self._cut.add(descriptor)
+        self._count(why)
+        with contextlib.suppress(OSError):  # closed meanwhile
+            _borrowed(descriptor, lambda connection: connection.shutdown(socket.SHUT_RDWR))
+
+
+def _received_bytes(descriptor: int) -> int:
+    """What the system has received on this connection; 0 if it is closed, or if the system does not say."""
+    with contextlib.suppress(OSError, AttributeError):
+        info = _borrowed(descriptor, lambda connection: connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256))
+        return int.from_bytes(info[_BYTES_RECEIVED], sys.byteorder)
+    return 0
+
+
+def _borrowed(descriptor: int, do: Callable[[socket.socket], T]) -> T:
+    """Use a descriptor that belongs to libzmq. It may be closed at any moment, and in the rarest case be another
+    connection by now: that one would have to connect again."""
+    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=descriptor)
+    try:
+        return do(connection)
+    finally:
+        connection.detach()
