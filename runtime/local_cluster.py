@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from runtime.local_node import (
     EXIT_NOT_READY,
@@ -28,6 +27,7 @@ from runtime.local_node import (
     ClusterTrouble,
     LocalNode,
     require_free_ports,
+    whole_state,
     write_whole,
 )
 from runtime.processes import send_signal
@@ -132,10 +132,10 @@ class LocalCluster:
     def _nodes(self, count: int, base_port: int) -> list[LocalNode]:
         return [LocalNode(self.folder, number, base_port) for number in range(1, count + 1)]
 
-    def _read_plan(self) -> dict[str, Any]:
-        with contextlib.suppress(FileNotFoundError):  # nothing was started, or it was stopped in good order
-            plan: dict[str, Any] = json.loads(self._plan.read_text(encoding="utf-8"))
-            return plan
+    def _read_plan(self) -> dict[str, int]:
+        with contextlib.suppress(FileNotFoundError), whole_state(self._plan):  # nothing was started, or it was stopped
+            plan = json.loads(self._plan.read_text(encoding="utf-8"))
+            return {"nodes": int(plan["nodes"]), "base_port": int(plan["base_port"])}
         return {"nodes": 0, "base_port": BASE_PORT}
 
     @contextlib.contextmanager
@@ -263,6 +263,8 @@ def _command_of(arguments: Sequence[str]) -> Callable[[], None]:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; the exit code."""
+    # The scripts start Python deaf to Ctrl-C, so that it never falls into the middle of an import; now it counts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         _command_of(arguments)()
         sys.stdout.flush()
@@ -272,9 +274,6 @@ def main(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         # What stdout says, it says of what is done. Nobody reads it, and Python shall not try again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except json.JSONDecodeError as error:
-        print(f"rollbook: a state file of the cluster is damaged ({error}); remove it", file=sys.stderr)
-        return EXIT_USAGE
     except OSError as error:
         print(f"rollbook: {error.filename}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
         return EXIT_USAGE

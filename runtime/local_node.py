@@ -13,7 +13,7 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,10 +115,13 @@ class LocalNode:
         return [*command, *members]
 
     def _read(self) -> NodeRecord | None:
-        with contextlib.suppress(FileNotFoundError):  # never started, or stopped in good order
+        with contextlib.suppress(FileNotFoundError), whole_state(self._record):  # never started, or stopped in order
             record = json.loads(self._record.read_text(encoding="utf-8"))
-            supervisor = ProcessMark(*record["supervisor"]) if record["supervisor"] else None
-            return NodeRecord(record["token"], record["log_offset"], supervisor)
+            supervisor = None
+            if record["supervisor"]:
+                pid, started = record["supervisor"]
+                supervisor = ProcessMark(int(pid), str(started))
+            return NodeRecord(str(record["token"]), int(record["log_offset"]), supervisor)
         return None
 
     def _write(self, record: NodeRecord) -> None:
@@ -137,6 +140,16 @@ def require_free_ports(node: LocalNode) -> None:
                 message = f"port {port} (node {node.number}) cannot be used: {(error.strerror or str(error)).lower()}; "
                 advice = "end what listens there, or choose other ports with ROLLBOOK_BASE_PORT"
                 raise ClusterTrouble(message + advice, EXIT_USAGE) from None
+
+
+@contextlib.contextmanager
+def whole_state(path: Path) -> Iterator[None]:
+    """Whoever edits state by hand is told which file is not what it should be."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"the state file {path} is damaged ({type(error).__name__}: {error}); remove it"
+        raise ClusterTrouble(message, EXIT_USAGE) from None
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -38,4 +38,5 @@ if [[ -n "${ROLLBOOK_VAR-}" && "$ROLLBOOK_VAR" != /* ]]; then
 fi
 source "$(dirname -- "${BASH_SOURCE[0]}")/_environment.sh"
 cd -- "$ROLLBOOK_ROOT"
+trap '' INT # until Python has loaded what it needs
 exec "$ROLLBOOK_PYTHON" -m runtime.local_cluster start "${1-3}"

@@ -21,4 +21,5 @@ if ! "$python" -c '' 2>/dev/null; then
         exit 2
     }
 fi
+trap '' INT # until Python has loaded what it needs
 exec "$python" -m runtime.local_cluster stop

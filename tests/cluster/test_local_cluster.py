@@ -155,6 +155,18 @@ def test_the_stop_script_needs_nothing_to_say_that_nothing_runs(operator: Operat
     assert operator.script("stop_cluster.sh") == Ran(0, "rollbook: nothing runs\n", "")
 
 
+@pytest.mark.parametrize("text", ["{bad", "[1]", '{"nodes": 1}', "\xff"])
+@pytest.mark.parametrize("name", ["cluster.json", "node-1/process.json"])
+def test_a_damaged_state_file_is_named_in_one_line(operator: Operator, name: str, text: str) -> None:
+    damaged = operator.var / "cluster" / name
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text(text, encoding="latin-1")
+    told = operator.cluster("stop")
+    assert (told.code, told.out) == (2, "")
+    assert f"the state file {damaged} is damaged" in told.err
+    assert told.err.count("\n") == 1
+
+
 def test_the_command_line_registers_watches_and_judges_a_cluster(operator: Operator, stack: ExitStack) -> None:
     assert operator.cluster("start", "3").code == 0
     watching = spawn(stack, operator, "watch", "orders", "--json")
