@@ -30,9 +30,9 @@ with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
     socket.set(zmq.LINGER, 500)
     socket.connect(f"tcp://{server}")
     session = time.time_ns() // 1_000_000  # Higher than every earlier one of this client id.
-    ask(socket, OPEN_SESSION, 1, session, [os.urandom(16).hex(), session, "raw example"])
-    ask(socket, PUBLISH, 2, session, [["public", "DEFAULT_GROUP", service], [[ip, int(port)]]])
     try:
+        ask(socket, OPEN_SESSION, 1, session, [os.urandom(16).hex(), session, "raw example"])
+        ask(socket, PUBLISH, 2, session, [["public", "DEFAULT_GROUP", service], [[ip, int(port)]]])
         print(f"{service} is listed at {ip}:{port}; Ctrl-C takes it back", flush=True)
         while True:
             socket.recv()  # Heartbeats keep the session; a real client would watch for its end here.
