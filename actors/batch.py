@@ -88,18 +88,18 @@ class OrderBatch:
 
     def _publish(self, session: Session, order: Order) -> None:
         body: Publish = order.body
-        _check_wait(body)
         service = check_service(body.service)
         for instance in body.instances:
             check_instance(instance)
         key = RecordKey(session.client, service)
-        current = self._current(key, session)
+        known = self.native.records.get(key)
+        current = known if known is not None and known.session == session.number else None
         held = current.instances if current is not None else ()
-        instances = _merged(held, body.instances) if body.mode == "add" else _merged((), body.instances)
+        instances = _merged(held if body.mode == "add" else (), body.instances)
         if instances == held and (current is not None or body.mode == "add"):
             self._done(order, body, current)
             return
-        if instances and not held and self._has_published_enough(key):
+        if instances and (known is None or known.is_tombstone) and self._has_published_enough(session):
             raise InvalidField(
                 f"one session may publish at most {self.publications_max} services",
                 code=Code.OVER_LIMIT,
@@ -108,13 +108,13 @@ class OrderBatch:
         stamp = self.clock.next(self.now.wall_ms)
         if 0 < body.stamp < stamp:
             stamp = body.stamp  # a redo keeps its rank; one from the future does not
-        self._done(order, body, self._commit(key, session, stamp, instances))
+        self._done(order, body, self._commit(key, known, session, stamp, instances))
 
     def _withdraw(self, session: Session, order: Order) -> None:
         body: Withdraw = order.body
-        _check_wait(body)
         key = RecordKey(session.client, check_service(body.service))
-        current = self._current(key, session)
+        known = self.native.records.get(key)
+        current = known if known is not None and known.session == session.number else None
         instances: tuple[Instance, ...] = ()
         if current is not None and body.keys:
             keys = set(body.keys)
@@ -123,25 +123,20 @@ class OrderBatch:
             self._done(order, body, current)
             return
         # A tombstone is written even where nothing is held: it ends what older sessions left on other nodes.
-        self._done(order, body, self._commit(key, session, self.clock.next(self.now.wall_ms), instances))
+        stamp = self.clock.next(self.now.wall_ms)
+        self._done(order, body, self._commit(key, known, session, stamp, instances))
 
-    def _current(self, key: RecordKey, session: Session) -> Record | None:
-        """What this very session has published (or withdrawn); an older session's record is not added to."""
-        record = self.native.records.get(key)
-        return record if record is not None and record.session == session.route.session else None
+    def _has_published_enough(self, session: Session) -> bool:
+        """Whether one more service is one too many. The redo of one that an older session published is none more."""
+        return self.sessions.published_count(session.client) >= self.publications_max
 
-    def _has_published_enough(self, key: RecordKey) -> bool:
-        """Whether one more service is one too many; the redo of one that an older session published is none more."""
-        if self.sessions.published_count(key.client) < self.publications_max:
-            return False
-        known = self.native.records.get(key)
-        return known is None or known.is_tombstone
-
-    def _commit(self, key: RecordKey, session: Session, stamp: int, instances: tuple[Instance, ...]) -> Record:
-        record = self.native.commit(
-            key, session.route.session, stamp, session.grace_ms, instances, self.now.monotonic_ms
-        )
-        self.sessions.note_native(record)
+    def _commit(
+        self, key: RecordKey, known: Record | None, session: Session, stamp: int, instances: tuple[Instance, ...]
+    ) -> Record:
+        """``known`` is the record that is replaced, of whatever session."""
+        record = self.native.commit(key, session.number, stamp, session.grace_ms, instances, self.now.monotonic_ms)
+        if known is None or known.is_tombstone or not instances:
+            self.sessions.note_native(record)
         self.records.append(record)
         return record
 
@@ -170,11 +165,6 @@ class OrderBatch:
     def _refuse(self, order: Order, failed: Failed) -> None:
         self.refused += 1
         self.replies.append(Reply(order.route, order.correlation, Tag.FAILED, failed))
-
-
-def _check_wait(body: Publish | Withdraw) -> None:
-    if body.wait_ms < 0:
-        raise InvalidField(f"wait_ms must not be negative: {body.wait_ms}", field="wait_ms")
 
 
 def _merged(held: tuple[Instance, ...], added: tuple[Instance, ...]) -> tuple[Instance, ...]:

@@ -195,7 +195,7 @@ class ClientManager:
         time."""
         self.sessions.close(session)
         effects: list[Effect] = [Tell(Role.INDEX, SubscribersReleased((session.route,)))]
-        number = session.route.session
+        number = session.number
         if how == "moved" or self.sessions.highest(session.client) > number:
             # A tombstone now could overtake the new session's record on its way to a third node and leave a gap there.
             return [*effects, Remind(session.grace_ms, _LingerEnded(session.client, number))]
@@ -225,7 +225,7 @@ class ClientManager:
     def _supersede(self, client: str, number: int, now: Now) -> list[Effect]:
         """A higher session of this client exists, here or elsewhere: the one that is open here ends."""
         session = self.sessions.of(client)
-        if session is None or session.route.session >= number:
+        if session is None or session.number >= number:
             return []
         self.counters["sessions_superseded"] += 1
         ended = SessionEnded(Code.SESSION_SUPERSEDED, "a newer session of this client was opened", number)
@@ -233,7 +233,7 @@ class ClientManager:
 
     def _end(self, session: Session, ended: SessionEnded, how: Literal["lost", "moved"], now: Now) -> list[Effect]:
         """Close a session from this side and say why."""
-        frame = ClientFrame(session.route, encode(Tag.SESSION_ENDED, 0, session.route.session, ended))
+        frame = ClientFrame(session.route, encode(Tag.SESSION_ENDED, 0, session.number, ended))
         return [
             Tell(Role.IO, PushToClients((frame,))),
             Tell(Role.CONNECTIONS, SessionDiscarded(session.route)),

@@ -107,8 +107,8 @@ class IndexManager:
         changes = SubscriptionChanges()
         frames = [self._answer(order, now, changes, effects) for order in message.requests]
         frames += [
-            ClientFrame(route, encode(tag, correlation, route.session, body))
-            for route, correlation, tag, body in message.replies
+            ClientFrame(reply.route, encode(reply.tag, reply.correlation, reply.route.session, reply.body))
+            for reply in message.replies
         ]
         if frames:
             effects.append(Tell(Role.IO, AnswerClients(tuple(frames))))
@@ -127,7 +127,7 @@ class IndexManager:
 
     def _answer(self, order: Order, now: Now, changes: SubscriptionChanges, effects: list[Effect]) -> ClientFrame:
         """The answer of one request; an error of any kind is answered too, and costs the others nothing."""
-        route, correlation, body = order
+        route, correlation, body = order.route, order.correlation, order.body
         tag: int
         answer: Any
         try:

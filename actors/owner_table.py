@@ -184,7 +184,7 @@ class OwnerTable:
                 key for key, record in self.records.items() if record.seq <= chunk.upper and key not in transfer.seen
             )
             for key in removed:
-                self._remove(key)
+                self._uncount(self.records.pop(key))
             self.gc_floor = max(self.gc_floor, chunk.gc_floor)
         self.applied = max(self.applied, chunk.upper)
         self.seq_max = max(self.seq_max, self.applied)
@@ -205,11 +205,13 @@ class OwnerTable:
         return True
 
     def _put(self, record: Record, now_ms: int) -> None:
-        if record.key in self.records:
-            self._remove(record.key)
+        known = self.records.pop(record.key, None)  # popped, so that the new one stands last
+        if known is not None:
+            self._uncount(known)
         if record.seq < self.seq_max:
             self._unordered = True
-        self.seq_max = max(self.seq_max, record.seq)
+        else:
+            self.seq_max = record.seq
         self.records[record.key] = record
         if record.instances:
             self.live += 1
@@ -217,8 +219,7 @@ class OwnerTable:
         else:
             self._tombstones.append((now_ms, record.seq, record.key))
 
-    def _remove(self, key: RecordKey) -> None:
-        record = self.records.pop(key)
+    def _uncount(self, record: Record) -> None:
         if record.instances:
             self.live -= 1
             self.digest = (self.digest - record.digest) % DIGEST_MODULUS

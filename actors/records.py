@@ -14,7 +14,9 @@ from rollbook.model import Instance, Service
 from rollbook.wire import INSTANCES_PER_RECORD_MAX, NUMBER_MAX, RECORD_BYTES_MAX
 
 _LIMITS = UnpackLimits(RECORD_BYTES_MAX, array_length_max=4_096, map_length_max=1_024)
-_HASH_KEY = b"rollbook record 1"  # all nodes must agree on it; it only keeps other uses of the hash apart
+# All nodes must agree on the key; it only keeps other uses of the hash apart. It is copied: keying costs as much as
+# hashing a record.
+_KEYED_HASH = hashlib.blake2b(digest_size=8, key=b"rollbook record 1")
 DIGEST_MODULUS = 1 << 64
 STAMP_COUNTER_BITS = 16
 STAMP_FOLLOWED_MAX = NUMBER_MAX // 2  # centuries ahead; our own stamps must stay within what others take
@@ -39,7 +41,8 @@ class HybridClock:
         self.last = 0
 
     def next(self, wall_ms: int) -> int:
-        self.last = max(self.last + 1, wall_ms << STAMP_COUNTER_BITS)
+        wall = wall_ms << STAMP_COUNTER_BITS
+        self.last = wall if wall > self.last else self.last + 1
         return self.last
 
     def witness(self, stamp: int) -> None:
@@ -83,7 +86,9 @@ def read_record(origin: Origin, body: bytes) -> Record:
 
 def body_digest(body: bytes) -> int:
     """Keyed 64-bit hash; key, seq and content are all inside the body."""
-    return int.from_bytes(hashlib.blake2b(body, digest_size=8, key=_HASH_KEY).digest(), "little")
+    keyed = _KEYED_HASH.copy()
+    keyed.update(body)
+    return int.from_bytes(keyed.digest(), "little")
 
 
 def in_chunks(records: list[Record], chunk_bytes_max: int) -> tuple[tuple[bytes, ...], ...]:

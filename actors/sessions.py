@@ -14,11 +14,12 @@ _FORGET_ABOVE = 1_024  # below this many clients, forgetting is not worth a scan
 class Session:
     """One open session of one client."""
 
-    __slots__ = ("client", "grace_ms", "route")
+    __slots__ = ("client", "grace_ms", "number", "route")
 
     def __init__(self, client: str, route: Route, grace_ms: int) -> None:
         self.client = client
         self.route = route
+        self.number = route.session
         self.grace_ms = grace_ms
 
 

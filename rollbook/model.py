@@ -147,7 +147,7 @@ def check_service(service: Service) -> Service:
 
 def check_instance(instance: Instance) -> Instance:
     """Raise InvalidField unless every field of the instance is in its range; return the instance."""
-    _check_text("ip", instance.ip, IP_LENGTH_MAX, _IP, Code.INSTANCE_INVALID)
+    _check_ip(instance.ip)
     if not 0 <= instance.port <= 65_535:
         raise InvalidField(
             f"port must lie between 0 and 65535, not {instance.port}", code=Code.INSTANCE_INVALID, field="port"
@@ -169,6 +169,11 @@ def check_instance(instance: Instance) -> Instance:
     if instance.metadata:
         _check_metadata(instance.metadata)
     return instance
+
+
+@lru_cache(maxsize=65_536)
+def _check_ip(ip: str) -> None:
+    _check_text("ip", ip, IP_LENGTH_MAX, _IP, Code.INSTANCE_INVALID)
 
 
 def check_client_id(client_id: str) -> str:

@@ -9,7 +9,7 @@ nothing carry 0. ``session`` is the number of the session on this connection; nu
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -85,7 +85,7 @@ class Publish(msgspec.Struct, frozen=True, array_like=True):
     instances: tuple[Instance, ...]
     mode: Literal["add", "replace"] = "add"
     wait: Wait = "node"
-    wait_ms: int = 0
+    wait_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
     stamp: int = 0
 
 
@@ -95,7 +95,7 @@ class Withdraw(msgspec.Struct, frozen=True, array_like=True):
     service: Service
     keys: tuple[InstanceKey, ...] = ()
     wait: Wait = "node"
-    wait_ms: int = 0
+    wait_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Query(msgspec.Struct, frozen=True, array_like=True):
@@ -243,7 +243,7 @@ ANSWERS: dict[int, type[Any]] = {
 }
 
 
-class Envelope(NamedTuple):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """A frame whose outer shape is right; ``body`` is still plain values."""
 
     tag: int

@@ -40,7 +40,7 @@ class ClientPort:
             arrival = receive(now_ms)
             if arrival is None:
                 break
-            take(*arrival)
+            take(arrival.link, arrival.parts, arrival.ip)
         return self.edge.drain()
 
     def answer(self, frames: tuple[ClientFrame, ...]) -> None:

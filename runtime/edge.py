@@ -117,28 +117,27 @@ class ClientEdge:
             return
         payload = b""
         try:
-            payload = _payload(state, parts)
+            payload = parts[0] if len(parts) == 1 else _payload(state, parts)
             envelope = open_envelope(payload)
-            tag, correlation, session, _ = envelope
+            tag, correlation, session = envelope.tag, envelope.correlation, envelope.session
             body = request_body(envelope)
         except RemoteProtocolError as error:
             self._refuse_frame(link, state, payload, error)
             return
-        if tag == Tag.PUSH_ACK:
-            self._acknowledgements.append(Acknowledgement(Route(link, session), body.service, body.version))
-            return
-        if tag == Tag.OPEN_SESSION:
-            session = body.session
-        route = self._admit(link, state, session, correlation)
-        if route is None:
-            return
         if tag in _TAGS_OF_ORDERS:
-            if tag in _TAGS_THAT_WAIT and body.wait == "cluster":
-                state.windows[session].waits += 1
-                self._waits_in_flight += 1
-            self._orders.append(Order(route, correlation, body))
+            window = self._admit(link, state, session, correlation)
+            if window is not None:
+                self._orders.append(Order(window.route, correlation, body))
+                if tag in _TAGS_THAT_WAIT and body.wait == "cluster":
+                    window.waits += 1
+                    self._waits_in_flight += 1
+        elif tag == Tag.PUSH_ACK:
+            self._acknowledgements.append(Acknowledgement(Route(link, session), body.service, body.version))
         else:
-            self._to_connections.append(Tell(Role.CONNECTIONS, _session_message(tag, route, correlation, body, ip)))
+            window = self._admit(link, state, body.session if tag == Tag.OPEN_SESSION else session, correlation)
+            if window is not None:
+                about_session = _session_message(tag, window.route, correlation, body, ip)
+                self._to_connections.append(Tell(Role.CONNECTIONS, about_session))
 
     def drain(self) -> list[Tell]:
         """Everything since the last call. Orders stand before sessions, so that no close overtakes an order."""
@@ -159,7 +158,8 @@ class ClientEdge:
 
     def answered(self, frames: Iterable[ClientFrame]) -> None:
         """These requests have left their windows."""
-        for (link, session), _ in frames:
+        for frame in frames:
+            link, session = frame.route
             state = self._links.get(link)
             window = state.windows.get(session) if state is not None else None
             if state is None or window is None:
@@ -204,7 +204,7 @@ class ClientEdge:
         payload = encode(Tag.STATUS, asked.correlation, asked.session, status)
         return AnswerClients((ClientFrame(Route(asked.link, asked.session), payload),))
 
-    def _admit(self, link: bytes, state: _ClientLink, session: int, correlation: int) -> Route | None:
+    def _admit(self, link: bytes, state: _ClientLink, session: int, correlation: int) -> _Window | None:
         window = state.windows.get(session)
         if window is None:
             window = state.windows[session] = _Window(Route(link, session))
@@ -215,7 +215,7 @@ class ClientEdge:
             return None
         window.requests += 1
         self._in_flight += 1
-        return window.route
+        return window
 
     def _refuse_frame(self, link: bytes, state: _ClientLink, payload: bytes, error: RemoteProtocolError) -> None:
         state.invalid_frames += 1
@@ -263,8 +263,7 @@ class PeerEdge:
 
 
 def _payload(state: _ClientLink, parts: Sequence[bytes]) -> bytes:
-    if len(parts) == 1:
-        return parts[0]
+    """The message in several parts: only the empty frame of a REQ socket may stand before it."""
     if len(parts) == 2 and not parts[0]:
         state.delimited = True
         return parts[1]

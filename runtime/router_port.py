@@ -11,8 +11,7 @@ report it a second time. So closed links are remembered, and a frame of one coun
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+import msgspec
 import zmq
 
 from runtime.connection_watch import CONNECTIONS_MAX, ConnectionWatch
@@ -29,7 +28,7 @@ _SNDMORE_NOBLOCK = int(zmq.SNDMORE | zmq.NOBLOCK)
 _RCVMORE = int(zmq.RCVMORE)
 
 
-class Arrival(NamedTuple):
+class Arrival(msgspec.Struct, frozen=True, gc=False):
     """One message of a link."""
 
     link: bytes
@@ -91,28 +90,36 @@ class RouterPort:
             except zmq.Again:
                 return None
             self._heard.add(link)
+            frame = self._receive(_NOBLOCK, False)  # not copied: so it knows whether more parts follow
+            parts = [frame.bytes]
             ip = self._ip_of.get(link)
             if ip is None:
-                frame = self.socket.recv(_NOBLOCK, copy=False)
-                parts = [frame.bytes]
                 ip = self._identify(link, frame, now_ms)
-            else:
-                parts = [self._receive(_NOBLOCK)]
-            while self._option(_RCVMORE):
-                if len(parts) == PARTS_MAX:
-                    self._skipped_parts, self._skipped_link = 1, link
-                    break
-                parts.append(self._receive(_NOBLOCK))
+            if frame.more:
+                self._receive_more(link, parts)
             if ip is not None:
                 return Arrival(link, parts, ip)
             self._count("frames_of_closed_links")
 
+    def _receive_more(self, link: bytes, parts: list[bytes]) -> None:
+        """The further parts of a message, as many as are looked at."""
+        while self._option(_RCVMORE):
+            if len(parts) == PARTS_MAX:
+                self._skipped_parts, self._skipped_link = 1, link
+                return
+            parts.append(self._receive(_NOBLOCK))
+
     def send(self, parts: list[bytes]) -> bool:
         """Send to the link that the first part names. False if it is gone or does not read; both are counted."""
+        send = self._send
         try:
+            if len(parts) == 2:  # nearly all
+                send(parts[0], _SNDMORE_NOBLOCK)
+                send(parts[1], _NOBLOCK)
+                return True
             for part in parts[:-1]:
-                self._send(part, _SNDMORE_NOBLOCK)
-            self._send(parts[-1], _NOBLOCK)
+                send(part, _SNDMORE_NOBLOCK)
+            send(parts[-1], _NOBLOCK)
         except zmq.Again:
             self._count("frames_dropped_unread_by_receiver")
             return False

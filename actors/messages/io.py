@@ -9,7 +9,7 @@ import msgspec
 from actors.messages.values import Route
 
 
-class ClientFrame(NamedTuple):
+class ClientFrame(msgspec.Struct, frozen=True, gc=False):
     route: Route
     payload: bytes
 

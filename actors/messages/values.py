@@ -30,7 +30,7 @@ class RecordKey(NamedTuple):
     service: Service
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One version of one publication, or (no instances) the tombstone of its removal. Never changed, only replaced.
 
     ``body`` is the canonical encoding that the owner made once and that everyone stores, hashes and relays.
@@ -58,7 +58,7 @@ class Route(NamedTuple):
     session: int
 
 
-class Order(NamedTuple):
+class Order(msgspec.Struct, frozen=True, gc=False):
     """One decoded request of an open session; ``body`` is a struct of rollbook.wire."""
 
     route: Route
@@ -66,7 +66,7 @@ class Order(NamedTuple):
     body: Any
 
 
-class Reply(NamedTuple):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """An answer that may leave once everything before it is indexed."""
 
     route: Route
