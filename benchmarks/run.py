@@ -128,8 +128,8 @@ def page(found: list[Row]) -> str:
         *(f"| {row.measure} | {row.target} | {row.measured} | {'yes' if row.met else '**no**'} |" for row in found),
         "",
         "The bare loop is a ROUTER that unpacks one msgpack request and packs one answer (`benchmarks/bare_loop.py`).",
-        "In its pairs server and client have a core each, the two alternate, and the medians are quoted. Each registration",
-        "of the load is a change: validated, versioned, hashed and indexed.",
+        "In its pairs server and client have a core each, the two alternate, and the medians are quoted.",
+        "Each registration of the load is a change: validated, versioned, hashed and indexed.",
         "",
     ]
     return "\n".join(lines)
