@@ -27,13 +27,13 @@ class Comparison(NamedTuple):
     cpu_ratio: float
 
 
-def one_node_against_a_bare_loop(folder: Path) -> Comparison:
+def one_node_against_a_bare_loop(folder: Path, *, pinned: bool) -> Comparison:
     """Medians over the pairs; the ratios are medians of the pairs' own ratios.
 
-    In both, the server has one core and its client the other, so that neither the scheduler's choice of cores nor a
-    second core for the library's own thread is measured.
+    Pinned, the server has one core and its client the other in both, so that neither the scheduler's choice of cores
+    nor a second core for the library's own thread is measured.
     """
-    pairs = [(_bare_run(), _node_run(folder / f"pair-{number}")) for number in range(PAIRS)]
+    pairs = [(_bare_run(pinned), _node_run(folder / f"pair-{number}", pinned)) for number in range(PAIRS)]
     return Comparison(
         bare=Run(median([bare.per_second for bare, _ in pairs]), median([bare.cpu_us for bare, _ in pairs])),
         node=Run(median([node.per_second for _, node in pairs]), median([node.cpu_us for _, node in pairs])),
@@ -42,25 +42,26 @@ def one_node_against_a_bare_loop(folder: Path) -> Comparison:
     )
 
 
-def _bare_run() -> Run:
+def _bare_run(pinned: bool) -> Run:
     port = free_base_ports(1)[0] + 2
     with module("bare_loop", str(port)) as server:
         assert line_of(server) == "ready"
-        pin(server.pid, SERVER_CORE)
-        return _load(f"127.0.0.1:{port}", server.pid)
+        return _load(f"127.0.0.1:{port}", server.pid, pinned)
 
 
-def _node_run(folder: Path) -> Run:
+def _node_run(folder: Path, pinned: bool) -> Run:
     with RealCluster(folder, 1) as cluster:
         node = cluster.nodes[0]
-        pin(node.pid, SERVER_CORE)
-        return _load(node.client_address, node.pid)
+        return _load(node.client_address, node.pid, pinned)
 
 
-def _load(address: str, pid: int) -> Run:
+def _load(address: str, pid: int, pinned: bool) -> Run:
+    if pinned:
+        pin(pid, SERVER_CORE)
     before = cpu_seconds(pid)
     with module("load", address, str(REQUESTS), str(WINDOW)) as client:
-        pin(client.pid, CLIENT_CORE)
+        if pinned:
+            pin(client.pid, CLIENT_CORE)
         report = report_of(client)
         used = cpu_seconds(pid) - before
     assert report["failures"] == 0, report
@@ -76,7 +77,7 @@ class ClusterRun(NamedTuple):
 def three_nodes_converging(folder: Path) -> ClusterRun:
     runs = []
     for number in range(3):
-        bare = _bare_run()
+        bare = _bare_run(pinned=False)
         with (
             RealCluster(folder / f"run-{number}", 3) as cluster,
             module("load", cluster.addresses[0], str(REQUESTS), str(WINDOW)) as client,
