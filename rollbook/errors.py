@@ -13,7 +13,6 @@ from enum import IntEnum
 class Code(IntEnum):
     """Stable error codes; append only."""
 
-    PARAMETER_MISSING = 10000
     PARAMETER_INVALID = 20002
     SERVICE_NAME_INVALID = 21000
     INSTANCE_WEIGHT_INVALID = 21001

@@ -200,21 +200,6 @@ class Probe(msgspec.Struct, frozen=True, array_like=True):
     """Asks nothing and wants no answer: its delivery tells the node that the connection still stands."""
 
 
-RequestBody = (
-    OpenSession
-    | CloseSession
-    | Publish
-    | Withdraw
-    | Query
-    | Subscribe
-    | Unsubscribe
-    | ListServices
-    | PushAck
-    | GetStatus
-    | Ping
-)
-AnswerBody = SessionOpened | SessionEnded | Done | View | Services | Failed | MoveAdvised | NodeStatus | Pong | Probe
-
 REQUESTS: dict[int, type[Any]] = {
     Tag.OPEN_SESSION: OpenSession,
     Tag.CLOSE_SESSION: CloseSession,
