@@ -9,7 +9,7 @@ from actors.messages.clients import OwnersPurged
 from actors.messages.connections import SessionsShed, StandingChanged
 from actors.messages.distro import DigestAccepted, DigestRound, FlushOrdered, PeersChanged
 from actors.messages.io import Beat, DialPeers
-from actors.messages.members import Flushed, HeartbeatRaised, LeaveOrdered, LinkClosed, SessionsGone
+from actors.messages.members import DigestsTaken, Flushed, HeartbeatRaised, LeaveOrdered, LinkClosed, SessionsGone
 from actors.messages.peers import Goodbye, LinkPing, LinkPong
 from actors.messages.values import Origin, Peer
 from rollbook.status import NodeStatus
@@ -106,6 +106,14 @@ def test_a_link_that_has_become_usable_asks_for_one_beat_at_once() -> None:
 def test_the_own_counter_rises_by_one_at_each_beat() -> None:
     node = MemberNode()
     assert [node.round().entries[0].heartbeat for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_beat_that_proves_no_life_leaves_the_counter_where_it_was() -> None:
+    node = MemberNode()
+    node.round()
+    digest = messages(node.tell(DigestsTaken(1, (), proves_life=False)), DigestRound)[0].digest
+    assert digest.entries[0].heartbeat == 1
+    assert node.round().entries[0].heartbeat == 2
 
 
 def test_a_digest_says_what_is_held_of_whom_and_how_old_that_is() -> None:

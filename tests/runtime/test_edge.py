@@ -68,6 +68,24 @@ def refusals(edge: ClientEdge) -> list[tuple[Route, int, Failed]]:
     return answers
 
 
+def test_callers_that_wait_for_the_cluster_do_not_keep_others_from_being_read() -> None:
+    """A peer that stands still holds up who waits for it, and nobody else."""
+    edge = edge_with(requests_in_flight_max=2)
+    waiting = Publish(ORDERS, PUBLISH.instances, wait="cluster")
+    for correlation in range(3):
+        receive(edge, Tag.PUBLISH, waiting, correlation=correlation)
+    assert not edge.saturated
+    for correlation in range(2):
+        receive(edge, Tag.PUBLISH, PUBLISH, correlation=correlation)
+    assert edge.saturated
+
+
+def test_a_negative_wait_is_refused_by_its_name(edge: ClientEdge) -> None:
+    receive(edge, Tag.PUBLISH, Publish(ORDERS, PUBLISH.instances, wait="cluster", wait_ms=-5))
+    ((_, correlation, failed),) = refusals(edge)
+    assert (correlation, failed.code, failed.field) == (7, Code.PARAMETER_INVALID, "wait_ms")
+
+
 # -- routing
 
 

@@ -26,8 +26,9 @@ from actors.messages.peers import (
     Pull,
     Welcome,
 )
-from actors.messages.values import DigestEntry
+from actors.messages.values import DigestEntry, Origin, RecordKey
 from actors.peer_frames import decode_peer, encode_peer
+from actors.records import make_record, read_record
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import MemberStatus, NodeStatus, OwnerStatus
 from rollbook.wire import (
@@ -60,6 +61,7 @@ from rollbook.wire import (
 )
 
 GOLDEN = json.loads(Path(__file__).with_name("golden_frames.json").read_text())
+GOLDEN_RECORD = json.loads(Path(__file__).with_name("golden_record.json").read_text())
 SERVICE = Service("public", "DEFAULT_GROUP", "orders")
 INSTANCE = Instance("10.0.0.1", 8080, "DEFAULT", 2.5, True, False, True, {"zone": "a"})
 VIEW = View(SERVICE, 9, (INSTANCE,), True, True)
@@ -143,6 +145,14 @@ def test_a_stored_answer_still_decodes_to_its_value(tag: Tag) -> None:
 @pytest.mark.parametrize("tag", PEER_BODY_VALUES)
 def test_a_stored_peer_frame_still_decodes_to_its_value(tag: PeerTag) -> None:
     assert decode_peer(bytes.fromhex(GOLDEN[f"PEER_{tag.name}"])) == PEER_BODY_VALUES[tag]
+
+
+def test_the_bytes_and_the_hash_of_a_record_are_those_of_every_other_node() -> None:
+    """Two nodes that hash differently would see damage in every record of the other."""
+    record = make_record(Origin("n1", 7), RecordKey("c1", SERVICE), 5, 3, 77, 15_000, (INSTANCE,))
+    assert record.body.hex() == GOLDEN_RECORD["body"]
+    assert record.digest == GOLDEN_RECORD["digest"]
+    assert read_record(Origin("n1", 7), record.body) == record
 
 
 @pytest.mark.parametrize("tag", [*REQUEST_BODIES, *ANSWER_BODIES])
