@@ -142,9 +142,9 @@ class OrderBatch:
 
     def _done(self, order: Order, body: Publish | Withdraw, record: Record | None) -> None:
         done = Done(self.native.origin.epoch, record.seq, record.stamp) if record is not None else Done()
-        if body.wait == "cluster":
+        if body.wait != "node":
             seq = record.seq if record is not None else self.native.applied
-            self.waits.append(ClusterWait(order.route, order.correlation, seq, body.wait_ms, Tag.DONE, done))
+            self.waits.append(ClusterWait(order.route, order.correlation, seq, body.wait_ms, Tag.DONE, done, body.wait))
         else:
             self.replies.append(Reply(order.route, order.correlation, Tag.DONE, done))
 
@@ -153,6 +153,9 @@ class OrderBatch:
     def _ask_index(self, _session: Session, order: Order) -> None:
         check_service(order.body.service)
         self.requests.append(order)
+
+    def _subscribe(self, session: Session, order: Order) -> None:
+        self._ask_index(session, Order(order.route, order.correlation, order.body, session.client))
 
     def _list_services(self, _session: Session, order: Order) -> None:
         body: ListServices = order.body
@@ -189,7 +192,7 @@ _HANDLERS: dict[type[Any], Callable[[OrderBatch, Session, Order], None]] = {
     Publish: OrderBatch._publish,
     Withdraw: OrderBatch._withdraw,
     Query: OrderBatch._ask_index,
-    Subscribe: OrderBatch._ask_index,
+    Subscribe: OrderBatch._subscribe,
     Unsubscribe: OrderBatch._ask_index,
     ListServices: OrderBatch._list_services,
     Ping: OrderBatch._ping,

@@ -21,20 +21,23 @@ from actors.batch import OrderBatch
 from actors.messages.clients import (
     ApplyDelta,
     BeatPassed,
+    ExpectParts,
     GetRecordRange,
+    GiveUpParts,
     OpenSessionOrdered,
     OrdersReceived,
     OwnersPurged,
     ReleaseSession,
 )
 from actors.messages.connections import SessionDiscarded
-from actors.messages.distro import ChunkApplied, DeltaRejected, RecordRange
+from actors.messages.distro import ChunkApplied, DeltaRejected
 from actors.messages.index import RecordsChanged, SubscribersReleased
 from actors.messages.io import AnswerClients, ClientFrame, PushToClients
 from actors.messages.members import DigestsTaken
-from actors.messages.values import Origin, Record, RecordKey, Route, Watermark
+from actors.messages.values import WHOLE, Origin, Record, RecordKey, Route, Watermark
 from actors.owner_table import Chunk, OwnerTable
-from actors.records import HybridClock, in_chunks, read_record
+from actors.ranges import RangeDesk, ScanDue
+from actors.records import HybridClock, read_record
 from actors.sessions import Session, SessionTable
 from rollbook.errors import Code, RemoteProtocolError
 from rollbook.status import OwnerStatus
@@ -46,6 +49,8 @@ class ClientsSettings(msgspec.Struct, frozen=True):
     tombstones_max: int
     collect_interval_ms: int
     chunk_bytes_max: int
+    scan_records_max: int
+    snapshot_ms: int
     stall_ms: int
     stall_settle_ms: int
     publications_per_session_max: int
@@ -67,10 +72,13 @@ ClientsInput = (
     | OpenSessionOrdered
     | ReleaseSession
     | GetRecordRange
+    | ExpectParts
+    | GiveUpParts
     | ApplyDelta
     | BeatPassed
     | OwnersPurged
     | StatusRequested
+    | ScanDue
     | _CollectDue
     | _LingerEnded
 )
@@ -86,6 +94,12 @@ class ClientManager:
         self.origin = Origin(identity.node_id, identity.epoch)
         self.native = OwnerTable(self.origin)
         self.tables: dict[Origin, OwnerTable] = {self.origin: self.native}
+        self.ranges = RangeDesk(
+            self.tables,
+            chunk_bytes_max=settings.chunk_bytes_max,
+            scan_records_max=settings.scan_records_max,
+            snapshot_ms=settings.snapshot_ms,
+        )
         self.sessions = SessionTable()
         self.clock = HybridClock()
         self.counters = dict.fromkeys(
@@ -119,7 +133,12 @@ class ClientManager:
             case ReleaseSession():
                 return self._on_release_session(message, now)
             case GetRecordRange():
-                return self._on_get_record_range(message)
+                return self.ranges.freeze(message, now.monotonic_ms)
+            case ExpectParts():
+                return self.ranges.expect_parts(message.origin, now.monotonic_ms)
+            case GiveUpParts():
+                self.ranges.give_up_parts(message.origin)
+                return []
             case ApplyDelta():
                 return self._on_apply_delta(message, now)
             case BeatPassed():
@@ -128,6 +147,8 @@ class ClientManager:
                 return self._on_owners_purged(message)
             case StatusRequested():
                 return self._on_status(message)
+            case ScanDue():
+                return self.ranges.step(now.monotonic_ms)
             case _CollectDue():
                 return self._on_collect(now)
             case _LingerEnded():
@@ -220,6 +241,8 @@ class ClientManager:
         ]
 
     def _on_linger_ended(self, message: _LingerEnded, now: Now) -> Effects:
+        if self._settles(now):  # the newer session's record may have stood still with this node
+            return [Remind(self.settings.stall_settle_ms, message)]
         return self._remove_publications(message.client, message.session, now)
 
     def _supersede(self, client: str, number: int, now: Now) -> list[Effect]:
@@ -241,17 +264,6 @@ class ClientManager:
         ]
 
     # -- replicas
-
-    def _on_get_record_range(self, message: GetRecordRange) -> Effects:
-        table = self.tables.get(message.origin)
-        if table is None:
-            return [Tell(Role.DISTRO, RecordRange(message.origin, 0, 0, False, 0, 0, (), message.links, known=False))]
-        full = message.full or message.after < table.gc_floor
-        after = 0 if full else message.after
-        resume = message.resume if message.resume >= max(after, table.gc_floor) else 0
-        chunks = in_chunks(table.range_after(max(after, resume)), self.settings.chunk_bytes_max)
-        answer = RecordRange(message.origin, after, table.applied, full, resume, table.gc_floor, chunks, message.links)
-        return [Tell(Role.DISTRO, answer)]
 
     def _on_apply_delta(self, message: ApplyDelta, now: Now) -> Effects:
         if message.origin == self.origin:
@@ -275,6 +287,8 @@ class ClientManager:
             message.index,
             message.last,
             records,
+            message.scope,
+            message.whole,
         )
         applied = table.apply(chunk, now.monotonic_ms)
         if applied is None:
@@ -286,13 +300,16 @@ class ClientManager:
             self.clock.witness(record.stamp)
             self.sessions.witness(record.key.client, record.session)
             effects += self._supersede(record.key.client, record.session, now)
-        watermarks = (Watermark(message.origin, table.applied, message.link),) if message.last else ()
+        watermarks = (Watermark(message.origin, table.applied, message.link),) if applied.claims else ()
         removed = tuple((message.origin, key) for key in applied.removed)
         if applied.changed or removed or watermarks:
             effects.append(Tell(Role.INDEX, RecordsChanged(applied.changed, removed, watermarks=watermarks)))
-        if not message.last:
+        in_part = message.scope.length > 0
+        if in_part or not message.last:
             through = table.resume_point(message.link)
-            effects.append(Tell(Role.DISTRO, ChunkApplied(message.link, message.origin, message.index, through)))
+            ended = message.scope if message.last else WHOLE
+            progress = ChunkApplied(message.link, message.origin, message.index, through, ended)
+            effects.append(Tell(Role.DISTRO, progress))
         return effects
 
     def _rejection(self, message: ApplyDelta) -> Tell:
@@ -310,10 +327,13 @@ class ClientManager:
         are released, so that their tombstones have left before any peer shows this owner again."""
         before, self._beat_ms = self._beat_ms, now.monotonic_ms
         effects: list[Effect] = []
-        if before is not None and now.monotonic_ms - before > self.settings.stall_ms:
+        gap_ms = 0 if before is None else now.monotonic_ms - before
+        # A node whose every beat comes so late is slow, not asleep: settling for ever it would be taken for dead.
+        is_slow = before is not None and before < self._settling_until_ms and gap_ms <= 2 * self.settings.stall_ms
+        if gap_ms > self.settings.stall_ms and not is_slow:
             self.counters["stalls"] += 1
             self._settling_until_ms = now.monotonic_ms + self.settings.stall_settle_ms
-            effects.append(Log("WARNING", "this node stood still", {"stall_ms": now.monotonic_ms - before}))
+            effects.append(Log("WARNING", "this node stood still", {"stall_ms": gap_ms}))
         settles = now.monotonic_ms < self._settling_until_ms
         released = [] if settles else self._release_lost(now)
         entries = tuple(self.tables[origin].entry() for origin in sorted(self.tables))
@@ -338,6 +358,7 @@ class ClientManager:
             if table is None or origin == self.origin:
                 continue
             del self.tables[origin]
+            self.ranges.forget((origin,))
             removed += [(origin, key) for key in table.records]
         return [Tell(Role.INDEX, RecordsChanged(removed=tuple(removed)))] if removed else []
 
@@ -345,13 +366,19 @@ class ClientManager:
         removed: list[tuple[Origin, RecordKey]] = []
         for origin in sorted(self.tables):
             keys = self.tables[origin].collect(
-                now.monotonic_ms, self.settings.tombstone_age_ms, self.settings.tombstones_max
+                now.monotonic_ms, self.settings.tombstone_age_ms, self.settings.tombstones_max, self._is_needed
             )
             removed += [(origin, key) for key in keys]
         self.counters["tombstones_collected"] += len(removed)
+        self.ranges.forget_old(now.monotonic_ms)
         self.sessions.forget_unknown_clients(self.tables.values())
         again = Remind(self.settings.collect_interval_ms, _CollectDue())
         return [again, Tell(Role.INDEX, RecordsChanged(removed=tuple(removed)))] if removed else [again]
+
+    def _is_needed(self, tombstone: Record) -> bool:
+        """An older session of that client has left something under another origin, which would be shown again."""
+        others = (table.records.get(tombstone.key) for table in self.tables.values())
+        return any(other is not None and other.session < tombstone.session and other.instances for other in others)
 
     def _on_status(self, message: StatusRequested) -> Effects:
         owners = tuple(

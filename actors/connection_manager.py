@@ -1,8 +1,9 @@
 """ConnectionManager: which sessions this node has, over which connection, from where, and how many are too many.
 
 Owns: sessions per link, ip and app; the delay of a lost session; the node's standing as sessions are told of it; the
-advice to move. Accepts: messages/connections.py. Tells: ClientManager (sessions to open and to release), I/O (refusals,
-goodbyes, advice), MemberManager (no session is left). Every question about the node's status starts here.
+advice to move, in steps (actors/advice.py) and by the rule of actors/rebalance.py. Accepts: messages/connections.py.
+Tells: ClientManager (sessions to open and to release), I/O (refusals, goodbyes, advice), MemberManager (how many
+sessions there are; that none is left). Every question about the node's status starts here.
 
 It admits; ClientManager opens. A session counts from its admission until it is released here or discarded there.
 """
@@ -10,28 +11,30 @@ It admits; ClientManager opens. A session counts from its admission until it is 
 from __future__ import annotations
 
 import random
-from collections import Counter, deque
-from typing import Literal, NamedTuple, assert_never
+from collections import Counter
+from typing import NamedTuple, assert_never
 
 import msgspec
 
+from actors.advice import AdvicesGiven, AdviceUnderWay
 from actors.base import Effect, Effects, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
 from actors.messages.clients import OpenSessionOrdered, ReleaseSession
 from actors.messages.connections import (
     SessionCloseRequested,
     SessionDiscarded,
     SessionRequested,
+    SessionsCompared,
     SessionsShed,
     StandingChanged,
     TransportClosed,
 )
 from actors.messages.io import AnswerClients, ClientFrame, PushToClients
-from actors.messages.members import SessionsGone
+from actors.messages.members import SessionsCounted, SessionsGone
 from actors.messages.values import Route, Standing
-from rollbook.codec import pack
+from actors.rebalance import plan
 from rollbook.errors import RETRYABLE, Code, InvalidField
 from rollbook.model import APP_LENGTH_MAX, check_client_id
-from rollbook.wire import NUMBER_MAX, Done, Failed, MoveAdvised, OpenSession, Tag, encode
+from rollbook.wire import NUMBER_MAX, Done, Failed, OpenSession, Tag, encode
 
 
 class ConnectionsSettings(msgspec.Struct, frozen=True):
@@ -43,6 +46,11 @@ class ConnectionsSettings(msgspec.Struct, frozen=True):
     shed_sessions_per_step_max: int
     shed_interval_ms: int
     isolation_advice_interval_ms: int
+    count_interval_ms: int
+    rebalance_above_percent: int
+    rebalance_above_sessions: int
+    rebalance_step_percent_max: int
+    rebalance_memory_ms: int
 
 
 class _LostDue(msgspec.Struct, frozen=True):
@@ -61,6 +69,10 @@ class _ShedDeadlineDue(msgspec.Struct, frozen=True):
     pass
 
 
+class _CountDue(msgspec.Struct, frozen=True):
+    """The number of sessions has changed since it was told."""
+
+
 ConnectionsInput = (
     SessionRequested
     | SessionCloseRequested
@@ -68,10 +80,12 @@ ConnectionsInput = (
     | SessionDiscarded
     | StandingChanged
     | SessionsShed
+    | SessionsCompared
     | StatusRequested
     | _LostDue
     | _AdviceDue
     | _ShedDeadlineDue
+    | _CountDue
 )
 
 
@@ -86,8 +100,9 @@ class ConnectionManager:
     role = Role.CONNECTIONS
 
     def __init__(self, identity: NodeIdentity, settings: ConnectionsSettings, chance: random.Random) -> None:
-        del identity, chance  # Admission does not depend on who this node is, and nothing is left to chance.
+        del identity  # Admission does not depend on who this node is.
         self.settings = settings
+        self._chance = chance
         self.counters = dict.fromkeys(
             (
                 "sessions_admitted",
@@ -96,6 +111,7 @@ class ConnectionManager:
                 "sessions_lost",
                 "sessions_discarded",
                 "moves_advised",
+                "sessions_rebalanced",
             ),
             0,
         )
@@ -106,8 +122,10 @@ class ConnectionManager:
         self._standing = Standing()  # not ready, until MemberManager says so
         self._shedding = False
         self._gone_told = False
-        self._advice = 0  # the number of the advice under way; reminders of earlier ones are void
-        self._unadvised: deque[Route] = deque()
+        self._advice = AdviceUnderWay(settings.shed_sessions_per_step_max)
+        self._rebalanced = AdvicesGiven(settings.rebalance_memory_ms)
+        self._count_told = 0
+        self._is_count_due = False
 
     def start(self, now: Now) -> Effects:
         return []
@@ -126,6 +144,8 @@ class ConnectionManager:
                 return self._on_standing_changed(message)
             case SessionsShed():
                 return self._on_sessions_shed(message)
+            case SessionsCompared():
+                return self._on_sessions_compared(message, now)
             case StatusRequested():
                 return self._on_status_requested(message)
             case _LostDue():
@@ -134,6 +154,8 @@ class ConnectionManager:
                 return self._on_advice_due(message)
             case _ShedDeadlineDue():
                 return self._say_gone()
+            case _CountDue():
+                return self._on_count_due()
             case _:
                 assert_never(message)
 
@@ -150,7 +172,7 @@ class ConnectionManager:
         self._count(route, Admission(message.ip, order.app))
         grace_ms = self.settings.native_grace_ms
         opening = OpenSessionOrdered(route, message.correlation, order.client_id, grace_ms, self._standing)
-        return [Tell(Role.CLIENTS, opening)]
+        return [Tell(Role.CLIENTS, opening), *self._count_soon()]
 
     def _invalid(self, route: Route, order: OpenSession) -> Failed | None:
         try:
@@ -202,6 +224,7 @@ class ConnectionManager:
             self.counters["sessions_closed"] += 1
             self._uncount(route)
             effects.append(Tell(Role.CLIENTS, ReleaseSession(route, message.reason)))
+            effects += self._count_soon()
         frame = ClientFrame(route, encode(Tag.DONE, message.correlation, route.session, Done()))
         return [*effects, Tell(Role.IO, AnswerClients((frame,))), *self._gone_if_empty()]
 
@@ -215,14 +238,15 @@ class ConnectionManager:
         for route in lost:
             self._uncount(route)
         self.counters["sessions_lost"] += len(lost)
-        return [*(Tell(Role.CLIENTS, ReleaseSession(route, "lost")) for route in lost), *self._gone_if_empty()]
+        released = [Tell(Role.CLIENTS, ReleaseSession(route, "lost")) for route in lost]
+        return [*released, *self._gone_if_empty(), *self._count_soon()]
 
     def _on_session_discarded(self, message: SessionDiscarded) -> list[Effect]:
         if message.route not in self._sessions:
             return []  # closed meanwhile
         self.counters["sessions_discarded"] += 1
         self._uncount(message.route)
-        return self._gone_if_empty()
+        return [*self._gone_if_empty(), *self._count_soon()]
 
     # -- advice to move, in steps: a burst of moves would only shift the load
 
@@ -230,7 +254,10 @@ class ConnectionManager:
         was_isolated, self._standing = self._standing.isolated, message.standing
         if self._shedding or was_isolated == message.standing.isolated:
             return []
-        return self._advise_all() if message.standing.isolated else self._advise_nobody()
+        if message.standing.isolated:
+            return self._advise_all()
+        self._advice.call_off()
+        return []
 
     def _on_sessions_shed(self, message: SessionsShed) -> list[Effect]:
         if self._shedding:
@@ -239,37 +266,42 @@ class ConnectionManager:
         advised = self._advise_all()
         return [*advised, Remind(message.deadline_ms, _ShedDeadlineDue()), *self._gone_if_empty()]
 
-    def _advise_all(self) -> list[Effect]:
-        self._advice += 1
-        self._unadvised = deque(self._sessions)
+    def _on_sessions_compared(self, message: SessionsCompared, now: Now) -> list[Effect]:
+        """Some sessions may serve better elsewhere; each of them is asked once in a while at most."""
+        if self._shedding or self._standing.isolated or self._advice.is_under_way:
+            return []
+        shares = plan(len(self._sessions), message.members, self.settings)
+        if not shares:
+            return []
+        self._rebalanced.forget_old(now.monotonic_ms)
+        servers = [(share.server,) for share in shares for _ in range(share.sessions)]
+        free = [route for route in self._sessions if route not in self._rebalanced]
+        chosen = self._chance.sample(free, min(len(servers), len(free)))
+        self._rebalanced.note(chosen, now.monotonic_ms)
+        self.counters["sessions_rebalanced"] += len(chosen)
+        self._chance.shuffle(servers)  # who falls short of sessions is not always the same
+        self._advice.begin("rebalance", zip(chosen, servers, strict=False))
         return self._advise_some()
 
-    def _advise_nobody(self) -> list[Effect]:
-        self._advice += 1
-        self._unadvised.clear()
-        return []
+    def _advise_all(self) -> list[Effect]:
+        self._advice.begin("leaving" if self._shedding else "isolated", [(route, ()) for route in self._sessions])
+        return self._advise_some()
 
     def _on_advice_due(self, message: _AdviceDue) -> list[Effect]:
-        if message.advice != self._advice:
+        if message.advice != self._advice.number:
             return []  # of an advice that has been called off
-        return self._advise_some() if self._unadvised else self._advise_all()
+        return self._advise_some() if self._advice.is_under_way else self._advise_all()
 
     def _advise_some(self) -> list[Effect]:
         """One step, and a reminder of the next; an isolated node begins again, for a session that found no better one
         stays and may try later."""
-        reason: Literal["leaving", "isolated"] = "leaving" if self._shedding else "isolated"
-        body = msgspec.Raw(pack(MoveAdvised(reason, self._standing.servers)))
-        frames: list[ClientFrame] = []
-        while self._unadvised and len(frames) < self.settings.shed_sessions_per_step_max:
-            route = self._unadvised.popleft()
-            if route in self._sessions:
-                frames.append(ClientFrame(route, encode(Tag.MOVE_ADVISED, 0, route.session, body)))
+        frames = self._advice.step(self._sessions, self._standing.servers)
         self.counters["moves_advised"] += len(frames)
-        effects: list[Effect] = [Tell(Role.IO, PushToClients(tuple(frames)))] if frames else []
-        if self._unadvised:
-            effects.append(Remind(self.settings.shed_interval_ms, _AdviceDue(self._advice)))
-        elif not self._shedding:
-            effects.append(Remind(self.settings.isolation_advice_interval_ms, _AdviceDue(self._advice)))
+        effects: list[Effect] = [Tell(Role.IO, PushToClients(frames))] if frames else []
+        if self._advice.is_under_way:
+            effects.append(Remind(self.settings.shed_interval_ms, _AdviceDue(self._advice.number)))
+        elif self._advice.reason == "isolated":
+            effects.append(Remind(self.settings.isolation_advice_interval_ms, _AdviceDue(self._advice.number)))
         return effects
 
     def _gone_if_empty(self) -> list[Effect]:
@@ -283,6 +315,19 @@ class ConnectionManager:
 
     # -- status, counting
 
+    def _count_soon(self) -> list[Effect]:
+        if self._is_count_due or len(self._sessions) == self._count_told:
+            return []
+        self._is_count_due = True
+        return [Remind(self.settings.count_interval_ms, _CountDue())]
+
+    def _on_count_due(self) -> list[Effect]:
+        self._is_count_due = False
+        if len(self._sessions) == self._count_told:
+            return []
+        self._count_told = len(self._sessions)
+        return [Tell(Role.MEMBERS, SessionsCounted(self._count_told))]
+
     def _on_status_requested(self, message: StatusRequested) -> list[Effect]:
         counters = {**message.parts.get("counters", {}), **self.counters}
         return [Tell(Role.CLIENTS, message.with_parts(sessions=len(self._sessions), counters=counters))]
@@ -295,6 +340,7 @@ class ConnectionManager:
 
     def _uncount(self, route: Route) -> None:
         admission = self._sessions.pop(route)
+        self._rebalanced.forget(route)
         routes = self._by_link[route.link]
         routes.discard(route)
         if not routes:
@@ -313,6 +359,8 @@ class ConnectionManager:
             by_link.setdefault(route.link, set()).add(route)
         assert self._by_link == by_link, "links name their sessions"
         assert len(self._sessions) <= self.settings.sessions_max, "sessions have a limit"
+        assert self._is_count_due or len(self._sessions) == self._count_told, "a number is not told"
+        self._rebalanced.check_invariants(self._sessions)
 
 
 def _invalid_field(field: str, sentence: str) -> Failed:

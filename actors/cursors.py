@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from actors.buckets import must_be_pulled
 from actors.messages.clients import GetRecordRange
 from actors.messages.distro import RecordRange
 from actors.messages.io import PeerFrame
 from actors.messages.peers import Delta, DeltaAck, PeerTag, Pull
-from actors.messages.values import Origin
+from actors.messages.values import WHOLE, Origin, Scope
 from actors.peer_frames import encode_peer
 from actors.peer_table import PeerTable
+
+WINDOW_FIRST = 2  # chunks, before it is known how fast they get through
 
 
 class Cursor:
@@ -25,16 +28,20 @@ class Cursor:
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
         self.acknowledged = 0
+        self.pushed = 0  # up to where its subscribers have been told as well
+        self.laggards: tuple[str, ...] = ()  # its clients that hold this up, as it last said
         self.known = False  # until its first digest, pull or acknowledgement
-        self.retry_ms = 0  # after a useless delta: not before
+        self.retry_ms = 0  # nothing before this: a delta was of no use, or it is pulling
 
 
 class OutgoingDelta:
     """One delta to one peer: asked for (no range yet), then under way. A range that was asked for always comes."""
 
-    def __init__(self, link: str, after: int) -> None:
+    def __init__(self, link: str, after: int, scope: Scope = WHOLE) -> None:
         self.link = link
         self.after = after
+        self.scope = scope
+        self.moved_ms = 0
         self.range: RecordRange | None = None
         self.sent = 0  # chunks
         self.progressed = 0  # chunks that the peer has in its record table
@@ -51,6 +58,8 @@ class Outgoing:
         window: int,
         timeout_ms: int,
         retry_ms: int,
+        backlog_ms: int,
+        part_records_max: int,
     ) -> None:
         self.origin = origin
         self.native_seq = 0
@@ -61,6 +70,9 @@ class Outgoing:
         self._window = window
         self._timeout_ms = timeout_ms
         self._retry_ms = retry_ms
+        self._backlog_ms = backlog_ms
+        self._part_records_max = part_records_max
+        self._gc_floor = 0  # of this node's own records, as ClientManager last said
 
     # -- what changed
 
@@ -85,42 +97,47 @@ class Outgoing:
         lacking: dict[int, list[str]] = {}
         for node_id in sorted(self._peers.peers):
             cursor = self.cursors[node_id]
-            if cursor.known and self._lacks(cursor) and not cursor.retry_ms and not self._is_busy(node_id):
+            if cursor.known and self._is_owed(cursor) and not cursor.retry_ms and not self._is_busy(node_id):
                 lacking.setdefault(cursor.acknowledged, []).append(node_id)
         return self._ask(lacking)
 
-    def pull(self, node_id: str, link: str, pull: Pull) -> GetRecordRange | None:
+    def pull(self, node_id: str, link: str, pull: Pull, now_ms: int) -> GetRecordRange | None:
         """A peer asks by itself: that takes the place of what was under way. None if its range is being frozen."""
-        if pull.origin == self.origin and not self._set_cursor(node_id, pull.have):
-            return None
+        if pull.origin == self.origin:
+            if not self._set_cursor(node_id, pull.have):
+                return None
+            if pull.length:  # nothing is pushed between the parts that it asks for
+                self.cursors[node_id].retry_ms = now_ms + self._timeout_ms
         known = self.deltas.get((node_id, pull.origin))
-        if known is not None and known.range is None:
+        if known is not None and known.range is None and known.scope == pull.scope:
             return None
-        self.deltas[node_id, pull.origin] = OutgoingDelta(link, pull.have)
-        return GetRecordRange(pull.origin, pull.have, pull.full, pull.resume, (link,))
+        self.deltas[node_id, pull.origin] = OutgoingDelta(link, pull.have, pull.scope)
+        return GetRecordRange(pull.origin, pull.have, pull.full, pull.resume, (link,), pull.scope, pull.sums)
 
     # -- what was frozen
 
     def send(self, frozen: RecordRange, heartbeat: int, now_ms: int) -> list[PeerFrame]:
-        """The first window of a range, encoded once for all links that wait for it."""
+        """The first chunks of a range, encoded once for all links that wait for it."""
+        if frozen.origin == self.origin and frozen.known:
+            self._gc_floor = max(self._gc_floor, frozen.gc_floor)
         ready: list[OutgoingDelta] = []
         for link in frozen.links:
             node_id = self._peers.node_of(link)
             key = (node_id or "", frozen.origin)
             delta = self.deltas.get(key)
-            if delta is None or delta.link != link or delta.range is not None:
-                continue  # its link was lost meanwhile
-            if self._is_useless(frozen, delta):
+            if delta is None or delta.link != link or delta.range is not None or delta.scope != frozen.scope:
+                continue  # its link was lost meanwhile, or it has asked for something else
+            if frozen.below_floor or self._is_useless(frozen, delta):
                 del self.deltas[key]
                 continue
             delta.range = frozen
-            delta.deadline_ms = now_ms + self._timeout_ms
+            delta.moved_ms, delta.deadline_ms = now_ms, now_ms + self._timeout_ms
             ready.append(delta)
         self._counters["deltas_sent"] += len(ready)
         frames: list[PeerFrame] = []
         if not ready:
             return frames
-        for index in range(min(self._window, _chunk_count(frozen))):
+        for index in range(min(WINDOW_FIRST, self._window, _chunk_count(frozen))):
             frames += self._chunk(frozen, index, heartbeat, ready)
         return frames
 
@@ -131,9 +148,15 @@ class Outgoing:
         if ack.chunk > 0:
             if delta is None or frozen is None or ack.upper != frozen.upper:
                 return []  # late
-            return self._progress(delta, frozen, ack.chunk, heartbeat, now_ms)
-        if ack.origin == self.origin and not self.learn(node_id, ack.applied):
-            return []
+            frames = self._progress(delta, frozen, ack.chunk, heartbeat, now_ms)
+            if frozen.scope.length and delta.progressed == _chunk_count(frozen):
+                self._counters["deltas_acknowledged"] += 1
+                del self.deltas[node_id, ack.origin]
+            return frames
+        if ack.origin == self.origin:
+            if not self.learn(node_id, ack.applied):
+                return []
+            self._learn_pushed(self.cursors[node_id], ack)
         if frozen is not None and ack.applied >= frozen.upper:
             self._counters["deltas_acknowledged"] += 1
             del self.deltas[node_id, ack.origin]
@@ -148,6 +171,8 @@ class Outgoing:
         """A peer says how far it has come; an older word than the newest one is only late. False: a foreign claim."""
         cursor = self.cursors.get(node_id)
         known = cursor.acknowledged if cursor is not None else 0
+        if cursor is not None and applied > known:
+            cursor.retry_ms = 0
         return self._set_cursor(node_id, max(known, applied))
 
     # -- time and loss
@@ -181,6 +206,15 @@ class Outgoing:
         cursor = self.cursors.get(node_id)
         return cursor.acknowledged if cursor is not None else 0
 
+    def pushed_by(self, node_id: str) -> int:
+        """Up to where all its subscribers have been told."""
+        cursor = self.cursors.get(node_id)
+        return min(cursor.acknowledged, cursor.pushed) if cursor is not None else 0
+
+    def laggards_at(self, node_id: str) -> tuple[str, ...]:
+        cursor = self.cursors.get(node_id)
+        return cursor.laggards if cursor is not None else ()
+
     def lags(self) -> dict[str, int]:
         """By node: changes of this node that it has not confirmed; -1 as long as nothing is known of it."""
         return {
@@ -207,6 +241,11 @@ class Outgoing:
     def _lacks(self, cursor: Cursor) -> bool:
         return cursor.acknowledged < self.native_seq
 
+    def _is_owed(self, cursor: Cursor) -> bool:
+        """It lacks something that it need not pull by itself."""
+        have = cursor.acknowledged
+        return self._lacks(cursor) and not must_be_pulled(have, self.native_seq, self._gc_floor, self._part_records_max)
+
     def _ask(self, nodes_by_after: dict[int, list[str]]) -> list[GetRecordRange]:
         ranges: list[GetRecordRange] = []
         for after, nodes in sorted(nodes_by_after.items()):
@@ -230,6 +269,10 @@ class Outgoing:
         cursor.acknowledged = applied
         return True
 
+    def _learn_pushed(self, cursor: Cursor, ack: DeltaAck) -> None:
+        cursor.pushed = max(cursor.pushed, min(ack.pushed, ack.applied))
+        cursor.laggards = ack.laggards
+
     def _go_back(self, cursor: Cursor, applied: int, after: int, now_ms: int) -> None:
         """The peer has less than was thought: begin there at once. If it refused all the same, let it breathe."""
         cursor.acknowledged = min(cursor.acknowledged, applied) if applied < after else cursor.acknowledged
@@ -241,10 +284,12 @@ class Outgoing:
     ) -> list[PeerFrame]:
         if not delta.progressed < chunks <= delta.sent:
             return []
+        chunk_ms = (now_ms - delta.moved_ms) // (chunks - delta.progressed)
+        window = max(1, min(self._window, self._backlog_ms // max(1, chunk_ms)))
         delta.progressed = chunks
-        delta.deadline_ms = now_ms + self._timeout_ms
+        delta.moved_ms, delta.deadline_ms = now_ms, now_ms + self._timeout_ms
         frames: list[PeerFrame] = []
-        while delta.sent < min(chunks + self._window, _chunk_count(frozen)):
+        while delta.sent < min(chunks + window, _chunk_count(frozen)):
             frames += self._chunk(frozen, delta.sent, heartbeat, [delta])
         return frames
 
@@ -262,6 +307,9 @@ class Outgoing:
             last=index == _chunk_count(frozen) - 1,
             heartbeat=heartbeat if frozen.origin == self.origin else 0,
             bodies=frozen.chunks[index] if frozen.chunks else (),
+            first=frozen.scope.first,
+            length=frozen.scope.length,
+            whole=frozen.whole,
         )
         payload = encode_peer(PeerTag.DELTA, body)
         for delta in deltas:

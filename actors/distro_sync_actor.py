@@ -1,9 +1,10 @@
 """DistroSyncActor: replication between nodes. It holds no records: ClientManager freezes ranges and applies chunks.
 
 Owns: a cursor per peer and the deltas under way (actors/cursors.py); what is known to be applied here, arriving deltas,
-open pulls and the goals of a loading node (actors/pulls.py); callers that wait for the cluster
-(actors/cluster_waits.py); the links of peers (actors/peer_table.py). Accepts: messages/distro.py. Tells: ClientManager
-(ranges, chunks), I/O (peer frames, late answers), MemberManager (heartbeats, catching up, flushed).
+open pulls and the goals of a loading node (actors/pulls.py); up to where subscribers have been told
+(actors/pushed.py); callers that wait for others (actors/confirmations.py); the links of peers (actors/peer_table.py).
+Accepts: messages/distro.py. Tells: ClientManager (ranges, chunks), I/O (peer frames, late answers), MemberManager
+(heartbeats, catching up, flushed), IndexManager (what it times).
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import assert_never
 import msgspec
 
 from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
-from actors.cluster_waits import ClusterWaits
+from actors.confirmations import Confirmations
+from actors.convergence import Convergence
 from actors.cursors import Outgoing
-from actors.messages.clients import ApplyDelta, GetRecordRange, OwnersPurged
+from actors.messages.clients import ApplyDelta, ExpectParts, GetRecordRange, GiveUpParts, OwnersPurged
 from actors.messages.distro import (
     CatchUpOrdered,
     ChunkApplied,
@@ -30,30 +32,40 @@ from actors.messages.distro import (
     FlushOrdered,
     NativeAdvanced,
     OwnersApplied,
+    OwnersPushed,
+    PartsExpected,
     PeersChanged,
     PullReceived,
     RecordRange,
 )
+from actors.messages.index import EchoWatermark
 from actors.messages.io import AnswerClients, ClientFrame, PeerFrame, SendToPeers
 from actors.messages.members import CaughtUp, Flushed, HeartbeatRaised
 from actors.messages.peers import Delta, PeerTag
-from actors.messages.values import ClusterWait, Origin
+from actors.messages.values import Origin, Watermark
+from actors.parted_pulls import PartedPulls
 from actors.peer_frames import encode_peer
 from actors.peer_table import PeerTable
 from actors.pulls import Incoming
-from rollbook.errors import Code
-from rollbook.wire import Failed, Tag, encode
+from actors.pushed import PushedNews, PushedWatermarks
 
 
 class DistroSettings(msgspec.Struct, frozen=True):
     delta_timeout_ms: int
     pull_interval_ms: int
     chunks_in_flight_max: int
+    chunks_backlog_ms: int
+    part_records_max: int
+    part_sources_max: int
+    parts_per_source_max: int
+    parts_patience_ms: int
     cluster_wait_ms_max: int
     cluster_wait_ms_default: int
     cluster_waits_max: int
     digest_peers_max: int
     digest_peers_sampled: int
+    convergence_interval_ms: int
+    convergence_samples_max: int
 
 
 class _DeadlineDue(msgspec.Struct, frozen=True):
@@ -66,7 +78,9 @@ DistroInput = (
     | DeltaAcknowledged
     | DeltaReceived
     | ChunkApplied
+    | PartsExpected
     | OwnersApplied
+    | OwnersPushed
     | DeltaRejected
     | PullReceived
     | DigestRound
@@ -92,6 +106,8 @@ _COUNTERS = (
     "deltas_unexpected",  # from a link that is no current peer's, or a chunk without its beginning
     "pulls_sent",
     "pulls_timed_out",
+    "parted_pulls",
+    "parts_pulled",
     "pulls_served",
     "pulls_unserved",  # a stranger's, a foreign claim, or one that came while its range was being frozen
     "ranges_unknown",
@@ -113,7 +129,8 @@ class DistroSyncActor:
         self.counters = dict.fromkeys(_COUNTERS, 0)
         self._chance = chance
         self._peers = PeerTable()
-        self._living: tuple[str, ...] = ()  # less this node
+        self._pushed = PushedWatermarks()
+        self._pushed_news = PushedNews(self._peers, self._pushed)
         self._outgoing = Outgoing(
             self.origin,
             self._peers,
@@ -121,15 +138,38 @@ class DistroSyncActor:
             window=settings.chunks_in_flight_max,
             timeout_ms=settings.delta_timeout_ms,
             retry_ms=settings.pull_interval_ms,
+            backlog_ms=settings.chunks_backlog_ms,
+            part_records_max=settings.part_records_max,
+        )
+        self._parts = PartedPulls(
+            self._peers,
+            self.counters,
+            part_records_max=settings.part_records_max,
+            sources_max=settings.part_sources_max,
+            parts_per_source_max=settings.parts_per_source_max,
+            timeout_ms=settings.delta_timeout_ms,
+            patience_ms=settings.parts_patience_ms,
         )
         self._incoming = Incoming(
             self.origin,
             self._peers,
+            self._pushed,
+            self._parts,
             self.counters,
             timeout_ms=settings.delta_timeout_ms,
             interval_ms=settings.pull_interval_ms,
+            part_records_max=settings.part_records_max,
         )
-        self._waits = ClusterWaits()
+        self._waits = Confirmations(
+            self.origin,
+            self._outgoing,
+            self._pushed,
+            Convergence(settings.convergence_interval_ms, settings.convergence_samples_max),
+            self.counters,
+            wait_ms_default=settings.cluster_wait_ms_default,
+            wait_ms_max=settings.cluster_wait_ms_max,
+            waits_max=settings.cluster_waits_max,
+        )
         self._heartbeat = 0  # this node's own counter, of its last digest
         self._heartbeats: dict[Origin, int] = {}  # the highest that came with a delta of the owner itself
         self._flush_deadline_ms: int | None = None
@@ -140,12 +180,13 @@ class DistroSyncActor:
 
     def handle(self, message: DistroInput, now: Now) -> Effects:
         effects = self._route(message, now)
+        effects += [*_asking(self._parts.take_asks()), *_sending(self._parts.take_frames())]
         return [*effects, *self._remind(now)]
 
     def _route(self, message: DistroInput, now: Now) -> list[Effect]:  # noqa: C901 - one case per message
         match message:
             case NativeAdvanced():
-                return _asking(self._outgoing.advance(message.seq))
+                return self._on_native_advanced(message, now)
             case RecordRange():
                 return self._on_record_range(message, now)
             case DeltaAcknowledged():
@@ -153,19 +194,25 @@ class DistroSyncActor:
             case DeltaReceived():
                 return self._on_delta_received(message, now)
             case ChunkApplied():
-                return _sending(self._incoming.chunk_applied(message))
+                return _sending(self._incoming.chunk_applied(message, now.monotonic_ms))
+            case PartsExpected():
+                self._parts.expected(message, now.monotonic_ms)
+                return []
             case OwnersApplied():
-                return [*_sending(self._incoming.owners_applied(message.watermarks)), *self._caught_up()]
+                return self._on_owners_applied(message, now)
+            case OwnersPushed():
+                self._pushed.told(message)
+                return [*_sending(self._pushed_news.risen()), *self._settled(now)]
             case DeltaRejected():
                 return _sending(self._incoming.rejected(message))
             case PullReceived():
-                return self._on_pull_received(message)
+                return self._on_pull_received(message, now)
             case DigestRound():
                 return self._on_digest_round(message)
             case DigestAccepted():
                 return self._on_digest_accepted(message, now)
             case PeersChanged():
-                return self._on_peers_changed(message)
+                return self._on_peers_changed(message, now)
             case OwnersPurged():
                 return self._on_owners_purged(message)
             case CatchUpOrdered():
@@ -175,7 +222,7 @@ class DistroSyncActor:
                 return self._on_cluster_waits_added(message, now)
             case FlushOrdered():
                 self._flush_deadline_ms = now.monotonic_ms + message.deadline_ms
-                return self._settled()
+                return self._settled(now)
             case StatusRequested():
                 return self._on_status_requested(message)
             case _DeadlineDue():
@@ -184,6 +231,12 @@ class DistroSyncActor:
                 assert_never(message)
 
     # -- sync: what this node's own clients changed goes to every peer; what a peer asks for goes to that one
+
+    def _on_native_advanced(self, message: NativeAdvanced, now: Now) -> list[Effect]:
+        effects = _asking(self._outgoing.advance(message.seq))
+        if self._waits.convergence.sample(message.seq, now.monotonic_ms):
+            effects.append(Tell(Role.INDEX, EchoWatermark(Watermark(self.origin, message.seq))))
+        return effects
 
     def _on_record_range(self, message: RecordRange, now: Now) -> list[Effect]:
         if not message.known:
@@ -197,16 +250,18 @@ class DistroSyncActor:
         if node_id is None:
             return []  # the link was lost meanwhile; the next digest says the same
         frames = self._outgoing.acknowledge(node_id, message.ack, self._heartbeat, now.monotonic_ms)
-        return [*_sending(frames), *self._settled()]
+        return [*_sending(frames), *self._settled(now)]
 
-    def _on_pull_received(self, message: PullReceived) -> list[Effect]:
+    def _on_pull_received(self, message: PullReceived, now: Now) -> list[Effect]:
         node_id = self._peers.node_of(message.link)
-        wanted = self._outgoing.pull(node_id, message.link, message.pull) if node_id is not None else None
+        wanted = (
+            self._outgoing.pull(node_id, message.link, message.pull, now.monotonic_ms) if node_id is not None else None
+        )
         if wanted is None:
             self.counters["pulls_unserved"] += 1
             return []
         self.counters["pulls_served"] += 1
-        return [*_asking([wanted]), *self._settled()]
+        return [*_asking([wanted]), *self._settled(now)]
 
     # -- receive: chunks go to ClientManager; what is in the index is acknowledged
 
@@ -233,8 +288,18 @@ class DistroSyncActor:
             index=delta.index,
             last=delta.last,
             bodies=delta.bodies,
+            scope=delta.scope,
+            whole=delta.whole,
         )
         return [*self._heartbeat_raised(link, delta), Tell(Role.CLIENTS, chunk)]
+
+    def _on_owners_applied(self, message: OwnersApplied, now: Now) -> list[Effect]:
+        self._pushed.index(message.watermarks, message.touches)
+        synced = [watermark for watermark in message.watermarks if watermark.origin != self.origin]
+        frames = self._incoming.owners_applied(synced)
+        self._pushed_news.acknowledged(synced)
+        answers = self._waits.settle(now.monotonic_ms) if len(synced) < len(message.watermarks) else []
+        return [*_sending(frames), *_answering(answers), *self._caught_up()]
 
     def _heartbeat_raised(self, link: str, delta: Delta) -> list[Effect]:
         """The owner's counter rides on its deltas; a relay has no say in it."""
@@ -260,6 +325,7 @@ class DistroSyncActor:
         self.counters["digests_sent"] += len(targets)
         payload = encode_peer(PeerTag.DIGEST, message.digest)
         frames = [PeerFrame(self._peers.peers[node_id].link, payload) for node_id in targets]
+        frames += self._pushed_news.repeated(targets)
         return [*_sending(frames), *self._caught_up()]
 
     def _on_digest_accepted(self, message: DigestAccepted, now: Now) -> list[Effect]:
@@ -269,81 +335,60 @@ class DistroSyncActor:
         self._outgoing.learn(message.node_id, confirmed)
         frames, differences = self._incoming.compare(message.node_id, message.ready, message.entries, now.monotonic_ms)
         self.counters["digest_mismatches"] += len(differences)
-        logs = [Log("WARNING", "equal watermarks, other records: pulling in full", facts) for facts in differences]
-        return [*logs, *_sending(frames), *self._settled(), *self._caught_up()]
+        logs = [Log("WARNING", "equal watermarks, other records: pulling what differs", facts) for facts in differences]
+        return [*logs, *_sending(frames), *self._settled(now), *self._caught_up()]
 
     # -- members
 
-    def _on_peers_changed(self, message: PeersChanged) -> list[Effect]:
+    def _on_peers_changed(self, message: PeersChanged, now: Now) -> list[Effect]:
         self._peers.replace(message.peers, self.origin.owner)
-        self._living = tuple(sorted(set(message.living) - {self.origin.owner}))
-        self._outgoing.change_peers(self._living)
-        self._incoming.change_peers()
-        return self._settled()
+        self._waits.living = tuple(sorted(set(message.living) - {self.origin.owner}))
+        self._outgoing.change_peers(self._waits.living)
+        self._incoming.change_peers(now.monotonic_ms)
+        return [*_sending(self._pushed_news.met()), *self._settled(now)]
 
     def _on_owners_purged(self, message: OwnersPurged) -> list[Effect]:
         for origin in message.origins:
             self._heartbeats.pop(origin, None)
         self._outgoing.purge(message.origins)
         self._incoming.purge(message.origins)
+        self._pushed.purge(message.origins)
+        self._pushed_news.purge(message.origins)
         return self._caught_up()
 
     def _caught_up(self) -> list[Effect]:
         return [Tell(Role.MEMBERS, CaughtUp(node_id)) for node_id in self._incoming.take_caught_up()]
 
-    # -- callers that wait for the cluster
+    # -- callers that wait for others
 
     def _on_cluster_waits_added(self, message: ClusterWaitsAdded, now: Now) -> list[Effect]:
-        refused: list[ClientFrame] = []
-        for wait in message.waits:
-            if len(self._waits) >= self.settings.cluster_waits_max:
-                refused.append(self._wait_refused(wait))
-                continue
-            wait_ms = min(wait.wait_ms or self.settings.cluster_wait_ms_default, self.settings.cluster_wait_ms_max)
-            self._waits.add(wait, now.monotonic_ms + wait_ms)
-        self.counters["cluster_waits_refused"] += len(refused)
-        return [*_answering(refused), *self._confirmed()]
-
-    def _wait_refused(self, wait: ClusterWait) -> ClientFrame:
-        sentence = f"done here, but {self.settings.cluster_waits_max} callers already wait for the cluster"
-        return _failed(wait, Failed(Code.OVER_LIMIT, sentence, field="wait", retryable=True))
-
-    def _wait_timed_out(self, wait: ClusterWait) -> ClientFrame:
-        missing = tuple(node for node in self._living if self._outgoing.acknowledged_by(node) < wait.seq)
-        sentence = f"done here, but not confirmed in time by {', '.join(missing)}"
-        return _failed(wait, Failed(Code.NOT_CONFIRMED, sentence, retryable=True, nodes=missing))
-
-    def _confirmed(self) -> list[Effect]:
-        """Answer those whose change every living node has; without any, nobody is left to ask."""
-        confirmed = self._waits.confirm(min(map(self._outgoing.acknowledged_by, self._living), default=None))
-        self.counters["cluster_waits_confirmed"] += len(confirmed)
-        return _answering(
-            ClientFrame(wait.route, encode(Tag(wait.tag), wait.correlation, wait.route.session, wait.body))
-            for wait in confirmed
-        )
+        refused = self._waits.add(message.waits, now.monotonic_ms)
+        return _answering([*refused, *self._waits.settle(now.monotonic_ms)])
 
     # -- leaving, status, time
 
     def _on_status_requested(self, message: StatusRequested) -> list[Effect]:
-        counters = {**message.parts.get("counters", {}), **self.counters}
-        return [Tell(Role.MEMBERS, message.with_parts(lags=self._outgoing.lags(), counters=counters))]
+        parts = {
+            "lags": self._outgoing.lags(),
+            "convergence": self._waits.convergence.status(),
+            "counters": {**message.parts.get("counters", {}), **self.counters},
+        }
+        return [Tell(Role.MEMBERS, message.with_parts(**parts))]
 
     def _on_deadline_due(self, message: _DeadlineDue, now: Now) -> list[Effect]:
         if message.at_ms == self._reminded_ms:
             self._reminded_ms = None
         self._outgoing.expire(now.monotonic_ms)
         self._incoming.expire(now.monotonic_ms)
-        expired = self._waits.expire(now.monotonic_ms)
-        self.counters["cluster_waits_timed_out"] += len(expired)
-        effects = _answering(self._wait_timed_out(wait) for wait in expired)
+        effects = _answering(self._waits.expire(now.monotonic_ms))
         if self._flush_deadline_ms is not None and self._flush_deadline_ms <= now.monotonic_ms:
             self._flush_deadline_ms = None
             effects.append(Tell(Role.MEMBERS, Flushed()))
-        return [*effects, *self._settled()]
+        return [*effects, *self._settled(now)]
 
-    def _settled(self) -> list[Effect]:
+    def _settled(self, now: Now) -> list[Effect]:
         """After any news of what peers have: who lacks something is served, who waited for it is told."""
-        effects = [*_asking(self._outgoing.serve()), *self._confirmed()]
+        effects = [*_asking(self._outgoing.serve()), *_answering(self._waits.settle(now.monotonic_ms))]
         if self._flush_deadline_ms is not None and self._outgoing.everyone_has_everything:
             self._flush_deadline_ms = None
             effects.append(Tell(Role.MEMBERS, Flushed()))
@@ -351,8 +396,8 @@ class DistroSyncActor:
 
     def _remind(self, now: Now) -> list[Effect]:
         """One reminder, for the earliest deadline; a later one follows when that is due."""
-        deadlines = [*self._outgoing.deadlines(), *self._incoming.deadlines()]
-        deadlines += [at_ms for at_ms in (self._waits.deadline(), self._flush_deadline_ms) if at_ms is not None]
+        deadlines = [*self._outgoing.deadlines(), *self._incoming.deadlines(), *self._waits.deadlines()]
+        deadlines += [] if self._flush_deadline_ms is None else [self._flush_deadline_ms]
         if not deadlines:
             return []
         earliest_ms = min(deadlines)
@@ -366,12 +411,12 @@ class DistroSyncActor:
         self._outgoing.check_invariants()
         self._incoming.check_invariants()
         self._waits.check_invariants()
-        assert len(self._waits) <= self.settings.cluster_waits_max, "cluster waits have a limit"
+        self._pushed.check_invariants()
         assert self.origin.owner not in self._peers.peers, "a node is not its own peer"
 
 
-def _asking(ranges: Sequence[GetRecordRange]) -> list[Effect]:
-    return [Tell(Role.CLIENTS, wanted) for wanted in ranges]
+def _asking(wanted: Sequence[GetRecordRange | ExpectParts | GiveUpParts]) -> list[Effect]:
+    return [Tell(Role.CLIENTS, question) for question in wanted]
 
 
 def _sending(frames: Sequence[PeerFrame]) -> list[Effect]:
@@ -381,7 +426,3 @@ def _sending(frames: Sequence[PeerFrame]) -> list[Effect]:
 def _answering(frames: Iterable[ClientFrame]) -> list[Effect]:
     batch = tuple(frames)
     return [Tell(Role.IO, AnswerClients(batch))] if batch else []
-
-
-def _failed(wait: ClusterWait, failed: Failed) -> ClientFrame:
-    return ClientFrame(wait.route, encode(Tag.FAILED, wait.correlation, wait.route.session, failed))

@@ -13,7 +13,7 @@ from actors.base import Effect, Log, NodeIdentity, Now, Role, Tell, Terminate
 from actors.links import LinkTable, send
 from actors.liveness import Leases
 from actors.messages.io import DialPeers
-from actors.messages.peers import Hello, LinkPing, PeerRefused, PeerTag, Welcome
+from actors.messages.peers import Hello, PeerRefused, PeerTag, Welcome
 from actors.messages.values import Origin
 from actors.roster import Roster
 from rollbook.errors import Code
@@ -43,15 +43,10 @@ class Handshakes:
         self._links.opened(name, address)
         return [send((name, PeerTag.HELLO, self.hello(address)))]
 
-    def call(self, now: Now) -> list[Effect]:
-        """Ping who has shaken hands, greet the others again: frames may be lost."""
-        frames: list[tuple[str, PeerTag, object]] = []
-        for name in sorted(self._links.links):
-            link = self._links.links[name]
-            if self._links.accepted(name, self._roster.members) is not None:
-                frames.append((name, PeerTag.PING, LinkPing(now.monotonic_ms)))
-            elif link.dialled and not link.node_id:
-                frames.append((name, PeerTag.HELLO, self.hello(link.dialled)))
+    def greet(self) -> list[Effect]:
+        """Say Hello again to whom this node has dialled and who has not answered: frames may be lost."""
+        names = sorted(name for name, link in self._links.links.items() if link.dialled and not link.node_id)
+        frames = [(name, PeerTag.HELLO, self.hello(self._links.links[name].dialled)) for name in names]
         return [send(*frames)] if frames else []
 
     def on_hello(self, name: str, hello: Hello, now: Now) -> list[Effect]:
@@ -140,7 +135,7 @@ class Handshakes:
         self._links.shake(name, who)
         self._roster.learn(who)
         self._leases.hear(Origin(who.node_id, who.epoch), 0, 0, now.monotonic_ms)
-        return [send((name, PeerTag.PING, LinkPing(now.monotonic_ms)))]
+        return [send(self._links.ping(name, now.monotonic_ms))]
 
     def _meet_oneself(self, address: str) -> list[Effect]:
         """An address of the list is another name of this node."""

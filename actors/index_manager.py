@@ -1,7 +1,7 @@
 """IndexManager: which clients publish and which sessions watch each service, and the view built of it.
 
 Owns: the service index (service_index.py), the versions of views. Accepts: messages/index.py, StandingChanged.
-Tells: I/O (answers), PushActor (touched services, subscriptions, views), DistroSyncActor (watermarks, waits).
+Tells: I/O (answers), PushActor (touched services, subscriptions, views), DistroSyncActor (watermarks, touches, waits).
 
 An answer leaves only after everything that came with it is indexed: an acknowledged registration is in every later
 answer of this node. Views are lazy: a registration marks its service, and only who asks pays for the view.
@@ -14,13 +14,13 @@ from typing import Any, assert_never
 
 import msgspec
 
-from actors.base import Effect, Effects, Log, NodeIdentity, Now, Role, StatusRequested, Tell
+from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
 from actors.messages.connections import StandingChanged
-from actors.messages.distro import ClusterWaitsAdded, OwnersApplied
-from actors.messages.index import OwnersVisible, RecordsChanged, SubscribersReleased, ViewsWanted
+from actors.messages.distro import ClusterWaitsAdded, OwnersApplied, Touches
+from actors.messages.index import EchoWatermark, OwnersVisible, RecordsChanged, SubscribersReleased, ViewsWanted
 from actors.messages.io import AnswerClients, ClientFrame
 from actors.messages.push import ServicesTouched, Subscription, SubscriptionsChanged, ViewsBuilt
-from actors.messages.values import Order, Route
+from actors.messages.values import Order, Origin, Route
 from actors.service_index import ServiceIndex, encode_view
 from rollbook.errors import Code, InvalidField, Refused, RollbookError
 from rollbook.model import Service, View, clusters_of
@@ -42,9 +42,24 @@ class IndexSettings(msgspec.Struct, frozen=True):
     services_max: int
     subscriptions_per_session_max: int
     clusters_per_filter_max: int
+    shrink_guard_ms: int
+    shrink_guard_instances_min: int
 
 
-IndexInput = RecordsChanged | SubscribersReleased | OwnersVisible | ViewsWanted | StandingChanged | StatusRequested
+class _GuardDue(msgspec.Struct, frozen=True):
+    """The time of the oldest shrink guard is over."""
+
+
+IndexInput = (
+    RecordsChanged
+    | EchoWatermark
+    | SubscribersReleased
+    | OwnersVisible
+    | ViewsWanted
+    | StandingChanged
+    | StatusRequested
+    | _GuardDue
+)
 
 
 class SubscriptionChanges:
@@ -71,7 +86,9 @@ class IndexManager:
     def __init__(self, identity: NodeIdentity, settings: IndexSettings, chance: random.Random) -> None:
         del identity, chance  # The same records give the same views on every node, and nothing is left to chance.
         self.settings = settings
-        self.index = ServiceIndex()
+        self.index = ServiceIndex(settings)
+        self._is_guard_reminded = False
+        self._touches_told = 0
         self.counters = {"index_queries": 0, "index_refused": 0, "index_failed": 0}
 
     def start(self, now: Now) -> Effects:
@@ -84,8 +101,8 @@ class IndexManager:
             case SubscribersReleased():
                 return self._on_released(message)
             case OwnersVisible():
-                self.index.hide(dict(message.hidden))
-                return self._touched()
+                self.index.hide(dict(message.hidden), now.monotonic_ms)
+                return [*self._touched(), *self._remind_of_guards(now)]
             case ViewsWanted():
                 return self._on_views_wanted(message, now)
             case StandingChanged():
@@ -93,6 +110,12 @@ class IndexManager:
                 return self._touched()
             case StatusRequested():
                 return self._on_status(message)
+            case EchoWatermark():
+                return [Tell(Role.DISTRO, OwnersApplied((message.watermark,)))]
+            case _GuardDue():
+                self._is_guard_reminded = False
+                self.index.end_guards(now.monotonic_ms)
+                return [*self._touched(), *self._remind_of_guards(now)]
             case _:
                 assert_never(message)
 
@@ -112,15 +135,20 @@ class IndexManager:
         ]
         if frames:
             effects.append(Tell(Role.IO, AnswerClients(tuple(frames))))
+        touched: dict[Service, dict[Origin, int]] = {}
+        touches: Touches | None = None
+        if index.touched:
+            touched = index.take_touched()
+            touches = self._numbered(touched)
+        if message.watermarks or touches is not None:
+            effects.append(Tell(Role.DISTRO, OwnersApplied(message.watermarks, touches)))
         if message.waits:
             effects.append(Tell(Role.DISTRO, ClusterWaitsAdded(message.waits)))
-        if message.watermarks:
-            effects.append(Tell(Role.DISTRO, OwnersApplied(message.watermarks)))
         # After the answers: no push of a subscription may overtake the view that its answer carries.
         if changes.last:
             effects.append(Tell(Role.PUSH, changes.message()))
-        if index.touched:
-            effects += self._touched()
+        if touched:
+            effects.append(Tell(Role.PUSH, _told_of(touched, touches)))
         if index.conflicts_found:
             effects += self._conflicts()
         return effects
@@ -131,7 +159,7 @@ class IndexManager:
         tag: int
         answer: Any
         try:
-            tag, answer = self._respond(route, body, now, changes)
+            tag, answer = self._respond(order, now, changes)
         except RollbookError as error:
             self.counters["index_refused"] += 1
             tag, answer = Tag.FAILED, Failed(error.code, error.message, error.field, error.retryable)
@@ -141,17 +169,17 @@ class IndexManager:
             tag, answer = Tag.FAILED, Failed(Code.INTERNAL, "this request could not be answered")
         return ClientFrame(route, encode(tag, correlation, route.session, answer))
 
-    def _respond(self, route: Route, body: Any, now: Now, changes: SubscriptionChanges) -> tuple[Tag, Any]:
+    def _respond(self, order: Order, now: Now, changes: SubscriptionChanges) -> tuple[Tag, Any]:
         """Validate and compute, then commit: what raises here has changed nothing."""
-        match body:
+        match body := order.body:
             case Query():
                 self.counters["index_queries"] += 1
                 return Tag.VIEW, self._queried(body, now)
             case Subscribe():
-                return Tag.VIEW, self._subscribed(route, body, now, changes)
+                return Tag.VIEW, self._subscribed(order.route, order.client, body, now, changes)
             case Unsubscribe():
-                if self.index.unsubscribe(route, body.service):
-                    changes.last[(route, body.service)] = None
+                if self.index.unsubscribe(order.route, body.service):
+                    changes.last[(order.route, body.service)] = None
                 return Tag.DONE, Done()
             case ListServices():
                 return Tag.SERVICES, self._listed(body)
@@ -166,12 +194,15 @@ class IndexManager:
         self.index.view(entry, now.wall_ms)
         return self.index.body(entry, query.clusters, clusters)
 
-    def _subscribed(self, route: Route, order: Subscribe, now: Now, changes: SubscriptionChanges) -> msgspec.Raw:
+    def _subscribed(
+        self, route: Route, client: str, order: Subscribe, now: Now, changes: SubscriptionChanges
+    ) -> msgspec.Raw:
         clusters = self._clusters(order.clusters)
         self._check_room(route, order.service)
         entry = self.index.subscribe(route, order.service)
         view = self.index.view(entry, now.wall_ms)
-        changes.last[(route, order.service)] = Subscription(route, order.service, order.clusters, view.version)
+        subscription = Subscription(route, order.service, order.clusters, view.version, client)
+        changes.last[(route, order.service)] = subscription
         changes.views[order.service] = view
         return self.index.body(entry, order.clusters, clusters)
 
@@ -225,13 +256,35 @@ class IndexManager:
             "index_subscriptions": sum(len(services) for services in index.subscriptions.values()),
             "instance_conflicts": index.conflicts_count,
             "view_builds": index.views_built,
+            "views_guarded": len(index.guard.services),
+            "shrink_guards": index.guard.guards_begun,
         }
         counters = {**message.parts.get("counters", {}), **self.counters}
         return [Tell(Role.PUSH, message.with_parts(counters=counters))]
 
+    def _remind_of_guards(self, now: Now) -> list[Effect]:
+        """All guards last equally long, so one reminder of the oldest will do."""
+        end_ms = self.index.guard.next_end_ms()
+        if end_ms is None or self._is_guard_reminded:
+            return []
+        self._is_guard_reminded = True
+        return [Remind(max(0, end_ms - now.monotonic_ms), _GuardDue())]
+
+    def _numbered(self, touched: dict[Service, dict[Origin, int]]) -> Touches | None:
+        """What DistroSyncActor must not take for told before PushActor says so; None if no record touched anything."""
+        lowest: dict[Origin, int] = {}
+        for seqs in touched.values():
+            for origin, seq in seqs.items():
+                lowest[origin] = min(seq, lowest.get(origin, seq))
+        if not lowest:
+            return None
+        self._touches_told += 1
+        return Touches(self._touches_told, tuple(lowest.items()))
+
     def _touched(self) -> Effects:
+        """What touches services, but is no record: filters and flags."""
         touched = self.index.take_touched()
-        return [Tell(Role.PUSH, ServicesTouched(touched))] if touched else []
+        return [Tell(Role.PUSH, _told_of(touched, None))] if touched else []
 
     def _conflicts(self) -> list[Effect]:
         """One line per service and build, however many of its keys are contended."""
@@ -253,4 +306,10 @@ class IndexManager:
     def check_invariants(self) -> None:
         assert not self.index.touched, "a change was not told"
         assert not self.index.conflicts_found, "a conflict was not told"
+        assert self._is_guard_reminded or not self.index.guard.services, "a guard would never end"
         self.index.check_invariants()
+
+
+def _told_of(touched: dict[Service, dict[Origin, int]], touches: Touches | None) -> ServicesTouched:
+    changes = tuple((service, origin, seq) for service, seqs in touched.items() for origin, seq in seqs.items())
+    return ServicesTouched(tuple(touched), changes, touches.number if touches is not None else 0)

@@ -1,18 +1,20 @@
 """The link table: which connections to other nodes stand, who is at the other end, and which of them can be sent on.
 
-Pure rules and one table; MemberManager owns it. A link is usable with a completed handshake and a pong that answers a
-ping of the last ``pong_timeout_ms``. Both sides of a pair dial, so a peer usually has two links; one is preferred.
+Pure rules and one table; MemberManager owns it. A link is usable with a completed handshake, as long as its last proof
+of life (the time at which an answered ping was sent) is young enough and no ping has waited too long for its answer.
+Where every link is pinged at every beat, both mean the pong time-out; where links take turns (above ten members), a
+proof lasts for two rounds. Both sides of a pair dial, so a peer usually has two links; one is preferred.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from actors.base import Role, Tell
 from actors.messages.io import PeerFrame, SendToPeers
-from actors.messages.peers import Hello, PeerTag, Welcome
+from actors.messages.peers import Hello, LinkPing, PeerTag, Welcome
 from actors.messages.values import Peer
 from actors.peer_frames import encode_peer
 
@@ -30,44 +32,64 @@ class PeerLink(msgspec.Struct):
     epoch: int = 0
     peer_address: str = ""
     proven_at_ms: int | None = None  # when the newest answered ping was sent, by the local clock
+    pinged_at_ms: int = 0  # when the newest ping was sent
+    asked_at_ms: int | None = None  # when the oldest ping was sent that waits for its answer
 
 
 class LinkTable:
     """All links of this node and the last failure of each address."""
 
     def __init__(self, pong_timeout_ms: int) -> None:
-        self._pong_timeout_ms = pong_timeout_ms
+        self._proof_ms = self._pong_timeout_ms = pong_timeout_ms
         self.links: dict[str, PeerLink] = {}
-        self._proven_at_ms: dict[str, int] = {}  # address → the newest proof of all links to it
-        self._failures: dict[str, str] = {}  # address → REFUSED or SILENT, until a pong says otherwise
+        self.failures: dict[str, str] = {}  # address → REFUSED or SILENT, until a pong says otherwise
+        # The same links, by who is at the other end.
+        self._to_address: dict[str, dict[str, PeerLink]] = {}
+        self._to_node: dict[str, dict[str, PeerLink]] = {}
+        self._dialled: dict[str, dict[str, PeerLink]] = {}
+
+    def expect_proof(self, proof_ms: int, pong_timeout_ms: int) -> None:
+        """From now on a proof lasts so long, and an answer may take so long."""
+        self._proof_ms, self._pong_timeout_ms = proof_ms, pong_timeout_ms
 
     def opened(self, name: str, address: str) -> None:
         """A dialled connection stands; whatever the name meant before is over. What failed before says nothing now."""
         self._drop(name)
-        self.links[name] = PeerLink(name, address)
-        self._failures.pop(address, None)
+        self._add(PeerLink(name, address))
+        self.failures.pop(address, None)
 
-    def closed(self, name: str, address: str, how: str) -> None:
+    def closed(self, name: str, address: str, how: str) -> str:
+        """The address that this says something of; empty if it is not known."""
         link = self._drop(name)
         address = address or (link.peer_address if link is not None else "")
         if address:
-            self._failures[address] = SILENT if how == "silent" else REFUSED
+            self.failures[address] = SILENT if how == "silent" else REFUSED
+        return address
 
     def shake(self, name: str, who: Hello | Welcome) -> None:
         """The handshake on this link is complete. Links of other epochs of the same node no longer speak for it."""
-        for other in self.links.values():
-            if other.node_id == who.node_id and other.epoch != who.epoch:
+        for other in list(self._to_node.get(who.node_id, {}).values()):
+            if other.epoch != who.epoch:
                 self._unshake(other)
-        link = self.links.setdefault(name, PeerLink(name, ""))
+        link = self._drop(name) or PeerLink(name, "")
         if (link.node_id, link.epoch, link.peer_address) != (who.node_id, who.epoch, who.peer_address):
-            self._unshake(link)
+            link.proven_at_ms = link.asked_at_ms = None
         link.node_id, link.epoch, link.peer_address = who.node_id, who.epoch, who.peer_address
+        self._add(link)
 
     def release(self, node_id: str, epoch: int) -> None:
         """This node has said goodbye: none of its links is used any more."""
-        for link in self.links.values():
-            if (link.node_id, link.epoch) == (node_id, epoch):
+        for link in list(self._to_node.get(node_id, {}).values()):
+            if link.epoch == epoch:
                 self._unshake(link)
+
+    def ping(self, name: str, now_ms: int) -> tuple[str, PeerTag, object]:
+        """The frame of a ping that leaves now. Its number is the local time, so that its answer proves life then."""
+        link = self.links[name]
+        link.pinged_at_ms = now_ms
+        if link.asked_at_ms is None:
+            link.asked_at_ms = now_ms
+        return (name, PeerTag.PING, LinkPing(now_ms))
 
     def pong(self, name: str, number: int, now_ms: int) -> bool:
         """``number`` is the local time at which the ping left, so a pong that lay in a queue proves nothing new.
@@ -79,8 +101,9 @@ class LinkTable:
             return False
         was_usable = self.usable(link, now_ms)
         link.proven_at_ms = number if link.proven_at_ms is None else max(number, link.proven_at_ms)
-        self._recount(link.peer_address)
-        self._failures.pop(link.peer_address, None)
+        if link.asked_at_ms is not None and number >= link.asked_at_ms:
+            link.asked_at_ms = None
+        self.failures.pop(link.peer_address, None)
         return not was_usable and self.usable(link, now_ms)
 
     def accepted(self, name: str, addresses: Collection[str]) -> PeerLink | None:
@@ -93,36 +116,40 @@ class LinkTable:
         return sorted(name for name, link in self.links.items() if link.node_id)
 
     def usable(self, link: PeerLink, now_ms: int) -> bool:
-        return (
-            bool(link.node_id) and link.proven_at_ms is not None and now_ms - link.proven_at_ms <= self._pong_timeout_ms
-        )
+        if not link.node_id or link.proven_at_ms is None or now_ms - link.proven_at_ms > self._proof_ms:
+            return False
+        return link.asked_at_ms is None or now_ms - link.asked_at_ms <= self._pong_timeout_ms
 
     def reaches(self, address: str, now_ms: int) -> bool:
-        proven_at_ms = self._proven_at_ms.get(address)
-        return proven_at_ms is not None and now_ms - proven_at_ms <= self._pong_timeout_ms
+        links = self._to_address.get(address)
+        return links is not None and any(self.usable(link, now_ms) for link in links.values())
 
     def evidence(self, address: str, now_ms: int) -> str:
         """What this node can say of the process at an address: up, refused or silent."""
-        return UP if self.reaches(address, now_ms) else self._failures.get(address, SILENT)
+        return UP if self.reaches(address, now_ms) else self.failures.get(address, SILENT)
 
     def holder(self, node_id: str, epoch: int, name: str, now_ms: int) -> PeerLink | None:
         """A living node on another link that has this node id in another epoch."""
-        for link in self.links.values():
-            same = link.name != name and link.node_id == node_id and link.epoch != epoch
-            if same and self.usable(link, now_ms):
+        for link in self._to_node.get(node_id, {}).values():
+            if link.name != name and link.epoch != epoch and self.usable(link, now_ms):
                 return link
         return None
 
     def tenant(self, address: str, now_ms: int) -> str:
         """Who is proven to live at the other end of a link that was dialled to this address; empty if nobody is."""
-        dialled = (link for link in self.links.values() if link.dialled == address and self.usable(link, now_ms))
+        dialled = (link for link in self._dialled.get(address, {}).values() if self.usable(link, now_ms))
         return next((link.node_id for link in dialled), "")
+
+    def way_to(self, node_id: str, now_ms: int) -> PeerLink | None:
+        """The link to send on to this one node, if there is any."""
+        usable = [link for link in self._to_node.get(node_id, {}).values() if self.usable(link, now_ms)]
+        return min(usable, key=_rank, default=None)
 
     def preferred(self, current: Mapping[str, str], addresses: Collection[str], now_ms: int) -> tuple[Peer, ...]:
         """All links of every peer that can be sent to. The first one of each is the one to send on: the current one
         while it is usable, else the first usable one by name, dialled ones first. The others may bring frames too."""
         best: dict[str, PeerLink] = {}
-        in_order = sorted(self.links.values(), key=lambda link: (not link.dialled, link.name))
+        in_order = sorted(self.links.values(), key=_rank)
         for link in in_order:
             is_better = link.node_id not in best or current.get(link.node_id) == link.name
             if is_better and self.usable(link, now_ms) and link.peer_address in addresses:
@@ -132,30 +159,38 @@ class LinkTable:
         return tuple(Peer(link.node_id, link.epoch, link.name) for link in (*chosen, *others))
 
     def check_invariants(self) -> None:
-        for address in {link.peer_address for link in self.links.values()} | set(self._proven_at_ms):
-            proofs = [
-                link.proven_at_ms for link in self.links.values() if link.peer_address == address and link.node_id
-            ]
-            newest = max((proof for proof in proofs if proof is not None), default=None)
-            assert self._proven_at_ms.get(address) == newest, "an address is as proven as its best link"
+        for index, key in ((self._to_address, "peer_address"), (self._to_node, "node_id"), (self._dialled, "dialled")):
+            named = {name for name, link in self.links.items() if getattr(link, key)}
+            indexed = [(name, link) for links in index.values() for name, link in links.items()]
+            assert len(indexed) == len(named), f"every link is found once by its {key}"
+            assert all(self.links[name] is link for name, link in indexed), f"links are found by their {key}"
+
+    def _add(self, link: PeerLink) -> None:
+        self.links[link.name] = link
+        for index, key in self._places(link):
+            index.setdefault(key, {})[link.name] = link
 
     def _drop(self, name: str) -> PeerLink | None:
         link = self.links.pop(name, None)
         if link is not None:
-            self._recount(link.peer_address)
+            for index, key in self._places(link):
+                del index[key][name]
+                if not index[key]:
+                    del index[key]
         return link
 
     def _unshake(self, link: PeerLink) -> None:
-        link.node_id, link.epoch, link.proven_at_ms = "", 0, None
-        self._recount(link.peer_address)
+        self._drop(link.name)
+        link.node_id, link.epoch, link.proven_at_ms, link.asked_at_ms = "", 0, None, None
+        self._add(link)
 
-    def _recount(self, address: str) -> None:
-        proofs = [link.proven_at_ms for link in self.links.values() if link.peer_address == address]
-        newest = max((proof for proof in proofs if proof is not None), default=None)
-        if newest is None:
-            self._proven_at_ms.pop(address, None)
-        else:
-            self._proven_at_ms[address] = newest
+    def _places(self, link: PeerLink) -> Iterable[tuple[dict[str, dict[str, PeerLink]], str]]:
+        places = ((self._to_address, link.peer_address), (self._to_node, link.node_id), (self._dialled, link.dialled))
+        return [(index, key) for index, key in places if key]
+
+
+def _rank(link: PeerLink) -> tuple[bool, str]:
+    return (not link.dialled, link.name)
 
 
 def send(*frames: tuple[str, PeerTag, object]) -> Tell:

@@ -2,7 +2,10 @@
 
 Pure rules and one table; MemberManager owns it. Ages run by the local monotonic clock from the age that the first
 report of an origin carried. Nobody re-grants a lease: only a higher heartbeat counter renews one, and only the owner
-raises that. Hiding lasts until the owner is heard again, whatever becomes of the evidence: no view flaps with it.
+raises that. Hiding lasts until the owner is heard again, whatever becomes of the evidence: no view flaps with it. And
+it lasts until this node has caught up with what the owner had done by then: what the owner removed meanwhile must not
+be shown for a moment. Who cannot be caught up with is shown after a lease all the same, because to keep a live owner
+hidden is worse.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import msgspec
 from actors.links import REFUSED, SILENT
 from actors.messages.values import DigestEntry, Origin
 
+UNKNOWN = -1
 ORIGINS_MAX = 4_096  # learned from digests; a digest names each of them, and must fit into one frame
 
 
@@ -51,6 +55,9 @@ class Life(msgspec.Struct):
     left: bool = False
     hidden_grace_ms: int = 0  # records with a grace of at most this are hidden; 0: none
     hidden_at_ms: int = 0  # when the present grace was hidden
+    owner_seq: int = UNKNOWN  # how far the owner had come when it raised the counter to this
+    returns_at_ms: int | None = None  # hidden, but heard again since then: shown once ``owed_seq`` is held here
+    owed_seq: int = UNKNOWN  # the owner's seq at the first heartbeat after the silence
 
 
 class Purged(NamedTuple):
@@ -71,11 +78,21 @@ class Leases:
         self._shown_below_ms = min(patience.hide_refused_ms, self._graces_ms[0])  # nothing that young is hidden
         self.lives: dict[Origin, Life] = {}
         self.purged: dict[Origin, Purged] = {}
-        self._heartbeat = 0
+        self.heartbeat = 0
         self._held: dict[Origin, DigestEntry] = {}
+        self._returning: set[Origin] = set()
         self.epochs: dict[str, int] = {own.owner: own.epoch}  # the highest one heard of each owner
 
-    def hear(self, origin: Origin, counter: int, age_ms: int, now_ms: int, *, left: bool = False) -> bool:
+    def hear(
+        self,
+        origin: Origin,
+        counter: int,
+        age_ms: int,
+        now_ms: int,
+        *,
+        owner_seq: int = UNKNOWN,
+        left: bool = False,
+    ) -> bool:
         """Take over one report. False: the origin is purged, or was first heard too old, and must not come in."""
         if origin == self._own:
             return True
@@ -85,28 +102,33 @@ class Leases:
             if life is None:
                 return False
         elif counter > life.counter:
-            self._renew(life, counter, now_ms - max(0, age_ms), now_ms)
+            self._renew(origin, life, counter, now_ms - max(0, age_ms), now_ms)
         life.left = life.left or left
+        if counter == life.counter:
+            life.owner_seq = max(life.owner_seq, owner_seq)
+            if life.returns_at_ms is not None:
+                self._catch_up(origin, life, now_ms)
         return True
 
     def admit(self, entries: Sequence[DigestEntry], now_ms: int) -> tuple[DigestEntry, ...]:
         """Take over a digest, less what is not admitted. Newer epochs first: they make orphans of older ones."""
-        admitted = {
+        refused = {
             entry.origin
             for entry in sorted(entries, key=lambda entry: -entry.epoch)
-            if self._has_room(entry.origin)
-            and self.hear(entry.origin, entry.heartbeat, entry.age_ms, now_ms, left=entry.left)
+            if not self._admit_entry(entry, now_ms)
         }
-        return tuple(entry for entry in entries if entry.origin in admitted)
+        return tuple(entry for entry in entries if entry.origin not in refused) if refused else tuple(entries)
 
     def hold(self, entries: Sequence[DigestEntry], now_ms: int, *, proves_life: bool = True) -> None:
         """What the record table holds at this beat; with it this node's own heart has beaten once more."""
-        self._heartbeat += proves_life
+        self.heartbeat += proves_life
         self._held = {entry.origin: entry for entry in entries}
         for origin in self._held:
             # A delta may come before the first digest; whatever is held must have a lease, or it would never end.
             if origin not in self.lives:
                 self.hear(origin, 0, 0, now_ms)
+        for origin in sorted(self._returning):
+            self._catch_up(origin, self.lives[origin], now_ms)
 
     def entries(self, now_ms: int) -> tuple[DigestEntry, ...]:
         """What is held of each origin, with its age. An owner without records has an entry: its heart beats in it."""
@@ -124,6 +146,14 @@ class Leases:
         life = self.lives.get(origin)
         return None if life is None else now_ms - life.heard_at_ms
 
+    def is_known(self, origin: Origin) -> bool:
+        """Heard once in this epoch, and neither purged nor left in good order."""
+        life = self.lives.get(origin)
+        return life is not None and not life.left
+
+    def is_shown(self, origin: Origin) -> bool:
+        return self.is_known(origin) and not self.lives[origin].hidden_grace_ms
+
     def has_left(self, origin: Origin) -> bool:
         entry = self.lives.get(origin) or self.purged.get(origin)
         return entry is not None and entry.left
@@ -139,6 +169,9 @@ class Leases:
                 continue
             threshold_ms = 0 if self.is_orphan(origin) else hide_after_ms(origin.owner)
             grace_ms = ended_grace_ms(self._graces_ms, threshold_ms, age_ms)
+            if grace_ms and life.returns_at_ms is not None:  # silent again before it was caught up with
+                self._settle(origin, life)
+                life.hidden_at_ms = now_ms
             if grace_ms > life.hidden_grace_ms:
                 life.hidden_grace_ms, life.hidden_at_ms = grace_ms, now_ms
 
@@ -149,10 +182,13 @@ class Leases:
         ended = [
             origin
             for origin, life in self.lives.items()
-            if life.hidden_grace_ms == largest_ms and now_ms - life.hidden_at_ms >= self._patience.lease_ms
+            if life.hidden_grace_ms == largest_ms
+            and life.returns_at_ms is None
+            and now_ms - life.hidden_at_ms >= self._patience.lease_ms
         ]
         for origin in ended:
             life = self.lives.pop(origin)
+            self._held.pop(origin, None)
             self.purged[origin] = Purged(life.counter, now_ms, life.left)
         self._forget_purged(now_ms)
         return tuple(sorted([*ended, *strays]))
@@ -166,19 +202,52 @@ class Leases:
                 shown[origin] = self._graces_ms[-1]
         return tuple(sorted(shown.items()))
 
+    @property
+    def is_catching_up(self) -> bool:
+        """Somebody is heard again and still hidden."""
+        return bool(self._returning)
+
     def check_invariants(self) -> None:
         assert self._own not in self.lives, "this node does not judge itself"
         assert not self.lives.keys() & self.purged.keys(), "an origin is known or purged"
         assert all(origin.epoch <= self.epochs[origin.owner] for origin in self.lives), (
             "the newest epoch is the highest"
         )
+        returning = {origin for origin, life in self.lives.items() if life.returns_at_ms is not None}
+        assert self._returning == returning, "who returns is known"
+        assert all(self.lives[origin].hidden_grace_ms for origin in returning), "only who is hidden returns"
 
     def _entry(self, origin: Origin, now_ms: int) -> DigestEntry:
         held = self._held.get(origin) or DigestEntry(*origin, applied=0, heartbeat=0, age_ms=0, records=0, digest=0)
         if origin == self._own:
-            return msgspec.structs.replace(held, heartbeat=self._heartbeat, age_ms=0, left=False)
+            return msgspec.structs.replace(held, heartbeat=self.heartbeat, age_ms=0, left=False, owner_seq=held.applied)
         life = self.lives[origin]
-        return msgspec.structs.replace(held, heartbeat=life.counter, age_ms=now_ms - life.heard_at_ms, left=life.left)
+        age_ms = now_ms - life.heard_at_ms
+        return msgspec.structs.replace(
+            held,
+            heartbeat=life.counter,
+            age_ms=age_ms,
+            left=life.left,
+            owner_seq=life.owner_seq,
+            hidden_ms=life.hidden_grace_ms if life.returns_at_ms is None else 0,
+        )
+
+    def _admit_entry(self, entry: DigestEntry, now_ms: int) -> bool:
+        origin = entry.origin
+        if not self._has_room(origin) or not self.hear(
+            origin, entry.heartbeat, entry.age_ms, now_ms, owner_seq=entry.owner_seq, left=entry.left
+        ):
+            return False
+        if entry.hidden_ms and self.is_orphan(origin):
+            self._hide_likewise(origin, entry.hidden_ms, now_ms)
+        return True
+
+    def _hide_likewise(self, origin: Origin, hidden_ms: int, now_ms: int) -> None:
+        """Others were quicker with an epoch that has ended for certain: nobody shows again what they hid, or the node
+        that restarted would list for the rest of the grace what is gone everywhere else."""
+        life = self.lives.get(origin)
+        if life is not None and life.returns_at_ms is None and hidden_ms > life.hidden_grace_ms:
+            life.hidden_grace_ms, life.hidden_at_ms = min(hidden_ms, self._graces_ms[-1]), now_ms
 
     def _admit(self, origin: Origin, counter: int, age_ms: int, now_ms: int, left: bool) -> Life | None:
         purged = self.purged.get(origin)
@@ -189,6 +258,9 @@ class Leases:
         self.purged.pop(origin, None)
         self.epochs[origin.owner] = max(origin.epoch, self.epochs.get(origin.owner, 0))
         life = self.lives[origin] = Life(counter, now_ms - age_ms)
+        if purged is not None:
+            life.hidden_grace_ms, life.hidden_at_ms = self._graces_ms[-1], now_ms
+            self._return(origin, life, now_ms)
         return life
 
     def _purge_age_ms(self, origin: Origin, left: bool) -> int:
@@ -197,11 +269,31 @@ class Leases:
             largest_ms = max(largest_ms, self._patience.hide_silent_ms)
         return largest_ms + self._patience.lease_ms
 
-    def _renew(self, life: Life, counter: int, heard_at_ms: int, now_ms: int) -> None:
-        life.counter = counter
+    def _renew(self, origin: Origin, life: Life, counter: int, heard_at_ms: int, now_ms: int) -> None:
+        life.counter, life.owner_seq = counter, UNKNOWN
         life.heard_at_ms = max(life.heard_at_ms, heard_at_ms)
-        if now_ms - life.heard_at_ms < self._shown_below_ms:
+        is_hidden = life.hidden_grace_ms and life.returns_at_ms is None
+        if is_hidden and now_ms - life.heard_at_ms < self._shown_below_ms:
+            self._return(origin, life, now_ms)
+
+    def _return(self, origin: Origin, life: Life, now_ms: int) -> None:
+        life.returns_at_ms = now_ms
+        self._returning.add(origin)
+
+    def _catch_up(self, origin: Origin, life: Life, now_ms: int) -> None:
+        """Show what returns, if what the owner had done by its first heartbeat is held here, or after a lease."""
+        assert life.returns_at_ms is not None
+        if life.owed_seq == UNKNOWN:
+            life.owed_seq = life.owner_seq
+        held = self._held.get(origin)
+        has_all = life.owed_seq != UNKNOWN and (0 if held is None else held.applied) >= life.owed_seq
+        if has_all or now_ms - life.returns_at_ms >= self._patience.lease_ms:
             life.hidden_grace_ms = 0
+            self._settle(origin, life)
+
+    def _settle(self, origin: Origin, life: Life) -> None:
+        life.returns_at_ms, life.owed_seq = None, UNKNOWN
+        self._returning.discard(origin)
 
     def _has_room(self, origin: Origin) -> bool:
         return origin == self._own or origin in self.lives or len(self.lives) < ORIGINS_MAX

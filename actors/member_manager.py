@@ -4,27 +4,30 @@ Owns: the member list, the links to other nodes, the leases of all owners, the e
 what this node is good for (``Standing``). Accepts: messages/members.py. Tells: DistroSyncActor (peers, digests), I/O,
 IndexManager (hidden owners, standing), ClientManager (purged owners), ConnectionManager (standing, leaving).
 
-The rules are in actors/links.py (which links can be sent on), actors/handshake.py (who may speak on them),
-actors/liveness.py (leases, hiding, purging), actors/roster.py (what the members are up to), actors/readiness.py and
-actors/self_doubt.py. Owners are judged at beats only, after the pause guard: a node that was stopped itself handles
-its closed links and its mail before it declares anybody dead.
+The rules stand beside it: links.py (which links can be sent on), handshake.py (who may speak on them), liveness.py
+(leases, hiding, purging), roster.py (what the members are up to), swim.py and probing.py (above ten members),
+readiness.py, self_doubt.py, judgement.py, departure.py, announcements.py (what was told last). Owners are
+judged at beats only, after the pause guard: a node that was stopped itself handles its closed links and its mail before
+it declares anybody dead.
 """
 
 from __future__ import annotations
 
 import random
-from typing import Any, Literal, assert_never
+from typing import assert_never
 
 import msgspec
 
+from actors.announcements import Announcements
 from actors.base import Effect, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell, Terminate
+from actors.departure import Departure, DepartureInput, GoodbyeSent, LeaveOverdue
 from actors.handshake import Handshakes, end_for_epoch
+from actors.judgement import Judgement
 from actors.links import LinkTable, PeerLink, send
 from actors.liveness import Leases
-from actors.messages.clients import OwnersPurged
-from actors.messages.connections import SessionsShed, StandingChanged
-from actors.messages.distro import CatchUpOrdered, DigestAccepted, DigestRound, FlushOrdered, PeersChanged
-from actors.messages.index import OwnersVisible
+from actors.member_status import completed
+from actors.messages.connections import SessionsCompared
+from actors.messages.distro import CatchUpOrdered, DigestAccepted, DigestRound
 from actors.messages.io import Beat, DialPeers
 from actors.messages.members import (
     CaughtUp,
@@ -36,15 +39,31 @@ from actors.messages.members import (
     LinkOpened,
     MembersListed,
     PeerFrameReceived,
+    SessionsCounted,
     SessionsGone,
 )
-from actors.messages.peers import Digest, Goodbye, Hello, LinkPing, LinkPong, PeerRefused, PeerTag, Welcome
+from actors.messages.peers import (
+    Digest,
+    Goodbye,
+    Hello,
+    LinkPing,
+    LinkPong,
+    PeerRefused,
+    PeerTag,
+    ProbeAnswered,
+    ProbeAsked,
+    Welcome,
+)
 from actors.messages.values import Origin, Standing
-from actors.readiness import Readiness, Sight, readiness
-from actors.roster import Roster, standing_name
+from actors.probing import FavourDue, ProbeDue, Prober
+from actors.readiness import Readiness, readiness
+from actors.roster import Roster
 from actors.self_doubt import SelfDoubt
+from actors.swim import Suspicions
 
-GOODBYE_LINGER_MS = 50  # so that the frames leave before the process does
+REVIEW_DELAY_MS = 50
+GREET_DELAY_MS = 150
+CATCH_UP_LOOK_MS = 200  # a pull takes less; the next beat in rhythm may be a second away
 
 
 class MembersSettings(msgspec.Struct, frozen=True):
@@ -61,14 +80,32 @@ class MembersSettings(msgspec.Struct, frozen=True):
     pong_timeout_ms: int
     leave_timeout_ms: int
     flush_timeout_ms: int
+    swim_members_min: int
+    gossip_round_ms: int
+    probe_timeout_ms: int
+    probe_helpers: int
+    link_pings_max: int
+    turn_pong_timeout_ms: int
+    suspicion_ms: int
+    suspicion_stretch: int
+    accusers_refused: int
+    accusers_silent: int
+    health_max: int
+    rebalance_interval_ms: int
 
 
-class _LeaveOverdue(msgspec.Struct, frozen=True):
-    """Leaving took too long: say goodbye with what is done."""
+class _CatchUpDue(msgspec.Struct, frozen=True):
+    """By now this node may have caught up with one that was hidden."""
 
 
-class _GoodbyeSent(msgspec.Struct, frozen=True):
-    pass
+class _GreetDue(msgspec.Struct, frozen=True):
+    """By now the other side of this link has found it usable too, and reviewed whom it can reach."""
+
+    link: str
+
+
+class _ReviewDue(msgspec.Struct, frozen=True):
+    """In a large cluster: what has come since may have changed whom this node can reach."""
 
 
 MembersInput = (
@@ -79,12 +116,18 @@ MembersInput = (
     | DigestsTaken
     | HeartbeatRaised
     | CaughtUp
+    | SessionsCounted
     | LeaveOrdered
     | SessionsGone
     | Flushed
     | StatusRequested
-    | _LeaveOverdue
-    | _GoodbyeSent
+    | LeaveOverdue
+    | GoodbyeSent
+    | _CatchUpDue
+    | _GreetDue
+    | _ReviewDue
+    | ProbeDue
+    | FavourDue
 )
 
 
@@ -92,42 +135,42 @@ class MemberManager:
     role = Role.MEMBERS
 
     def __init__(self, identity: NodeIdentity, settings: MembersSettings, chance: random.Random) -> None:
-        del chance  # nothing here is left to chance
         self._me = identity
         self._settings = settings
         self._own = Origin(identity.node_id, identity.epoch)
         self._links = LinkTable(settings.pong_timeout_ms)
         self._leases = Leases(self._own, settings)
-        self._roster = Roster(identity, self._links, self._leases, settings)
+        self._suspicions = Suspicions(identity.node_id, self._leases, settings)
+        self._roster = Roster(identity, self._links, self._leases, self._suspicions, settings)
+        self._prober = Prober(self._links, self._leases, self._roster, self._suspicions, settings, chance)
         self._handshakes = Handshakes(identity, self._links, self._leases, self._roster)
         self._doubt = SelfDoubt(settings.lease_ms, settings.isolation_ms)
-        self._stage: Literal["serving", "leaving", "flushing", "gone"] = "serving"
         self._started_at_ms = 0
         self._warming_until_ms = 0
         self._caught_up: set[str] = set()
         self._is_beat_asked = False  # a beat out of rhythm is on its way
-        # What the others were told last.
-        self._peers = PeersChanged((), ())
-        self._visible = OwnersVisible(())
-        self._standing = Standing()
+        self._compare_at_ms = 0
+        self._is_catch_up_due = False
+        self._is_review_due = False
+        self._told = Announcements(Standing(ready=identity.standalone, majority=identity.standalone))
         names = ("beats", "pauses", "peer_frames_refused", "digest_entries_refused", "owners_purged")
         self.counters = dict.fromkeys(names, 0)
+        self._judgement = Judgement(self._leases, self._roster, self._doubt, self._told, self.counters)
+        self._departure = Departure(self._own, self._links, self._told, settings)
 
     def start(self, now: Now) -> list[Effect]:
         self._started_at_ms = now.monotonic_ms
         self._doubt.start(now.monotonic_ms)
         if self._me.standalone:
-            self._standing = Standing(ready=True)
-            return self._standing_told()
-        self._standing = Standing(majority=False)
-        return [Tell(Role.DISTRO, CatchUpOrdered(True)), *self._standing_told()]
+            return self._told.tell_standing()
+        return [Tell(Role.DISTRO, CatchUpOrdered(True)), *self._told.tell_standing()]
 
     def handle(self, message: MembersInput, now: Now) -> list[Effect]:
-        if self._stage == "gone" and not isinstance(message, _GoodbyeSent):
+        if self._departure.stage == "gone" and not isinstance(message, GoodbyeSent):
             return []
         effects = self._route(message, now)
         if any(isinstance(effect, Terminate) for effect in effects):
-            self._stage = "gone"
+            self._departure.stage = "gone"
         return effects
 
     def _route(self, message: MembersInput, now: Now) -> list[Effect]:
@@ -135,23 +178,23 @@ class MemberManager:
             case MembersListed():
                 return self._on_members_listed(message, now)
             case LinkOpened():
-                return [*self._handshakes.on_opened(message.link, message.address), *self._review(now)]
+                return [*self._handshakes.on_opened(message.link, message.address), *self._review_soon(now)]
             case LinkClosed():
-                self._links.closed(message.link, message.address, message.how)
-                return self._review(now)
+                return self._on_link_closed(message, now)
             case PeerFrameReceived():
                 return self._on_peer_frame(message, now)
             case DigestsTaken():
                 return self._on_digests_taken(message, now)
             case HeartbeatRaised():
                 return self._on_heartbeat_raised(message, now)
-            case CaughtUp():
-                self._caught_up.add(message.node_id)
-                return self._review(now)
+            case CaughtUp() | SessionsCounted():
+                return self._on_own_state(message, now)
             case StatusRequested():
                 return self._on_status_requested(message, now)
-            case LeaveOrdered() | SessionsGone() | Flushed() | _LeaveOverdue() | _GoodbyeSent():
-                return self._on_leave(message, now)
+            case _CatchUpDue() | _GreetDue() | _ReviewDue() | ProbeDue() | FavourDue():
+                return self._on_due(message, now)
+            case LeaveOrdered() | SessionsGone() | Flushed() | LeaveOverdue() | GoodbyeSent():
+                return self._on_leave(message)
             case _:
                 assert_never(message)
 
@@ -166,6 +209,12 @@ class MemberManager:
 
     # Links and the frames of other nodes.
 
+    def _on_link_closed(self, message: LinkClosed, now: Now) -> list[Effect]:
+        address = self._links.closed(message.link, message.address, message.how)
+        if self._roster.is_large and not self._doubt.suspends(now.monotonic_ms):
+            self._prober.on_link_closed(address, now)
+        return self._review_soon(now)
+
     def _on_peer_frame(self, frame: PeerFrameReceived, now: Now) -> list[Effect]:
         body = frame.body
         if isinstance(body, Hello | Welcome | PeerRefused):
@@ -177,14 +226,33 @@ class MemberManager:
             case LinkPing():
                 return [send((link.name, PeerTag.PONG, LinkPong(body.number)))]
             case LinkPong():
-                turned_usable = self._links.pong(link.name, body.number, now.monotonic_ms)
-                return [*self._review(now), *self._beat_now()] if turned_usable else []
+                return self._on_pong(link, body, now)
             case Digest():
                 return self._on_digest(link, body, now)
             case Goodbye():
                 return self._on_goodbye(link, body, now)
+            case ProbeAsked():
+                return self._prober.on_asked(link, body, now)
+            case ProbeAnswered():
+                self._prober.on_answered(body)
+                return []
             case _:
                 assert_never(body)
+
+    def _on_pong(self, link: PeerLink, pong: LinkPong, now: Now) -> list[Effect]:
+        turned_usable = self._links.pong(link.name, pong.number, now.monotonic_ms)
+        effects = self._prober.on_pong(link, pong) if self._roster.is_large else []
+        if turned_usable:
+            effects += [*self._review_soon(now), *self._greet_usable(link, now)]
+        return effects
+
+    def _greet_usable(self, link: PeerLink, now: Now) -> list[Effect]:
+        """In a large cluster a beat would tell three others; who was out of hearing is told what it missed directly."""
+        if not self._roster.is_large:
+            return self._beat_now()
+        if not self._roster.is_silent(link.node_id, now.monotonic_ms):
+            return []
+        return [Remind(GREET_DELAY_MS, _GreetDue(link.name))]
 
     def _on_handshake(self, frame: PeerFrameReceived, body: Hello | Welcome | PeerRefused, now: Now) -> list[Effect]:
         if isinstance(body, Hello) == frame.dialled_here:
@@ -195,10 +263,10 @@ class MemberManager:
             case Welcome():
                 effects = self._handshakes.on_welcome(frame.link, body, now)
             case PeerRefused():
-                return self._handshakes.on_refused(frame.link, body, now, serving=self._standing.ready)
+                return self._handshakes.on_refused(frame.link, body, now, serving=self._told.standing.ready)
             case _:
                 assert_never(body)
-        return [*effects, *self._review(now)]
+        return [*effects, *self._review_soon(now)]
 
     def _on_digest(self, link: PeerLink, digest: Digest, now: Now) -> list[Effect]:
         if (digest.node_id, digest.epoch) != (link.node_id, link.epoch):
@@ -210,7 +278,10 @@ class MemberManager:
         self.counters["digest_entries_refused"] += len(digest.entries) - len(entries)
         self._roster.report(link.peer_address, digest, now.monotonic_ms)
         accepted = DigestAccepted(link.name, digest.node_id, digest.ready, entries)
-        return [Tell(Role.DISTRO, accepted), *self._review(now)]
+        effects = [Tell(Role.DISTRO, accepted), *self._review_soon(now), *self._catch_up_soon()]
+        if self._roster.is_large and self._prober.on_digest(digest, self._own, self._leases.heartbeat, now):
+            effects += self._beat_now()
+        return effects
 
     def _on_goodbye(self, link: PeerLink, goodbye: Goodbye, now: Now) -> list[Effect]:
         if (goodbye.node_id, goodbye.epoch) != (link.node_id, link.epoch):
@@ -223,7 +294,32 @@ class MemberManager:
         if message.origin.owner == self._me.node_id and message.origin.epoch > self._me.epoch:
             return end_for_epoch(message.origin.epoch)
         self._leases.hear(message.origin, message.heartbeat, 0, now.monotonic_ms)
-        return self._review(now)
+        return self._review_soon(now)
+
+    def _catch_up_soon(self) -> list[Effect]:
+        """What is held here is only known at a beat, and a live owner should not stay hidden until the next."""
+        if not self._leases.is_catching_up or self._is_catch_up_due:
+            return []
+        self._is_catch_up_due = True
+        return [Remind(CATCH_UP_LOOK_MS, _CatchUpDue())]
+
+    # What this actor reminded itself of.
+
+    def _on_due(self, message: _CatchUpDue | _GreetDue | _ReviewDue | ProbeDue | FavourDue, now: Now) -> list[Effect]:
+        match message:
+            case _CatchUpDue():
+                self._is_catch_up_due = False
+                return self._beat_now() if self._leases.is_catching_up else []
+            case _GreetDue():
+                digest = self._roster.digest(self._told.standing, now.monotonic_ms)
+                return [send((message.link, PeerTag.DIGEST, digest))]
+            case _ReviewDue():
+                self._is_review_due = False
+                return self._review(now)
+            case ProbeDue():
+                return self._prober.on_probe_due(message, now)
+            case FavourDue():
+                return self._prober.on_favour_due(now)
 
     # The beat.
 
@@ -234,149 +330,98 @@ class MemberManager:
         ending = self._handshakes.give_way(now, self._settings.lease_ms)
         if ending:
             return ending
-        effects = [*self._handshakes.call(now), *self._judge(now), *self._review(now)]
-        return [*effects, Tell(Role.DISTRO, DigestRound(self._roster.digest(self._standing, now.monotonic_ms)))]
-
-    def _judge(self, now: Now) -> list[Effect]:
-        """Hide and purge, unless this node has reason to doubt itself."""
         at_ms = now.monotonic_ms
-        effects = self._doubt_oneself(at_ms)
-        if self._doubt.suspends(at_ms) or self._standing.preserved:
-            return effects
-        self._leases.judge(lambda owner: self._roster.hide_after_ms(owner, at_ms), at_ms)
-        purged = self._leases.purge(at_ms)
-        if purged:
-            self.counters["owners_purged"] += len(purged)
-            told = OwnersPurged(purged)
-            log = Log("INFO", "owners purged", {"origins": purged})
-            effects += [log, Tell(Role.CLIENTS, told), Tell(Role.DISTRO, told)]
-        return effects
+        effects = [*self._call(now), *self._judgement.judge(at_ms, at_ms - self._started_at_ms), *self._review(now)]
+        effects += self._compare_sessions(now)
+        return [*effects, Tell(Role.DISTRO, DigestRound(self._roster.digest(self._told.standing, at_ms)))]
 
-    def _doubt_oneself(self, at_ms: int) -> list[Effect]:
-        effects: list[Effect] = []
-        gap_ms = self._doubt.beat(at_ms)
-        if gap_ms:
-            self.counters["pauses"] += 1
-            effects.append(Log("WARNING", "this node was paused; nothing expires for one lease", {"gap_ms": gap_ms}))
-        self._doubt.note_majority(self._roster.has_majority(at_ms), at_ms)
-        preserved = self._standing.preserved
-        if not self._doubt.suspends(at_ms):
-            preserved = self._roster.is_preserving(at_ms, at_ms - self._started_at_ms)
-        return [*effects, *self._set_standing(preserved=preserved, isolated=self._doubt.is_isolated)]
+    def _call(self, now: Now) -> list[Effect]:
+        """Frames may be lost, so who has not shaken hands is greeted again; of the others all are pinged, or some."""
+        if not self._roster.is_large:
+            return [*self._handshakes.greet(), *self._prober.ping_all(now)]
+        is_doubtful = self._doubt.suspends(now.monotonic_ms) or self._doubt.gap_ms(now.monotonic_ms) > 0
+        return [*self._handshakes.greet(), *self._prober.beat(now, is_doubtful=is_doubtful)]
+
+    def _on_own_state(self, message: CaughtUp | SessionsCounted, now: Now) -> list[Effect]:
+        """How far this node is, and how busy."""
+        if isinstance(message, SessionsCounted):
+            self._roster.sessions = message.sessions
+            return []
+        self._caught_up.add(message.node_id)
+        return self._review(now)
+
+    def _compare_sessions(self, now: Now) -> list[Effect]:
+        """As long as all is well here and with the others: in trouble sessions move by themselves."""
+        standing, at_ms = self._told.standing, now.monotonic_ms
+        is_well = standing.ready and standing.majority and not (standing.preserved or standing.warming)
+        if (
+            at_ms < self._compare_at_ms
+            or not is_well
+            or self._departure.stage != "serving"
+            or self._doubt.suspends(at_ms)
+        ):
+            return []
+        members = self._roster.spread(at_ms)
+        if not members:
+            return []
+        self._compare_at_ms = at_ms + self._settings.rebalance_interval_ms
+        return [Tell(Role.CONNECTIONS, SessionsCompared(members))]
 
     # What follows from every change, told only if it is news.
 
     def _review(self, now: Now) -> list[Effect]:
         at_ms = now.monotonic_ms
-        effects = [*self._tell_peers(at_ms), *self._tell_visible(at_ms)]
-        has_majority = self._roster.has_majority(at_ms)
-        effects += self._set_standing(
-            majority=has_majority,
-            isolated=self._standing.isolated and not has_majority,
+        census = self._roster.census(at_ms)
+        peers = self._links.preferred(self._told.current_links(), self._roster.members, at_ms)
+        effects = [*self._told.tell_peers(peers, census), *self._told.tell_visible(self._leases.hidden(at_ms))]
+        effects += self._told.set_standing(
+            majority=census.has_majority,
+            isolated=self._told.standing.isolated and not census.has_majority,
             warming=at_ms < self._warming_until_ms,
-            servers=self._roster.servers(at_ms),
+            servers=census.servers,
         )
         return [*effects, *self._check_readiness(now)]
 
-    def _tell_peers(self, at_ms: int) -> list[Effect]:
-        current = {peer.node_id: peer.link for peer in reversed(self._peers.peers)}
-        peers = self._links.preferred(current, self._roster.members, at_ms)
-        told = PeersChanged(peers, self._roster.living(at_ms))
-        if told == self._peers:
+    def _review_soon(self, now: Now) -> list[Effect]:
+        """At once in a small cluster. In a large one news comes in bursts, and a review looks at every member."""
+        if not self._roster.is_large:
+            return self._review(now)
+        if self._is_review_due:
             return []
-        self._peers = told
-        return [Tell(Role.DISTRO, told)]
-
-    def _tell_visible(self, at_ms: int) -> list[Effect]:
-        told = OwnersVisible(self._leases.hidden(at_ms))
-        if told == self._visible:
-            return []
-        self._visible = told
-        return [Log("INFO", "hidden owners changed", {"hidden": told.hidden}), Tell(Role.INDEX, told)]
-
-    def _set_standing(self, **changes: Any) -> list[Effect]:
-        before, self._standing = self._standing, msgspec.structs.replace(self._standing, **changes)
-        if self._standing == before:
-            return []
-        changed = [name for name in ("isolated", "preserved") if getattr(before, name) != getattr(self._standing, name)]
-        logs = [Log("WARNING", f"{name} changed", {name: getattr(self._standing, name)}) for name in changed]
-        return [*logs, *self._standing_told()]
-
-    def _standing_told(self) -> list[Effect]:
-        told = StandingChanged(self._standing)
-        return [Tell(Role.INDEX, told), Tell(Role.CONNECTIONS, told)]
+        self._is_review_due = True
+        return [Remind(REVIEW_DELAY_MS, _ReviewDue())]
 
     def _check_readiness(self, now: Now) -> list[Effect]:
         """A node whose id may be another's, or that is about to go, does not become ready."""
-        doubtful = self._handshakes.is_doubtful or self._stage != "serving"
-        if self._standing.ready or doubtful or not self._roster.is_listed:
+        doubtful = self._handshakes.is_doubtful or self._departure.stage != "serving"
+        if self._told.standing.ready or doubtful or not self._roster.is_listed:
             return []
-        ready = self._roster.ready(now.monotonic_ms)
         waited_ms = now.monotonic_ms - self._started_at_ms
-        roster = self._roster
-        sight = Sight(roster.configured, roster.reached, roster.loading, ready.keys(), self._caught_up, waited_ms)
+        sight = self._roster.sight(self._caught_up, waited_ms, now.monotonic_ms)
         outcome = readiness(sight, self._settings.majority_wait_ms, self._settings.cold_start_wait_ms)
         if outcome is Readiness.LOADING:
             return []
-        # Who caught up with nodes that have just started cold knows no more than they do.
-        warming = all(ready.values()) and self._roster.configured > 1
+        warming = self._roster.started_cold(now.monotonic_ms)
         if warming:
             self._warming_until_ms = now.monotonic_ms + self._settings.lease_ms
         effects: list[Effect] = [Tell(Role.DISTRO, CatchUpOrdered(False))]
-        effects += self._set_standing(ready=True, warming=warming)
+        effects += self._told.set_standing(ready=True, warming=warming)
         effects.append(Log("INFO", "ready", {"after_ms": waited_ms, "how": outcome.value}))
         return [*effects, *self._beat_now()]
 
-    # Leaving.
-
-    def _on_leave(
-        self, message: LeaveOrdered | SessionsGone | Flushed | _LeaveOverdue | _GoodbyeSent, now: Now
-    ) -> list[Effect]:
-        match message, self._stage:
-            case LeaveOrdered(), "serving":
-                return self._begin_leaving(now)
-            case SessionsGone(), "leaving":
-                self._stage = "flushing"
-                return [Tell(Role.DISTRO, FlushOrdered(self._settings.flush_timeout_ms))]
-            case (Flushed(), "flushing") | (_LeaveOverdue(), "leaving" | "flushing"):
-                return self._say_goodbye()
-            case _GoodbyeSent(), "gone":
-                return [Terminate(0, "left the cluster")]
-        return []  # A step that has been taken already.
-
-    def _begin_leaving(self, now: Now) -> list[Effect]:
-        self._stage = "leaving"
-        shed_ms = self._settings.leave_timeout_ms - self._settings.flush_timeout_ms
-        return [
-            Log("INFO", "leaving", {}),
-            *self._set_standing(leaving=True),
-            Tell(Role.CONNECTIONS, SessionsShed(shed_ms)),
-            *self._beat_now(),
-            Remind(self._settings.leave_timeout_ms, _LeaveOverdue()),
-        ]
-
-    def _say_goodbye(self) -> list[Effect]:
-        self._stage = "gone"
-        frames = [(name, PeerTag.GOODBYE, Goodbye(*self._own)) for name in self._links.shaken()]
-        return [send(*frames), Remind(GOODBYE_LINGER_MS, _GoodbyeSent())]
+    def _on_leave(self, message: DepartureInput) -> list[Effect]:
+        effects = self._departure.step(message)
+        return [*effects, *self._beat_now()] if effects and self._departure.stage == "leaving" else effects
 
     # The status question.
 
     def _on_status_requested(self, message: StatusRequested, now: Now) -> list[Effect]:
-        """Complete what the answer needs; the I/O adds what it counts and answers."""
-        standing = self._standing
-        missing = {"seq": 0, "sessions": 0, "records": 0, "owners": ()}
-        answer = message.with_parts(
-            **{name: value for name, value in missing.items() if name not in message.parts},
-            node_id=self._me.node_id,
-            epoch=self._me.epoch,
-            ready=standing.ready,
-            standing=standing_name(standing),
-            preserved=standing.preserved,
-            members=self._roster.rows(now.monotonic_ms, standing.ready, message.parts.get("lags", {})),
-            counters={**message.parts.get("counters", {}), **self._handshakes.counters, **self.counters},
-        )
-        return [Tell(Role.IO, answer)]
+        ready, lags = self._told.standing.ready, message.parts.get("lags", {})
+        rows = self._roster.rows(now.monotonic_ms, ready, lags)
+        return [Tell(Role.IO, completed(message, self._me, self._told.standing, rows, self._all_counters()))]
+
+    def _all_counters(self) -> dict[str, int]:
+        return {**self._handshakes.counters, **self._prober.counters, **self.counters}
 
     # Small things.
 
@@ -396,3 +441,4 @@ class MemberManager:
     def check_invariants(self) -> None:
         self._links.check_invariants()
         self._leases.check_invariants()
+        self._suspicions.check_invariants()

@@ -11,8 +11,10 @@ from actors.messages.peers import PEER_BODIES, PEER_VERSION, PeerTag
 from rollbook.codec import UnpackLimits, pack, typed, unpack
 from rollbook.errors import Code, RemoteProtocolError
 
-PEER_FRAME_BYTES_MAX = 1024 * 1024  # a chunk is at most 256 KiB and one record of 128 KiB beyond it
-PEER_LIMITS = UnpackLimits(PEER_FRAME_BYTES_MAX, array_length_max=65_536, map_length_max=16)
+# A chunk is at most 256 KiB and one record of 128 KiB beyond it, so this is twice what is sent; a hostile frame of
+# nothing but numbers takes 36 times its size in memory.
+PEER_FRAME_BYTES_MAX = 768 * 1024
+PEER_LIMITS = UnpackLimits(PEER_FRAME_BYTES_MAX, array_length_max=65_536, map_length_max=16, containers_max=65_536)
 
 
 def encode_peer(tag: PeerTag, body: object) -> bytes:

@@ -4,7 +4,8 @@ Digests say who is behind. The owner pushes by itself, so a node that is behind 
 owner, and from the relay that told it if that did not help either. What has no reachable owner is pulled from the
 relay at once, and so is everything while this node loads. One pull is open per origin.
 
-Equal watermarks with other contents are a bug or bit rot: seen in two digests running, the origin is pulled in full.
+What is much, and what has to be looked at as a whole because its tombstones are gone or because it differs from what
+the owner has (actors/differences.py), is pulled in parts (actors/parted_pulls.py).
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from actors.buckets import comes_in_parts, must_be_pulled
+from actors.differences import Differences
 from actors.messages.distro import ChunkApplied, DeltaRejected
 from actors.messages.io import PeerFrame
 from actors.messages.peers import Delta, DeltaAck, PeerTag, Pull
 from actors.messages.values import DigestEntry, Origin, Watermark
+from actors.parted_pulls import PartedPulls
 from actors.peer_frames import encode_peer
 from actors.peer_table import PeerTable
+from actors.pushed import PushedWatermarks
 
 PURGED_MAX = 10_000  # origins; the oldest are forgotten first
 
@@ -25,20 +30,19 @@ PURGED_MAX = 10_000  # origins; the oldest are forgotten first
 class ArrivingDelta:
     """A delta on its way in, by link and origin."""
 
-    def __init__(self, upper: int, now_ms: int) -> None:
+    def __init__(self, upper: int, in_part: bool, now_ms: int) -> None:
         self.upper = upper
+        self.in_part = in_part
         self.through = 0  # the seq up to which its chunks are in the record table
         self.heard_ms = now_ms
 
 
 class OpenPull:
-    def __init__(self, source: str, link: str, target: int, full: bool, resumed: bool, now_ms: int) -> None:
+    def __init__(self, source: str, link: str, target: int, resumed: bool, now_ms: int) -> None:
         self.source = source
         self.link = link
         self.target = target
-        self.full = full
         self.resumed = resumed
-        self.full_arrived = False  # the last chunk of a full range has come over this link
         self.heard_ms = now_ms
 
 
@@ -59,7 +63,16 @@ class Broken(NamedTuple):
 
 class Incoming:
     def __init__(
-        self, origin: Origin, peers: PeerTable, counters: dict[str, int], *, timeout_ms: int, interval_ms: int
+        self,
+        origin: Origin,
+        peers: PeerTable,
+        pushed: PushedWatermarks,
+        parts: PartedPulls,
+        counters: dict[str, int],
+        *,
+        timeout_ms: int,
+        interval_ms: int,
+        part_records_max: int,
     ) -> None:
         self.origin = origin
         self.applied: dict[Origin, int] = {}
@@ -67,14 +80,16 @@ class Incoming:
         self.arrivals: dict[tuple[str, Origin], ArrivingDelta] = {}
         self.loading = False
         self._peers = peers
+        self._pushed = pushed
+        self._parts = parts
         self._counters = counters
         self._timeout_ms = timeout_ms
         self._interval_ms = interval_ms
-        self._entries: dict[Origin, DigestEntry] = {}  # this node's own, of its last round
+        self._part_records_max = part_records_max
+        self._differences = Differences(peers)
         self._pulled_ms: dict[Origin, int] = {}
         self._broken: dict[Origin, Broken] = {}
         self._gaps: dict[tuple[Origin, str], Gap] = {}
-        self._differing: dict[tuple[Origin, str], int] = {}  # the watermark at which they were seen to differ
         self._goals: dict[str, dict[Origin, int]] = {}  # while loading: the first digest of each ready peer
         self._caught_up: set[str] = set()
         self._purged: dict[Origin, None] = {}  # until MemberManager lets them in again
@@ -92,25 +107,29 @@ class Incoming:
 
     def take(self, link: str, delta: Delta, now_ms: int) -> bool:
         """Note a chunk; False if its delta did not begin here or has been refused."""
+        if delta.length and not self._parts.take(link, delta, now_ms):
+            return False
         key = (link, delta.origin)
         arrival = self.arrivals.get(key)
         if delta.index == 0:
-            arrival = self.arrivals[key] = ArrivingDelta(delta.upper, now_ms)
+            arrival = self.arrivals[key] = ArrivingDelta(delta.upper, delta.length > 0, now_ms)
         elif arrival is None or arrival.upper != delta.upper:
             return False
         arrival.heard_ms = now_ms
         pull = self.pulls.get(delta.origin)
         if pull is not None and pull.link == link:
             pull.heard_ms = now_ms
-            pull.full_arrived = pull.full_arrived or (delta.full and delta.last)
         return True
 
-    def chunk_applied(self, message: ChunkApplied) -> list[PeerFrame]:
+    def chunk_applied(self, message: ChunkApplied, now_ms: int) -> list[PeerFrame]:
         """Let the sender go on: it keeps at most a window of chunks ahead of the record table."""
         arrival = self.arrivals.get((message.link, message.origin))
         if arrival is None:
             return []
         arrival.through = message.through
+        if message.ended.length:
+            del self.arrivals[message.link, message.origin]
+            self._parts.part_ended(message.link, message.origin, message.ended, now_ms)
         return [self._ack(message.link, message.origin, arrival.upper, message.index + 1)]
 
     def owners_applied(self, watermarks: Iterable[Watermark]) -> list[PeerFrame]:
@@ -126,14 +145,18 @@ class Incoming:
             broken = self._broken.get(origin)
             if broken is not None and broken.upper <= here:
                 del self._broken[origin]
-            self._complete(origin, link)
+            self._complete(origin, here)
             if link in self._peers:
                 acks[link, origin] = self._ack(link, origin, applied, 0)
+            if self._peers.has_owner(origin) and self._peers.node_of(link) != origin.owner:
+                owner_link = self._peers.peers[origin.owner].link  # it need not push what a relay has brought
+                acks[owner_link, origin] = self._ack(owner_link, origin, here, 0)
         return list(acks.values())
 
     def rejected(self, message: DeltaRejected) -> list[PeerFrame]:
         """Tell the sender what is here instead; a pull over this link has failed and waits for the next digest."""
         arrival = self.arrivals.pop((message.link, message.origin), None)
+        self._parts.rejected(message.link, message.origin)
         pull = self.pulls.get(message.origin)
         was_resumed = False
         if pull is not None and pull.link == message.link:
@@ -150,11 +173,10 @@ class Incoming:
 
     def note_round(self, entries: Iterable[DigestEntry]) -> None:
         """What ClientManager counted at this beat."""
-        self._entries = {entry.origin: entry for entry in entries}
-        for origin, entry in self._entries.items():
-            if origin in self._purged:
-                continue
-            self.applied[origin] = max(entry.applied, self.applied.get(origin, 0))
+        entries = [entry for entry in entries if entry.origin not in self._purged]
+        self._differences.note_round(entries)
+        for entry in entries:
+            self.applied[entry.origin] = max(entry.applied, self.applied.get(entry.origin, 0))
 
     def compare(
         self, node_id: str, ready: bool, entries: Iterable[DigestEntry], now_ms: int
@@ -171,13 +193,15 @@ class Incoming:
         for entry in others:
             here = self.applied.get(entry.origin, 0)
             if entry.applied > here:
-                self._differing.pop((entry.origin, node_id), None)
+                self._differences.forget(entry.origin, node_id)
                 frames += self._close_gap(entry, node_id, here, now_ms)
                 continue
             self._gaps.pop((entry.origin, node_id), None)
-            if self._is_confirmed_difference(entry, node_id, now_ms):
+            if self._is_moving(entry.origin, now_ms):
+                self._differences.forget(entry.origin, node_id)
+            elif self._differences.is_confirmed(entry, node_id, here):
                 frames += self._pull(entry, node_id, True, now_ms)
-                differences.append(self._facts(entry, node_id))
+                differences.append(self._differences.facts(entry, node_id))
         return frames, differences
 
     def order_loading(self, loading: bool) -> None:
@@ -199,7 +223,7 @@ class Incoming:
 
     # -- time and loss
 
-    def change_peers(self) -> None:
+    def change_peers(self, now_ms: int) -> None:
         """Drop what came over links that are gone; remember how far it had come."""
         for key, arrival in list(self.arrivals.items()):
             if key[0] not in self._peers:
@@ -207,7 +231,8 @@ class Incoming:
         self.pulls = {origin: pull for origin, pull in self.pulls.items() if pull.link in self._peers}
         present = self._peers.peers
         self._gaps = {key: gap for key, gap in self._gaps.items() if key[1] in present}
-        self._differing = {key: applied for key, applied in self._differing.items() if key[1] in present}
+        self._differences.change_peers()
+        self._parts.change_peers(now_ms)
         self._goals = {node_id: goal for node_id, goal in self._goals.items() if node_id in present}
 
     def expire(self, now_ms: int) -> None:
@@ -218,27 +243,31 @@ class Incoming:
             if pull.heard_ms + self._timeout_ms <= now_ms:
                 self._counters["pulls_timed_out"] += 1
                 del self.pulls[origin]
+        self._parts.expire(now_ms)
 
     def deadlines(self) -> list[int]:
         heard = [arrival.heard_ms for arrival in self.arrivals.values()]
         heard += [pull.heard_ms for pull in self.pulls.values()]
-        return [heard_ms + self._timeout_ms for heard_ms in heard]
+        return [*(heard_ms + self._timeout_ms for heard_ms in heard), *self._parts.deadlines()]
 
     def purge(self, origins: Iterable[Origin]) -> None:
         gone = frozenset(origins)
-        tables: list[dict[Origin, Any]] = [self.applied, self.pulls, self._entries, self._pulled_ms, self._broken]
+        tables: list[dict[Origin, Any]] = [self.applied, self.pulls, self._pulled_ms, self._broken]
         for table in (*tables, *self._goals.values()):
             for origin in gone & table.keys():
                 del table[origin]
         self.arrivals = {key: arrival for key, arrival in self.arrivals.items() if key[1] not in gone}
         self._gaps = {key: gap for key, gap in self._gaps.items() if key[0] not in gone}
-        self._differing = {key: applied for key, applied in self._differing.items() if key[0] not in gone}
+        self._differences.purge(gone)
+        self._parts.purge(gone)
         self._purged |= dict.fromkeys(sorted(gone))
         for origin in list(self._purged)[:-PURGED_MAX]:
             del self._purged[origin]
 
     def check_invariants(self) -> None:
-        assert self.origin not in self.pulls, "nobody pulls its own origin"
+        self._parts.check_invariants()
+        assert self.origin not in self.pulls.keys() | self._parts.pulls.keys(), "nobody pulls its own origin"
+        assert not self.pulls.keys() & self._parts.pulls.keys(), "one pull is open per origin"
         assert all(pull.link in self._peers for pull in self.pulls.values()), "a pull goes to a current peer"
         assert all(link in self._peers for link, _ in self.arrivals), "what arrives comes from a current peer"
         assert not self._purged.keys() & self.applied.keys(), "nothing is known of a purged origin"
@@ -249,10 +278,17 @@ class Incoming:
     def _close_gap(self, entry: DigestEntry, node_id: str, here: int, now_ms: int) -> list[PeerFrame]:
         """Whom to ask for what is missing, if it is time to ask."""
         origin = entry.origin
+        if origin in self._parts.pulls:
+            self._parts.offer(entry, node_id, now_ms)
+            return []
         if self._is_arriving(origin, now_ms):
             return []
-        if self.loading or not self._peers.has_owner(origin):
+        is_asked = origin in self._pulled_ms
+        if not self._peers.has_owner(origin) or (self.loading and is_asked):
             return self._pull(entry, node_id, False, now_ms)
+        if self.loading or must_be_pulled(here, entry.applied, entry.gc_floor, self._part_records_max):
+            # The owner first: so the load is spread, and what it would push meanwhile is not sent twice.
+            return self._pull(entry, node_id if is_asked else origin.owner, False, now_ms)
         gap = self._gaps.get((origin, node_id))
         if gap is None or here >= gap.target:
             self._gaps[origin, node_id] = Gap(entry.applied, owner_asked=False)
@@ -275,15 +311,19 @@ class Incoming:
             patience_ms = self._timeout_ms if known.source == source else self._interval_ms
             if now_ms < known.heard_ms + patience_ms:
                 return []
+        self._pulled_ms[origin] = now_ms
         have, resume = self.applied.get(origin, 0), 0
+        if full or comes_in_parts(have, entry.applied, entry.gc_floor, self._part_records_max):
+            self.pulls.pop(origin, None)
+            self._parts.begin(entry, source, full, now_ms)
+            return []
         broken = self._broken.get(origin)
-        if broken is not None and not full and have < broken.through and broken.upper <= entry.applied:
+        if broken is not None and have < broken.through and broken.upper <= entry.applied:
             resume = broken.through
             del self._broken[origin]  # tried once: a source that cannot go on from there begins at ``have`` next time
-        self.pulls[origin] = OpenPull(source, peer.link, entry.applied, full, resume > 0, now_ms)
-        self._pulled_ms[origin] = now_ms
+        self.pulls[origin] = OpenPull(source, peer.link, entry.applied, resume > 0, now_ms)
         self._counters["pulls_sent"] += 1
-        pull = Pull(origin.owner, origin.epoch, have, resume, full)
+        pull = Pull(origin.owner, origin.epoch, have, resume)
         return [PeerFrame(peer.link, encode_peer(PeerTag.PULL, pull))]
 
     def _is_arriving(self, origin: Origin, now_ms: int) -> bool:
@@ -291,62 +331,19 @@ class Incoming:
             key[1] == origin and now_ms < arrival.heard_ms + self._interval_ms for key, arrival in self.arrivals.items()
         )
 
-    def _complete(self, origin: Origin, link: str) -> None:
+    def _is_moving(self, origin: Origin, now_ms: int) -> bool:
+        return origin in self.pulls or origin in self._parts.pulls or self._is_arriving(origin, now_ms)
+
+    def _complete(self, origin: Origin, here: int) -> None:
         pull = self.pulls.get(origin)
-        if pull is None:
-            return
-        if pull.full:
-            is_done = pull.full_arrived and link == pull.link and (link, origin) not in self.arrivals
-        else:
-            is_done = self.applied[origin] >= pull.target
-        if is_done:
+        if pull is not None and here >= pull.target:
             del self.pulls[origin]
+        self._parts.reached(origin, here)
 
     def _break(self, key: tuple[str, Origin], arrival: ArrivingDelta) -> None:
         del self.arrivals[key]
-        if arrival.through > self.applied.get(key[1], 0):
+        if not arrival.in_part and arrival.through > self.applied.get(key[1], 0):
             self._broken[key[1]] = Broken(arrival.through, arrival.upper)
-
-    def _is_confirmed_difference(self, entry: DigestEntry, node_id: str, now_ms: int) -> bool:
-        key = (entry.origin, node_id)
-        if not self._differs(entry, node_id) or self._is_arriving(entry.origin, now_ms) or entry.origin in self.pulls:
-            self._differing.pop(key, None)
-            return False
-        if self._differing.get(key) != entry.applied:
-            self._differing[key] = entry.applied
-            return False
-        del self._differing[key]
-        return True
-
-    def _differs(self, entry: DigestEntry, node_id: str) -> bool:
-        """Other contents at the same watermark, and it is for this node to mend them.
-
-        With the owner in reach only its word counts. Among relays the copy with fewer live records gives way, so that
-        two of them never swap, and doubt never removes a live instance.
-        """
-        own = self._entries.get(entry.origin)
-        if own is None or not own.settled or not entry.settled:
-            return False
-        if not entry.applied == own.applied == self.applied[entry.origin]:
-            return False
-        if self._peers.has_owner(entry.origin):
-            is_mine_to_mend = node_id == entry.owner
-        else:
-            is_mine_to_mend = (own.records, own.digest) < (entry.records, entry.digest)
-        return is_mine_to_mend and (own.records, own.digest) != (entry.records, entry.digest)
-
-    def _facts(self, entry: DigestEntry, node_id: str) -> dict[str, Any]:
-        own = self._entries[entry.origin]
-        return {
-            "owner": entry.owner,
-            "epoch": entry.epoch,
-            "applied": entry.applied,
-            "peer": node_id,
-            "records_here": own.records,
-            "records_there": entry.records,
-            "digest_here": own.digest,
-            "digest_there": entry.digest,
-        }
 
     def _note_goal(self, node_id: str, ready: bool, entries: list[DigestEntry]) -> None:
         """The first digest of a ready peer is the goal; what that peer has purged since is no longer part of it."""
@@ -361,5 +358,6 @@ class Incoming:
 
     def _ack(self, link: str, origin: Origin, upper: int, chunk: int) -> PeerFrame:
         applied = self.applied.get(origin, 0)
-        ack = DeltaAck(origin.owner, origin.epoch, applied, upper=upper, chunk=chunk)
+        pushed, laggards = self._pushed.through(origin), self._pushed.laggards.get(origin, ())
+        ack = DeltaAck(origin.owner, origin.epoch, applied, pushed, upper, chunk, laggards)
         return PeerFrame(link, encode_peer(PeerTag.DELTA_ACK, ack))

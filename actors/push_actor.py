@@ -1,7 +1,7 @@
 """PushActor: what each subscriber has been sent and has acknowledged.
 
 Owns: topics, subscribers and deliveries (push_table.py). Accepts: messages/push.py. Tells: IndexManager (which views it
-wants), I/O (pushes, which links to listen to).
+wants), I/O (pushes, which links to listen to), DistroSyncActor (what subscribers have yet to be told: untold.py).
 
 A touched service is pushed at once, then at most once per interval. One push per subscriber and service is in
 flight; what changes meanwhile is not queued but overtaken: after the ack, or the time-out, the newest view goes out.
@@ -28,7 +28,17 @@ from actors.messages.push import (
     ViewsBuilt,
 )
 from actors.messages.values import Route
-from actors.push_table import ClusterFilter, PushAgenda, PushDelivery, PushSubscriber, PushTopic, check_tables
+from actors.push_table import (
+    ClusterFilter,
+    PushAgenda,
+    PushDelivery,
+    PushSubscriber,
+    PushTopic,
+    ReportKey,
+    SilentLinks,
+    check_tables,
+)
+from actors.untold import UntoldTouches
 from rollbook.model import Service, clusters_of
 from rollbook.wire import Tag, encode
 
@@ -41,6 +51,8 @@ class PushSettings(msgspec.Struct, frozen=True):
     attempts_max: int
     slow_consumer_ms: int
     in_flight_per_subscriber_max: int
+    report_interval_ms: int
+    laggard_ms: int
 
 
 class _PushDue(msgspec.Struct, frozen=True):
@@ -66,7 +78,8 @@ class PushActor:
         self.settings = settings
         self.topics: dict[Service, PushTopic] = {}
         self.subscribers: dict[Route, PushSubscriber] = {}
-        self.watched: dict[bytes, dict[Route, None]] = {}  # links of subscribers that are slow or cut
+        self.silent = SilentLinks()
+        self.untold = UntoldTouches(settings.report_interval_ms, settings.laggard_ms)
         self.counters = dict.fromkeys(
             (
                 "push_sent",
@@ -83,8 +96,7 @@ class PushActor:
         self._reminders_ms: list[int] = []  # under way, latest first; a new one is always the earliest
         self._wanted: dict[Service, None] = {}  # to be asked for
         self._is_asking = False
-        self._frames: list[ClientFrame] = []  # of this turn, as are the next two
-        self._links: dict[bytes, None] = {}
+        self._frames: list[ClientFrame] = []  # of this turn, as are the logs
         self._logs: list[Log] = []
 
     def start(self, now: Now) -> Effects:
@@ -96,14 +108,13 @@ class PushActor:
             case SubscriptionsChanged():
                 self._on_subscriptions(message, now_ms)
             case ServicesTouched():
-                for service in message.services:
-                    self._touch(self.topics.get(service), now_ms)
+                self._on_touched(message, now_ms)
             case ViewsBuilt():
                 self._on_views(message, now_ms)
             case PushesAcknowledged():
                 self._on_acknowledged(message, now_ms)
             case SubscriberHeard():
-                for route in tuple(self.watched.get(message.link, ())):
+                for route in self.silent.of(message.link):
                     self._revive(self.subscribers[route], now_ms)
             case StatusRequested():
                 counters = {**message.parts.get("counters", {}), **self.counters}
@@ -119,13 +130,13 @@ class PushActor:
     def _on_subscriptions(self, message: SubscriptionsChanged, now_ms: int) -> None:
         for route in message.gone:
             for service in tuple(self.subscribers[route].deliveries) if route in self.subscribers else ():
-                self._remove(route, service)
+                self._remove(route, service, now_ms)
         for route, service in message.removed:
-            self._remove(route, service)
-            self._offer_waiting(route, now_ms)
+            self._remove(route, service, now_ms)
+            self._changed(route, now_ms)
         for subscription in message.added:
-            self._add(subscription)
-            self._offer_waiting(subscription.route, now_ms)
+            self._add(subscription, now_ms)
+            self._changed(subscription.route, now_ms)
         for view in message.views:
             topic = self.topics.get(view.service)
             if topic is not None and topic.is_news(view):
@@ -133,15 +144,22 @@ class PushActor:
                 if len(topic.deliveries) > 1:
                     self._touch(topic, now_ms)  # The others learn of it in their turn.
 
-    def _add(self, subscription: Subscription) -> None:
-        route, service, text, version = subscription
-        self._remove(route, service, keep=True)
+    def _changed(self, route: Route, now_ms: int) -> None:
+        """What was in flight may have ended with its subscription."""
+        subscriber = self.subscribers.get(route)
+        if subscriber is not None and subscriber.state == "slow" and not subscriber.in_flight:
+            self._revive(subscriber, now_ms)  # It has just spoken, and nothing is left that could cut it.
+        self._offer_waiting(route, now_ms)
+
+    def _add(self, subscription: Subscription, now_ms: int) -> None:
+        route, service, text, version, client = subscription
+        self._remove(route, service, now_ms, keep=True)
         topic = self.topics.get(service)
         if topic is None:
             topic = self.topics[service] = PushTopic(service)
         subscriber = self.subscribers.get(route)
         if subscriber is None:
-            subscriber = self.subscribers[route] = PushSubscriber(route)
+            subscriber = self.subscribers[route] = PushSubscriber(route, client)
         clusters = clusters_of(text)
         cluster_filter = topic.filters.get(clusters)
         if cluster_filter is None:
@@ -150,7 +168,7 @@ class PushActor:
         delivery = PushDelivery(subscriber, topic, cluster_filter, version)
         subscriber.deliveries[service] = topic.deliveries[route] = delivery
 
-    def _remove(self, route: Route, service: Service, *, keep: bool = False) -> None:
+    def _remove(self, route: Route, service: Service, now_ms: int, *, keep: bool = False) -> None:
         """End a subscription; with ``keep`` its topic and subscriber stay, though it was their last one."""
         subscriber = self.subscribers.get(route)
         delivery = subscriber.deliveries.pop(service, None) if subscriber is not None else None
@@ -160,19 +178,33 @@ class PushActor:
         subscriber.waiting.pop(delivery, None)
         topic, cluster_filter = delivery.topic, delivery.cluster_filter
         del topic.deliveries[route]
+        self.untold.given_up(delivery, now_ms)
         cluster_filter.watchers -= 1
         if not cluster_filter.watchers:
             del topic.filters[cluster_filter.clusters]
         if not topic.deliveries and not keep:
             del self.topics[service]
+            self.untold.forget(service)
             self._wanted.pop(service, None)
             self._agenda.forget(service)
         if not subscriber.deliveries and not keep:
-            self._unwatch(subscriber)
+            self.silent.discard(route)
             del self.subscribers[route]
             self._agenda.forget(route)
 
     # -- what is news
+
+    def _on_touched(self, message: ServicesTouched, now_ms: int) -> None:
+        wholly = True
+        for service, origin, seq in message.changes:
+            if service in self.topics:
+                self.untold.touch(service, origin, seq)
+            else:
+                wholly = False
+        if message.number:
+            self.untold.taken_in(message.number, wholly=wholly)
+        for service in message.services:
+            self._touch(self.topics.get(service), now_ms)
 
     def _touch(self, topic: PushTopic | None, now_ms: int) -> None:
         if topic is None or topic.asked or topic.dirty:
@@ -202,6 +234,7 @@ class PushActor:
                 self._offer(delivery, now_ms)
             if is_news:  # For the others this version counts as told: their clusters have not changed.
                 self.counters["push_suppressed"] += len(topic.deliveries) - len(behind)
+            self.untold.viewed(topic, now_ms)
             if is_news or behind:
                 topic.quiet_until_ms = now_ms + self.settings.interval_ms
 
@@ -258,6 +291,7 @@ class PushActor:
 
     def _acknowledge(self, delivery: PushDelivery, version: int, now_ms: int) -> None:
         delivery.version = max(delivery.version, min(version, delivery.sent_version))
+        self.untold.acknowledged(delivery, now_ms)
         if delivery.is_behind and delivery.version < delivery.sent_version:
             # An ack of an earlier attempt: it reads, but does not have yet what the last attempt carried.
             delivery.attempts, delivery.first_sent_ms = 1, delivery.sent_ms
@@ -279,7 +313,7 @@ class PushActor:
 
     def _revive(self, subscriber: PushSubscriber, now_ms: int) -> None:
         """It reads again: it gets fresh views of all that moved, and whatever was under way counts as lost."""
-        self._unwatch(subscriber)
+        self.silent.discard(subscriber.route)
         subscriber.state = "reading"
         for delivery in tuple(subscriber.in_flight):
             self._land(delivery)
@@ -291,7 +325,7 @@ class PushActor:
         subscriber.state = "slow"
         subscriber.waiting.clear()  # Reviving looks at every delivery.
         self.counters["push_subscribers_slow"] += 1
-        self._watch(subscriber)
+        self.silent.add(subscriber.route)
 
     def _cut(self, subscriber: PushSubscriber, now_ms: int) -> None:
         waited_ms = now_ms - subscriber.unacknowledged_since_ms
@@ -299,25 +333,17 @@ class PushActor:
         subscriber.waiting.clear()
         for delivery in tuple(subscriber.in_flight):
             self._land(delivery)
+        for delivery in subscriber.deliveries.values():
+            self.untold.given_up(delivery, now_ms)
         self.counters["push_subscribers_cut"] += 1
-        self._watch(subscriber)
+        self.silent.add(subscriber.route)
         fields = {
+            "client": subscriber.client,
             "session": subscriber.route.session,
             "subscriptions": len(subscriber.deliveries),
             "waited_ms": waited_ms,
         }
         self._logs.append(Log("WARNING", "a subscriber does not read; its pending pushes are given up", fields))
-
-    def _watch(self, subscriber: PushSubscriber) -> None:
-        routes = self.watched.setdefault(subscriber.route.link, {})
-        routes[subscriber.route] = None
-        self._links[subscriber.route.link] = None
-
-    def _unwatch(self, subscriber: PushSubscriber) -> None:
-        link, routes = subscriber.route.link, self.watched.get(subscriber.route.link, {})
-        routes.pop(subscriber.route, None)
-        if not routes:
-            self.watched.pop(link, None)
 
     # -- what is due
 
@@ -327,7 +353,7 @@ class PushActor:
         for key in self._agenda.take_due(now_ms):
             if isinstance(key, Route):
                 self._review(self.subscribers[key], now_ms)
-            else:
+            elif isinstance(key, Service):
                 self._want(self.topics[key])
 
     def _review(self, subscriber: PushSubscriber, now_ms: int) -> None:
@@ -361,15 +387,16 @@ class PushActor:
         if self._frames:
             effects.append(Tell(Role.IO, PushToClients(tuple(self._frames))))
             self._frames = []
-        if self._links:
-            effects.append(Tell(Role.IO, WatchLinks(tuple(self._links))))
-            self._links = {}
+        links = self.silent.take_new()
+        if links:
+            effects.append(Tell(Role.IO, WatchLinks(links)))
         if self._wanted and not self._is_asking:
             services = tuple(islice(self._wanted, VIEWS_WANTED_MAX))
             for service in services:
                 del self._wanted[service]
             self._is_asking = True
             effects.append(Tell(Role.INDEX, ViewsWanted(services)))
+        effects += self._report(now_ms)
         due_ms = self._agenda.earliest_ms()
         if due_ms is not None and (not self._reminders_ms or due_ms < self._reminders_ms[-1]):
             self._reminders_ms.append(due_ms)
@@ -378,11 +405,20 @@ class PushActor:
         self._logs = []
         return effects
 
+    def _report(self, now_ms: int) -> list[Effect]:
+        due_ms = self.untold.due_ms()
+        report = self.untold.report(now_ms) if due_ms is not None and due_ms <= now_ms else None
+        due_ms = self.untold.due_ms()
+        if due_ms is not None:
+            self._agenda.schedule(ReportKey.REPORT, due_ms)
+        return [Tell(Role.DISTRO, report)] if report is not None else []
+
     def check_invariants(self) -> None:
         assert not self._frames, "a push was not sent"
+        self.untold.check_invariants()
         check_tables(self.topics, self.subscribers)
         assert self.counters["push_pending"] == sum(len(known.in_flight) for known in self.subscribers.values())
-        watched = {route for routes in self.watched.values() for route in routes}
+        watched = {route for routes in self.silent.routes.values() for route in routes}
         silent = {route for route, known in self.subscribers.items() if known.state != "reading"}
         assert watched == silent, "exactly those who do not read are listened for"
         for route, subscriber in self.subscribers.items():

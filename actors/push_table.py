@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from enum import Enum
 from typing import Literal
 
 import msgspec
@@ -108,10 +109,11 @@ class PushSubscriber:
     cut: for so long that its pending pushes are given up as well.
     """
 
-    __slots__ = ("deliveries", "in_flight", "route", "state", "waiting")
+    __slots__ = ("client", "deliveries", "in_flight", "route", "state", "waiting")
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: Route, client: str) -> None:
         self.route = route
+        self.client = client
         self.deliveries: dict[Service, PushDelivery] = {}
         self.in_flight: dict[PushDelivery, None] = {}  # in order of their last send
         self.waiting: dict[PushDelivery, None] = {}  # behind, but too many are in flight
@@ -122,15 +124,51 @@ class PushSubscriber:
         return min(delivery.first_sent_ms for delivery in self.in_flight)
 
 
+class SilentLinks:
+    """The links of subscribers that are slow or cut: their next frame revives them."""
+
+    def __init__(self) -> None:
+        self.routes: dict[bytes, dict[Route, None]] = {}
+        self._new: dict[bytes, None] = {}
+
+    def add(self, route: Route) -> None:
+        self.routes.setdefault(route.link, {})[route] = None
+        self._new[route.link] = None
+
+    def discard(self, route: Route) -> None:
+        routes = self.routes.get(route.link, {})
+        routes.pop(route, None)
+        if not routes:
+            self.routes.pop(route.link, None)
+
+    def of(self, link: bytes) -> tuple[Route, ...]:
+        return tuple(self.routes.get(link, ()))
+
+    def take_new(self) -> tuple[bytes, ...]:
+        """To be listened to from now on."""
+        new = tuple(self._new)
+        self._new.clear()
+        return new
+
+
+class ReportKey(Enum):
+    """On the agenda: what is told of the pushed watermarks."""
+
+    REPORT = "report"
+
+
+AgendaKey = Service | Route | ReportKey
+
+
 class PushAgenda:
     """What to look at when: at most one valid entry per key, so it is as long as there are services and sessions."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, Service | Route]] = []
-        self._due_ms: dict[Service | Route, int] = {}
+        self._heap: list[tuple[int, int, AgendaKey]] = []
+        self._due_ms: dict[AgendaKey, int] = {}
         self._tie = 0  # keys of two kinds cannot be compared
 
-    def schedule(self, key: Service | Route, due_ms: int) -> None:
+    def schedule(self, key: AgendaKey, due_ms: int) -> None:
         """Look at the key at ``due_ms``, or when it is due already if that is earlier: whoever looks decides anew."""
         known_ms = self._due_ms.get(key)
         if known_ms is not None and known_ms <= due_ms:
@@ -142,13 +180,13 @@ class PushAgenda:
             self._heap = [entry for entry in self._heap if self._due_ms.get(entry[2]) == entry[0]]
             heapq.heapify(self._heap)
 
-    def __contains__(self, key: Service | Route) -> bool:
+    def __contains__(self, key: AgendaKey) -> bool:
         return key in self._due_ms
 
-    def forget(self, key: Service | Route) -> None:
+    def forget(self, key: AgendaKey) -> None:
         self._due_ms.pop(key, None)
 
-    def take_due(self, now_ms: int) -> Iterator[Service | Route]:
+    def take_due(self, now_ms: int) -> Iterator[AgendaKey]:
         """Each key that is due, once. What is scheduled meanwhile for later stays."""
         while self._heap and self._heap[0][0] <= now_ms:
             due_ms, _, key = heapq.heappop(self._heap)
@@ -163,9 +201,13 @@ class PushAgenda:
 
 
 def _shows_change(clusters: frozenset[str], before: View, after: View) -> bool:
-    if not clusters or (before.warming, before.preserved) != (after.warming, after.preserved):
+    if not clusters or _flags(before) != _flags(after):
         return True  # A whole view takes a new version only when it says something new.
     return filter_clusters(before.instances, clusters) != filter_clusters(after.instances, clusters)
+
+
+def _flags(view: View) -> tuple[bool, ...]:
+    return (view.warming, view.preserved, view.guarded)
 
 
 def check_tables(topics: dict[Service, PushTopic], subscribers: dict[Route, PushSubscriber]) -> None:

@@ -13,7 +13,7 @@ from rollbook.errors import Code, InvalidField, RemoteProtocolError
 from rollbook.model import Instance, Service
 from rollbook.wire import INSTANCES_PER_RECORD_MAX, NUMBER_MAX, RECORD_BYTES_MAX
 
-_LIMITS = UnpackLimits(RECORD_BYTES_MAX, array_length_max=4_096, map_length_max=1_024)
+_LIMITS = UnpackLimits(RECORD_BYTES_MAX, array_length_max=4_096, map_length_max=1_024, containers_max=16_384)
 # All nodes must agree on the key; it only keeps other uses of the hash apart. It is copied: keying costs as much as
 # hashing a record.
 _KEYED_HASH = hashlib.blake2b(digest_size=8, key=b"rollbook record 1")

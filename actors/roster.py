@@ -6,16 +6,23 @@ link table (addresses and node ids) and the leases (node ids and epochs).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from itertools import islice
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from actors.base import NodeIdentity
-from actors.links import LinkTable
+from actors.links import REFUSED, SILENT, LinkTable
 from actors.liveness import Leases, Patience, hide_after_ms
+from actors.messages.connections import MemberSessions
 from actors.messages.peers import Digest, Hello, Welcome
 from actors.messages.values import Standing
+from actors.readiness import Sight
+from actors.swim import Suspicions, SwimPatience, gossip_ms
 from rollbook.status import MemberStatus
+
+MEMBERS_PER_DIGEST = 16  # above swim_members_min: the next ones follow in the next digest
 
 
 class MemberReport(msgspec.Struct, frozen=True):
@@ -25,6 +32,8 @@ class MemberReport(msgspec.Struct, frozen=True):
     leaving: bool
     started_cold: bool
     links: dict[str, str]
+    sessions: int
+    ready_since_ms: int  # by this node's clock; it has said so in every report since
 
 
 class Member(msgspec.Struct):
@@ -38,16 +47,35 @@ class Member(msgspec.Struct):
     is_reached: bool = False  # a digest has come from there since this node started
 
 
+class RosterPatience(Patience, SwimPatience, Protocol):
+    """The members section of configs/defaults.toml."""
+
+
+class Census(NamedTuple):
+    """Who is there, by one look over all members."""
+
+    living: tuple[str, ...]  # node ids of members whose heart beats
+    has_majority: bool
+    known: tuple[str, ...]  # node ids of members that were heard once, and have neither left nor been purged
+    servers: tuple[str, ...]  # where clients may go instead: ready members first, then others that live, then the rest
+
+
 class Roster:
-    def __init__(self, me: NodeIdentity, links: LinkTable, leases: Leases, patience: Patience) -> None:
+    def __init__(
+        self, me: NodeIdentity, links: LinkTable, leases: Leases, suspicions: Suspicions, patience: RosterPatience
+    ) -> None:
         self._me = me
         self._links = links
         self._leases = leases
+        self._suspicions = suspicions
         self._patience = patience
         self._suspect_ms = patience.suspect_ms
+        self._gossip_ms = 0
+        self._digests = 0
         self._own_addresses = {me.peer_address}
         self.is_listed = me.standalone  # a standalone node waits for no list
         self.members: dict[str, Member] = {}
+        self.sessions = 0  # open at this node
 
     # The list and what is said about it.
 
@@ -56,6 +84,13 @@ class Roster:
         others = sorted(set(addresses) - self._own_addresses)
         self.members = {address: self.members.get(address) or Member(address) for address in others}
         self.is_listed = True
+        self._gossip_ms = gossip_ms(self._patience, self.configured)
+        self._suspect_ms = self._patience.suspect_ms + self._gossip_ms
+
+    @property
+    def is_large(self) -> bool:
+        """Too many for everybody to ping and tell everybody: probes, accusations and gossip take over."""
+        return self.configured > self._patience.swim_members_min
 
     def own_address(self, address: str) -> None:
         """This node has met itself there."""
@@ -73,7 +108,11 @@ class Roster:
 
     def report(self, address: str, digest: Digest, now_ms: int) -> None:
         member = self.members[address]
-        member.report = MemberReport(digest.ready, digest.leaving, digest.started_cold, dict(digest.links))
+        last = member.report
+        since_ms = last.ready_since_ms if last is not None and last.ready else now_ms
+        member.report = MemberReport(
+            digest.ready, digest.leaving, digest.started_cold, dict(digest.links), digest.sessions, since_ms
+        )
         member.is_reached = True
         for other, node_id, client_address in digest.members:
             self._learn_from_afar(other, node_id, client_address, now_ms)
@@ -81,15 +120,22 @@ class Roster:
     def digest(self, standing: Standing, now_ms: int) -> Digest:
         """What this node says once a second: what it holds, what its links say of each member, whom it reaches."""
         reached = [member for member in self.members.values() if self._links.reaches(member.address, now_ms)]
+        if self.is_large:
+            first = self._digests * MEMBERS_PER_DIGEST % max(1, len(reached))
+            reached = list(islice([*reached[first:], *reached[:first]], MEMBERS_PER_DIGEST))
+        self._digests += 1
+        links = () if self.is_large else self.members
         return Digest(
             node_id=self._me.node_id,
             epoch=self._me.epoch,
             ready=standing.ready,
             leaving=standing.leaving,
-            links=tuple((address, self._links.evidence(address, now_ms)) for address in self.members),
+            links=tuple((address, self._links.evidence(address, now_ms)) for address in links),
             entries=self._leases.entries(now_ms),
             started_cold=standing.warming,
             members=tuple((member.address, member.node_id, member.client_address) for member in reached),
+            sessions=self.sessions,
+            accusations=self._suspicions.told() if self.is_large else (),
         )
 
     # Who is there.
@@ -112,15 +158,39 @@ class Roster:
         """Directly or through others."""
         return self._is_fresh(member.node_id, now_ms) or self._links.reaches(member.address, now_ms)
 
-    def living(self, now_ms: int) -> tuple[str, ...]:
-        """Node ids of members whose heart beats."""
-        return tuple(sorted(m.node_id for m in self.members.values() if self._is_fresh(m.node_id, now_ms)))
+    def is_silent(self, node_id: str, now_ms: int) -> bool:
+        """Heard once, and not for so long that it counts as suspect."""
+        return self._leases.is_known(self._leases.newest(node_id)) and not self._is_fresh(node_id, now_ms)
 
-    def has_majority(self, now_ms: int) -> bool:
-        heard = 1 + sum(self.heard(member, now_ms) for member in self.members.values())
-        return self.is_listed and heard > self.configured // 2
+    def census(self, now_ms: int) -> Census:
+        living: list[str] = []
+        known: list[str] = []
+        ranked: list[tuple[int, str]] = []
+        heard = 1
+        for member in self.members.values():
+            is_fresh = self._is_fresh(member.node_id, now_ms)
+            is_heard = is_fresh or self._links.reaches(member.address, now_ms)
+            heard += is_heard
+            if is_fresh:
+                living.append(member.node_id)
+            if is_fresh or self._leases.is_known(self._leases.newest(member.node_id)):
+                known.append(member.node_id)
+            if member.client_address:
+                ranked.append((_rank(member.report, is_heard), member.client_address))
+        has_majority = self.is_listed and heard > self.configured // 2
+        servers = tuple(address for _, address in sorted(ranked))
+        return Census(tuple(sorted(living)), has_majority, tuple(sorted(known)), servers)
 
-    def ready(self, now_ms: int) -> dict[str, bool]:
+    def sight(self, caught_up: Set[str], waited_ms: int, now_ms: int) -> Sight:
+        """What a loading node sees."""
+        ready = self._ready(now_ms)
+        return Sight(self.configured, self.reached, self.loading, ready.keys(), caught_up, waited_ms)
+
+    def started_cold(self, now_ms: int) -> bool:
+        """Who caught up with nodes that have just started cold knows no more than they do."""
+        return all(self._ready(now_ms).values()) and self.configured > 1
+
+    def _ready(self, now_ms: int) -> dict[str, bool]:
         """Node ids of ready members that are heard, and whether they have started cold a moment ago."""
         return {
             member.node_id: member.report.started_cold
@@ -128,23 +198,32 @@ class Roster:
             if member.report is not None and member.report.ready and self.heard(member, now_ms)
         }
 
-    def servers(self, now_ms: int) -> tuple[str, ...]:
-        """Where clients may go instead: ready members first, then others that live, then the rest."""
-        ranked = sorted((self._rank(member, now_ms), member.client_address) for member in self.members.values())
-        return tuple(address for _, address in ranked if address)
+    def spread(self, now_ms: int) -> tuple[MemberSessions, ...] | None:
+        """How many sessions the living members have; None while one is suspect or leaves, as its sessions move by
+        themselves."""
+        found = []
+        for member in self.members.values():
+            state, report = self._state(member, now_ms), member.report
+            if state == "suspect" or (state == "alive" and report is not None and report.leaving):
+                return None
+            if state == "alive" and report is not None:
+                is_settled = report.ready and now_ms - report.ready_since_ms >= self._patience.lease_ms
+                found.append(MemberSessions(member.client_address, report.sessions, is_settled))
+        return tuple(found)
 
     # Who is gone.
 
     def hide_after_ms(self, owner: str, now_ms: int) -> int:
         """After which silence the newest epoch of this owner is hidden, by the evidence of now."""
         accused = next((m for m in self.members.values() if m.node_id == owner), None)
-        if accused is None:
-            return self._patience.hide_silent_ms  # nobody has a link to it, so links prove nothing
-        links = [self._links.evidence(accused.address, now_ms)]
-        for member in self.members.values():
-            if member is not accused and self.heard(member, now_ms):
-                links.append(self._testimony(member, accused.address, now_ms))
-        return hide_after_ms(self._patience, links, self.configured)
+        if accused is not None:
+            return self._hide_member_after_ms(accused, owner, now_ms)
+        # This node has started since that owner fell silent, or no list names it. Who has not said its name may be it.
+        nameless = [m for m in self.members.values() if not m.node_id and not self.heard(m, now_ms)]
+        if not nameless:
+            return self._patience.hide_silent_ms + self._gossip_ms  # nobody has a link to it, so links prove nothing
+        by_links_ms = max(self._hide_member_after_ms(member, owner, now_ms) for member in nameless)
+        return max(by_links_ms, self._patience.hide_majority_ms + self._gossip_ms)  # no guess is as good as a refusal
 
     def is_preserving(self, now_ms: int, waited_ms: int) -> bool:
         """More than half of the members look dead, so it may as well be this node that is cut off.
@@ -153,7 +232,7 @@ class Roster:
         first is past its own, those that are within one suspicion of theirs count too.
         """
         overdue = [self._overdue_ms(member, now_ms, waited_ms) for member in self.members.values()]
-        dying = sum(late >= -self._suspect_ms for late in overdue if late is not None)
+        dying = sum(late >= -self._patience.suspect_ms for late in overdue if late is not None)
         return any(late >= 0 for late in overdue if late is not None) and dying > self.configured / 2
 
     def rows(self, now_ms: int, is_ready: bool, lags: Mapping[str, int]) -> tuple[MemberStatus, ...]:
@@ -171,6 +250,10 @@ class Roster:
             member.node_id, member.epoch, member.report = node_id, 0, None
         member.client_address = client_address
 
+    def _witnesses(self, accused: Member, now_ms: int) -> int:
+        """Living nodes that could accuse it, this one included."""
+        return 1 + sum(member is not accused and self.heard(member, now_ms) for member in self.members.values())
+
     def _testimony(self, member: Member, address: str, now_ms: int) -> str:
         """What a member says of its link to an address; nothing, as long as only its link is back and not its voice."""
         if member.report is None or not self._is_fresh(member.node_id, now_ms):
@@ -178,15 +261,27 @@ class Roster:
         return member.report.links.get(address, "")
 
     def _is_fresh(self, node_id: str, now_ms: int) -> bool:
-        newest = self._leases.newest(node_id)
-        age_ms = self._leases.age_ms(newest, now_ms)
-        return age_ms is not None and age_ms < self._suspect_ms and not self._leases.has_left(newest)
+        life = self._leases.lives.get(self._leases.newest(node_id))
+        return life is not None and now_ms - life.heard_at_ms < self._suspect_ms and not life.left
 
-    def _rank(self, member: Member, now_ms: int) -> int:
-        report = member.report
-        if not self.heard(member, now_ms) or (report is not None and report.leaving):
-            return 2
-        return 0 if report is not None and report.ready else 1
+    def _hide_member_after_ms(self, accused: Member, owner: str, now_ms: int) -> int:
+        if self.is_large:
+            return self._hide_accused_after_ms(accused, owner, now_ms)
+        links = [self._links.evidence(accused.address, now_ms)]
+        for member in self.members.values():
+            if member is not accused and self.heard(member, now_ms):
+                links.append(self._testimony(member, accused.address, now_ms))
+        return hide_after_ms(self._patience, links, self.configured)
+
+    def _hide_accused_after_ms(self, accused: Member, owner: str, now_ms: int) -> int:
+        """The same three patiences as in a small cluster, by accusations: nobody hears from every member's links."""
+        newest = self._leases.newest(owner)
+        verdict = self._suspicions.verdict(newest, self.configured, lambda: self._witnesses(accused, now_ms), now_ms)
+        if verdict == REFUSED and not self._links.reaches(accused.address, now_ms):
+            return self._patience.hide_refused_ms + self._gossip_ms
+        if verdict in (REFUSED, SILENT):
+            return self._patience.hide_majority_ms + self._gossip_ms
+        return self._patience.hide_silent_ms + self._gossip_ms
 
     def _overdue_ms(self, member: Member, now_ms: int, waited_ms: int) -> int | None:
         """By how much a member is past its threshold; None if it has left, is well or is not due yet."""
@@ -196,7 +291,7 @@ class Roster:
         age_ms = self._leases.age_ms(newest, now_ms)
         if age_ms is None:
             return waited_ms - self._patience.lease_ms if waited_ms >= self._patience.lease_ms else None
-        if age_ms + self._suspect_ms < self._patience.hide_refused_ms:
+        if age_ms + self._patience.suspect_ms < self._patience.hide_refused_ms + self._gossip_ms:
             return None  # far from any threshold, so nobody need look at the evidence
         return age_ms - self.hide_after_ms(member.node_id, now_ms)
 
@@ -223,13 +318,11 @@ class Roster:
             return "hidden" if newest in self._leases.purged else "unreachable"
         if life.hidden_grace_ms:
             return "hidden"
-        return "alive" if self._is_fresh(member.node_id, now_ms) else "suspect"
+        is_suspect = self.is_large and self._suspicions.is_suspect(newest)
+        return "alive" if self._is_fresh(member.node_id, now_ms) and not is_suspect else "suspect"
 
 
-def standing_name(standing: Standing) -> str:
-    """One word for people; ``preserved`` is a flag of its own."""
-    if standing.leaving:
-        return "leaving"
-    if not standing.ready:
-        return "loading"
-    return "isolated" if standing.isolated else "ready"
+def _rank(report: MemberReport | None, is_heard: bool) -> int:
+    if not is_heard or (report is not None and report.leaving):
+        return 2
+    return 0 if report is not None and report.ready else 1

@@ -20,13 +20,17 @@ class SelfDoubt:
     def start(self, now_ms: int) -> None:
         self._beat_at_ms = self._majority_at_ms = now_ms
 
+    def gap_ms(self, now_ms: int) -> int:
+        """How long this node has stood still if this is the first beat after a pause, else 0."""
+        gap_ms = now_ms - self._beat_at_ms
+        return gap_ms if gap_ms > self._lease_ms // 3 else 0
+
     def beat(self, now_ms: int) -> int:
         """The length of the pause before this beat if it was one, else 0."""
-        gap_ms = now_ms - self._beat_at_ms
+        gap_ms = self.gap_ms(now_ms)
         self._beat_at_ms = now_ms
-        if gap_ms <= self._lease_ms // 3:
-            return 0
-        self._suspended_until_ms = now_ms + self._lease_ms
+        if gap_ms:
+            self._suspended_until_ms = now_ms + self._lease_ms
         return gap_ms
 
     def suspends(self, now_ms: int) -> bool:

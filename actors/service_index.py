@@ -8,12 +8,13 @@ subscribing session.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from actors.messages.values import Origin, Record, RecordKey, Route
 from actors.records import HybridClock
+from actors.shrink_guard import ShrinkGuard, ShrinkPatience, is_held
 from actors.views import InstanceConflict, live_winner, live_winners, merge_instances
 from rollbook.codec import pack
 from rollbook.model import Instance, Service, View, filter_clusters
@@ -59,6 +60,7 @@ class ServiceEntry:
         "conflicts",
         "dirty",
         "group",
+        "guarded",
         "live",
         "origins",
         "service",
@@ -78,22 +80,23 @@ class ServiceEntry:
         self.settled = False  # view or liveness was computed since the last change; one flag keeps the hot path short
         self.live = False  # as of the last computation
         self.conflicts: tuple[InstanceConflict, ...] = ()  # likewise
+        self.guarded = False  # likewise: something is shown only because of the shrink guard
         self.bodies: dict[str, msgspec.Raw] = {}  # the view, encoded, by the text of the cluster filter
 
 
 class ServiceIndex:
     """Services by name, by origin and by subscriber."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: ShrinkPatience) -> None:
         self.clock = HybridClock()  # view versions; of this node alone, so it witnesses nothing
         self.entries: dict[Service, ServiceEntry] = {}
         self.groups: dict[tuple[str, str], ServiceGroup] = {}
         self.entries_of: dict[Origin, dict[ServiceEntry, None]] = {}
         self.subscriptions: dict[Route, dict[Service, None]] = {}
-        self.hidden: dict[Origin, int] = {}
+        self.guard = ShrinkGuard(patience)
         self.warming = False
         self.preserved = False
-        self.touched: dict[Service, None] = {}  # subscribed services that have changed in this turn
+        self.touched: dict[Service, dict[Origin, int]] = {}  # subscribed, changed in this turn: by which lowest seq
         self.conflicts_found: list[tuple[Service, tuple[InstanceConflict, ...]]] = []  # new ones of this turn
         self.records_count = 0
         self.conflicts_count = 0
@@ -118,7 +121,7 @@ class ServiceIndex:
             if entry.settled:
                 self._unsettle(entry)
             if entry.subscribers:
-                self.touched[service] = None
+                self._touch(service, record.origin, record.seq)
 
     def remove(self, removed: Iterable[tuple[Origin, RecordKey]]) -> None:
         """Forget these records without a trace."""
@@ -128,6 +131,9 @@ class ServiceIndex:
             rest = tuple(record for record in held if record.origin != origin)
             if entry is None or len(rest) == len(held):
                 continue  # Never indexed here, or already gone.
+            gone = next(record for record in held if record.origin == origin)
+            if entry.subscribers and not gone.is_tombstone:
+                self._touch(entry.service, origin, gone.seq + 1)  # Whatever removed it came after it.
             if rest:
                 entry.clients[client] = rest
             else:
@@ -136,20 +142,36 @@ class ServiceIndex:
             self._mark(entry)
             self._forget_if_empty(entry)
 
-    def hide(self, hidden: dict[Origin, int]) -> None:
+    def hide(self, hidden: dict[Origin, int], now_ms: int) -> None:
         """Take over the whole filter; mark the services with records of an origin whose visibility it changes."""
-        before, self.hidden = self.hidden, hidden
-        for origin in sorted(before.keys() | hidden.keys()):
-            if before.get(origin) != hidden.get(origin):
-                for entry in self.entries_of.get(origin, ()):
-                    self._mark(entry)
+        changed, grown = self.guard.take_over(hidden, now_ms)
+        grown_in: dict[ServiceEntry, dict[Origin, int]] = {}
+        for origin in changed:
+            for entry in self.entries_of.get(origin, ()):
+                self._mark(entry)
+        for origin, grace_ms in grown.items():
+            for entry in self.entries_of.get(origin, ()):
+                grown_in.setdefault(entry, {})[origin] = grace_ms
+        for entry, graces_ms in grown_in.items():
+            self.guard.judge(entry.service, entry.clients.values(), graces_ms, now_ms)
+
+    def end_guards(self, now_ms: int) -> None:
+        """What was shown one lease longer is hidden now."""
+        for service in self.guard.end_due(now_ms):
+            self._mark(self.entries[service])
+
+    def filter_of(self, service: Service) -> Mapping[Origin, int]:
+        """The filter, as far as it is in force for this service."""
+        return self.guard.filter_of(service)
 
     def flag(self, warming: bool, preserved: bool) -> None:
         """Take over what every view says of this node. Views follow when they are next asked for."""
         if (warming, preserved) == (self.warming, self.preserved):
             return
         self.warming, self.preserved = warming, preserved
-        self.touched.update((service, None) for service, entry in self.entries.items() if entry.subscribers)
+        for service, entry in self.entries.items():
+            if entry.subscribers:
+                self.touched.setdefault(service, {})
 
     def subscribe(self, route: Route, service: Service) -> ServiceEntry:
         entry = self.entries.get(service) or self._open(service)
@@ -182,9 +204,11 @@ class ServiceIndex:
         if view is not None and flags_kept and not entry.dirty:
             return view
         instances = self._merge(entry) if entry.dirty or view is None else view.instances
+        flags_kept = flags_kept and view is not None and view.guarded == entry.guarded
         if view is None or not flags_kept or view.instances != instances:
             version = self.clock.next(wall_ms)
-            view = entry.view = View(entry.service, version, instances, self.warming, self.preserved)
+            view = View(entry.service, version, instances, self.warming, self.preserved, entry.guarded)
+            entry.view = view
             entry.bodies.clear()
         return view
 
@@ -208,17 +232,24 @@ class ServiceIndex:
         if found is None:
             return []
         for entry in tuple(found.unsettled):
-            self._settle(entry, any(live_winner(records, self.hidden) for records in entry.clients.values()))
+            hidden = self.filter_of(entry.service)
+            self._settle(entry, any(live_winner(records, hidden) for records in entry.clients.values()))
         return found.listing()
 
-    def take_touched(self) -> tuple[Service, ...]:
-        touched = tuple(self.touched)
-        self.touched.clear()
+    def take_touched(self) -> dict[Service, dict[Origin, int]]:
+        touched, self.touched = self.touched, {}
         return touched
 
     def take_conflicts(self) -> list[tuple[Service, tuple[InstanceConflict, ...]]]:
         found, self.conflicts_found = self.conflicts_found, []
         return found
+
+    def _touch(self, service: Service, origin: Origin, seq: int) -> None:
+        lowest = self.touched.get(service)
+        if lowest is None:
+            self.touched[service] = {origin: seq}
+        elif seq < lowest.get(origin, seq + 1):
+            lowest[origin] = seq
 
     def _open(self, service: Service) -> ServiceEntry:
         key = (service.namespace, service.group)
@@ -260,6 +291,7 @@ class ServiceIndex:
         if entry.origins[origin]:
             return
         del entry.origins[origin]
+        self.guard.forget(entry.service, origin)
         del self.entries_of[origin][entry]
         if not self.entries_of[origin]:
             del self.entries_of[origin]
@@ -268,7 +300,7 @@ class ServiceIndex:
         if entry.settled:
             self._unsettle(entry)
         if entry.subscribers:
-            self.touched[entry.service] = None
+            self.touched.setdefault(entry.service, {})
 
     def _unsettle(self, entry: ServiceEntry) -> None:
         entry.settled = False
@@ -284,8 +316,9 @@ class ServiceIndex:
             (entry.group.live.add if live else entry.group.live.discard)(entry.service.name)
 
     def _merge(self, entry: ServiceEntry) -> tuple[Instance, ...]:
-        winners = live_winners(entry.clients.values(), self.hidden)
+        winners = live_winners(entry.clients.values(), self.filter_of(entry.service))
         instances, conflicts = merge_instances(winners)
+        entry.guarded = entry.service in self.guard.services and is_held(winners, self.guard.hidden)
         entry.dirty = False
         self.views_built += 1
         self._settle(entry, live=bool(winners))
@@ -316,6 +349,7 @@ class ServiceIndex:
             for route in entry.subscribers:
                 assert service in self.subscriptions[route], "a subscriber is not in the index of sessions"
         self._check_totals()
+        self.guard.check_invariants({service: entry.origins.keys() for service, entry in self.entries.items()})
 
     def _check_records(self, entry: ServiceEntry) -> None:
         counts: dict[Origin, int] = {}
@@ -331,7 +365,7 @@ class ServiceIndex:
     def _check_derived(self, entry: ServiceEntry) -> None:
         assert entry.settled != (entry in entry.group.unsettled)
         assert entry.settled or entry.dirty
-        winners = live_winners(entry.clients.values(), self.hidden)
+        winners = live_winners(entry.clients.values(), self.filter_of(entry.service))
         if entry.settled:
             assert entry.live == bool(winners), "liveness is stale"
         if not entry.dirty:
@@ -339,6 +373,7 @@ class ServiceIndex:
             assert entry.view is not None
             assert entry.view.instances == instances, f"the view of {entry.service} is stale"
             assert entry.conflicts == conflicts
+            assert entry.guarded == is_held(winners, self.guard.hidden), "a view that is guarded says so"
         for body in entry.bodies.values():
             assert entry.view is not None
             assert msgspec.msgpack.decode(body, type=View).version == entry.view.version, "an encoded view is stale"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.processes import line_of, module
+from rollbook import NamingClient
 from tests.support.real_cluster import RealCluster, RealNode, pause_s, until
 from tests.support.watching import Observer, Watch, Watcher
 
@@ -38,13 +39,19 @@ def node_killed_with_its_clients(folder: Path, rounds: int = 3) -> list[float]:
 
 
 def _node_and_clients_killed(folder: Path) -> float:
-    with RealCluster(folder, 3) as cluster, module("holder", SERVICE, "5", cluster.addresses[0]) as holder:
+    with (
+        RealCluster(folder, 3) as cluster,
+        module("holder", SERVICE, "5", cluster.addresses[0]) as holder,
+        NamingClient(servers=[cluster.addresses[1]]) as living,
+    ):
         observers = [Observer(node, SERVICE) for node in cluster.nodes[1:]]
+        for number in range(5):  # half of the service: what takes more is guarded for one lease
+            living.register_instance(SERVICE, f"10.1.0.{number}", 80)
         assert line_of(holder) == "ready"
-        until(lambda: all(observer.count() == 5 for observer in observers), 5, "listed everywhere")
+        until(lambda: all(observer.count() == 10 for observer in observers), 5, "listed everywhere")
         os.kill(holder.pid, signal.SIGKILL)
         cluster.nodes[0].kill()
-        gone_s = until(lambda: not any(observer.count() for observer in observers), 60, "gone everywhere")
+        gone_s = until(lambda: all(observer.count() == 5 for observer in observers), 60, "gone everywhere")
         for observer in observers:
             observer.close()
         return gone_s

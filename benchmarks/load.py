@@ -69,6 +69,8 @@ def run(address: str, requests: int, window: int, rate: float, wait: Wait) -> No
                 except zmq.Again:
                     break
                 _version, tag, correlation, _session, _body = msgpack.unpackb(payload)
+                if tag == Tag.PROBE:
+                    continue
                 latencies.append(time.perf_counter() - sent_at[correlation - 2])
                 failures += tag != Tag.DONE
                 answered += 1

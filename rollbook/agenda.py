@@ -104,9 +104,9 @@ class Agenda:
         for call, (body, _, _) in sorted(self._calls.items()):
             if isinstance(body, Unsubscribe):
                 self._resolve([call], Done())
-            elif isinstance(body, Publish | Withdraw) and body.wait == "cluster":
+            elif isinstance(body, Publish | Withdraw) and body.wait != "node":
                 change = self._publications.change_of(body.service)
-                rest.append(Request(self._publications.whole(body.service, "cluster"), [call], change=change))
+                rest.append(Request(self._publications.whole(body.service, body.wait), [call], change=change))
             elif isinstance(body, Publish | Withdraw | Subscribe):
                 kind = Subscribe if isinstance(body, Subscribe) else Publish
                 riders.setdefault((kind, body.service), []).append(call)
@@ -146,7 +146,10 @@ class Agenda:
     def refused(self, request: Request, failed: Failed) -> Request | None:
         """The node said no for good, or could not promise enough. Returns what is still worth sending in its place."""
         if failed.code == Code.NOT_CONFIRMED:
-            self._reject_all(request.calls, lambda: NotConfirmed(failed.message, nodes=failed.nodes))
+            self._reject_all(
+                request.calls,
+                lambda: NotConfirmed(failed.message, nodes=failed.nodes, subscribers=failed.subscribers),
+            )
             return None
         for call in request.calls:
             noted = self._calls.get(call)

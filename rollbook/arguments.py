@@ -6,6 +6,7 @@ Each check returns the value as the client uses it, or raises InvalidField namin
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import cast, get_args
 
 import msgspec
 
@@ -59,7 +60,7 @@ def checked_types(instance: Instance) -> Instance:
         pack(checked)
     except RemoteProtocolError as error:
         raise InvalidField(error.message, field=error.field) from None
-    except (TypeError, UnicodeEncodeError) as error:
+    except (TypeError, UnicodeEncodeError, OverflowError, RecursionError) as error:
         raise InvalidField(f"instance: {error}", field="instance") from None
     return checked
 
@@ -75,8 +76,7 @@ def checked_clusters(clusters: Clusters) -> frozenset[str]:
 
 
 def checked_wait(wait: str) -> Wait:
-    if wait == "node":
-        return "node"
-    if wait == "cluster":
-        return "cluster"
-    raise InvalidField(f'wait must be "node" or "cluster", not {wait!r}', field="wait")
+    for known in get_args(Wait):
+        if wait == known:
+            return cast(Wait, known)
+    raise InvalidField(f'wait must be "node", "cluster" or "subscribers", not {wait!r}', field="wait")

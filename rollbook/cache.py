@@ -26,27 +26,33 @@ class Snapshot(msgspec.Struct, frozen=True):
     warming: bool = False
     preserved: bool = False
     carried: tuple[Instance, ...] = ()
+    guarded: bool = False
 
 
 class InstanceList(tuple[Instance, ...]):
     """What a caller gets: an immutable list of enabled instances that also says how good it is.
 
     ``stale``: no node confirms it at the moment, it is the last known state. ``version``: of the view, comparable
-    within one session. ``warming``: the cluster has just started, so there may be more. ``preserved``: the cluster sees
-    too many of its nodes down to judge, so nothing was removed.
+    within one ``session``. ``warming``: the cluster has just started, so there may be more. ``preserved``: the cluster
+    sees too many of its nodes down to judge, so nothing was removed. ``guarded``: most of the service was behind a node
+    that died, so what it published is shown one lease longer.
     """
 
     stale: bool
+    session: int
     version: int
     warming: bool
     preserved: bool
+    guarded: bool
 
     def __new__(cls, snapshot: Snapshot, instances: Iterable[Instance], *, stale: bool) -> InstanceList:
         made = super().__new__(cls, (instance for instance in instances if instance.enabled))
         made.stale = stale
+        made.session = snapshot.session
         made.version = snapshot.version
         made.warming = snapshot.warming
         made.preserved = snapshot.preserved
+        made.guarded = snapshot.guarded
         return made
 
 
@@ -81,13 +87,14 @@ def snapshot_of(view: View, session: int, known: Snapshot | None = None) -> Snap
     The node behind it has just started with the whole cluster, so what it does not show may only be late. What it has
     shown in this session and shows no more is gone.
     """
-    if not view.warming or known is None:
-        return Snapshot(view.service, session, view.version, view.instances, view.warming, view.preserved)
-    shown = {instance.key: instance for instance in view.instances}
-    before = known.carried if known.session == session else known.instances
-    carried = tuple(instance for instance in before if instance.key not in shown)
-    instances = tuple(sorted((*view.instances, *carried), key=lambda instance: instance.key))
-    return Snapshot(view.service, session, view.version, instances, view.warming, view.preserved, carried)
+    instances = view.instances
+    carried: tuple[Instance, ...] = ()
+    if view.warming and known is not None:
+        shown = {instance.key for instance in view.instances}
+        before = known.carried if known.session == session else known.instances
+        carried = tuple(instance for instance in before if instance.key not in shown)
+        instances = tuple(sorted((*view.instances, *carried), key=lambda instance: instance.key))
+    return Snapshot(view.service, session, view.version, instances, view.warming, view.preserved, carried, view.guarded)
 
 
 def _is_newer(view: View, session: int, known: Snapshot) -> bool:

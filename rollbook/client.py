@@ -158,7 +158,8 @@ class NamingClient:
         """List this instance, beside those that this client lists for the service already.
 
         The same (ip, port, cluster) again takes the place of the earlier one. With ``wait="cluster"`` the call returns
-        when every living node has it, and raises NotConfirmed naming those that have not in time.
+        when every living node has it, and raises NotConfirmed naming those that have not in time; with
+        ``wait="subscribers"`` when every subscriber on each of them has acknowledged it.
         """
         instance = Instance(ip, port, cluster, weight, healthy, enabled, metadata=checked_metadata(metadata))
         self.register_instances(service, [instance], group=group, wait=wait)
@@ -182,7 +183,12 @@ class NamingClient:
         cluster: str = DEFAULT_CLUSTER,
         wait: Wait = "node",
     ) -> None:
-        """Take one instance of this client out of the list."""
+        """Take one instance of this client out of the list.
+
+        With ``wait="subscribers"`` the call returns when every subscriber on every living node has acknowledged a list
+        without it: the process may end now without a caller noticing. If that takes too long NotConfirmed names the
+        nodes and, as ``client_id@node``, subscribers that have not; the instance is out of the list all the same.
+        """
         key = check_instance(checked_types(Instance(ip, port, cluster))).key
         self._call(Withdraw(self._service(service, group), (key,), wait=checked_wait(wait)))
 

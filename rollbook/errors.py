@@ -76,13 +76,15 @@ class ClusterUnreachable(RollbookError, ConnectionError):
 
 
 class NotConfirmed(RollbookError, TimeoutError):
-    """Done on one node, but ``nodes`` had not confirmed it in time."""
+    """Done on one node, but ``nodes`` had not confirmed it in time; with ``wait="subscribers"`` because of, as far as
+    they know, ``subscribers`` (each ``client_id@node``)."""
 
     code = Code.NOT_CONFIRMED
 
-    def __init__(self, message: str, *, nodes: tuple[str, ...] = ()) -> None:
+    def __init__(self, message: str, *, nodes: tuple[str, ...] = (), subscribers: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.nodes = nodes
+        self.subscribers = subscribers
 
 
 class ClientIdInUse(RollbookError):

@@ -96,6 +96,9 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     instances: tuple[Instance, ...] = ()
     warming: bool = False  # after a cold start: complete the cache from it, remove nothing
     preserved: bool = False  # self-preservation: too many nodes look dead, so nothing was hidden
+    guarded: bool = (
+        False  # shrink guard: what a dead owner would take is more than half, so it is shown one lease longer
+    )
 
 
 class Difference(NamedTuple):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 # ZMTP pings, sent and judged by libzmq's own thread, whatever the application does. A client notices a silent cut 2 to
-# 2.5 s after it, its node (1 s, 4 s) not before 4 s: the time between is for being registered elsewhere before the node
-# lets go.
+# 2.5 s after it; its node, which each ping asks for so much patience, not before 4 s: the time between is for being
+# registered elsewhere before the node lets go.
 HEARTBEAT_INTERVAL_MS = 500
 HEARTBEAT_TIMEOUT_MS = 2_000
+HEARTBEAT_PATIENCE_MS = 4_500
 
 
 class LinkSettings(msgspec.Struct, frozen=True):
@@ -31,6 +32,9 @@ class SessionSettings(msgspec.Struct, frozen=True):
     calls_max: int = 10_000  # in progress; beyond it the caller is refused, so that memory is bounded
     redirects_max: int = 3  # pieces of advice followed in a row; then the client stays where it is
     redirect_memory_ms: int = 30_000  # advice after a longer rest starts a new row
+    rebalance_memory_ms: int = 300_000  # the balance of nodes is not worth more than one move in this time
     stale_answers_max: int = 5  # a node that calls every number stale is not worth more tries
     overload_pause_ms: int = 100  # before what was answered OVER_LIMIT is sent again, with jitter
     cluster_wait_margin_ms: int = 200  # the node's NOT_CONFIRMED must arrive before the caller's own deadline
+    pause_ms_min: int = 50  # before the next server after a failure; doubled at each one in a row, with jitter
+    pause_ms_max: int = 2_000  # it must be elsewhere before its old node's records are hidden

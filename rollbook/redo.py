@@ -3,6 +3,10 @@
 Every order of the user takes a change number. A publication is acknowledged when the answer to its newest change has
 come; until then a redo claims no old stamp. A publication without instances is a withdrawal that no node has
 acknowledged yet.
+
+One acknowledgement of a withdrawal is not the end of it: the node that gave it may be cut off, and the others go on
+listing what they know until that node is given up. So the next session withdraws once more, above everything that the
+older one left anywhere.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from rollbook.errors import Code, InvalidField
 from rollbook.model import Instance, InstanceKey, Service
 from rollbook.wire import INSTANCES_PER_RECORD_MAX, RECORD_BYTES_MAX, Publish, Wait, Withdraw
 
+WITHDRAWN_MAX = 256  # services remembered for the next session; the oldest are forgotten first
 RECORD_BYTES_RESERVED = 4 * 1024  # for the client id, the service and the frame around the instances
 
 
@@ -50,6 +55,7 @@ class Publications:
 
     def __init__(self) -> None:
         self._publications: dict[Service, _Publication] = {}
+        self._withdrawn: dict[Service, int] = {}  # by one session and not yet by the next: the change number
         self._changes = 0
 
     def __len__(self) -> int:
@@ -104,20 +110,26 @@ class Publications:
 
     def acknowledge(self, service: Service, number: int, stamp: int) -> None:
         """A node has this change. The stamp of the newest one is what a redo will hand in."""
+        if self._withdrawn.get(service) == number:
+            del self._withdrawn[service]
         publication = self._publications.get(service)
         if publication is None or number != publication.changed:
             return
         if publication.acknowledged != number or publication.stamp == 0:
             publication.stamp = stamp
         publication.acknowledged = number
-        self._drop_if_done(service, publication)
+        if self._drop_if_done(service, publication):
+            self._withdrawn[service] = number
+            for oldest in list(self._withdrawn)[:-WITHDRAWN_MAX]:
+                del self._withdrawn[oldest]
 
     def services(self) -> list[Service]:
-        return sorted(self._publications)
+        """Of which a new session must hear."""
+        return sorted([*self._publications, *self._withdrawn])
 
     def change_of(self, service: Service) -> int:
         publication = self._publications.get(service)
-        return 0 if publication is None else publication.changed
+        return self._withdrawn.get(service, 0) if publication is None else publication.changed
 
     def whole(self, service: Service, wait: Wait = "node") -> Publish | Withdraw:
         """The one order that brings a session without any history to what the user wants."""
@@ -129,6 +141,7 @@ class Publications:
 
     def _commit(self, service: Service, after: dict[InstanceKey, Instance | None]) -> Change:
         publication = self._publications.setdefault(service, _Publication())
+        self._withdrawn.pop(service, None)
         before = {key: publication.instances.get(key) for key in after}
         self._changes += 1
         change = Change(self._changes, service, publication.changed, before, after)
@@ -137,6 +150,8 @@ class Publications:
             publication.put(key, instance)
         return change
 
-    def _drop_if_done(self, service: Service, publication: _Publication) -> None:
-        if not publication.instances and publication.acknowledged == publication.changed:
+    def _drop_if_done(self, service: Service, publication: _Publication) -> bool:
+        is_done = not publication.instances and publication.acknowledged == publication.changed
+        if is_done:
             del self._publications[service]
+        return is_done

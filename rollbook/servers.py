@@ -14,27 +14,30 @@ from rollbook.errors import InvalidField
 from rollbook.orders import Chance
 
 HINTS_IN_A_ROW_MAX = 3
-PAUSE_MS_MIN = 50
-PAUSE_MS_MAX = 2_000
+SHOWN_LENGTH_MAX = 253  # of a name in the DNS
 
 
 def check_server(server: str) -> str:
     """Raise InvalidField unless it reads host:port (an IPv6 address in brackets); return it."""
     host, colon, port = server.rpartition(":")
-    digits = port.isascii() and port.isdigit() and 0 < int(port) <= 65_535
+    digits = port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) <= 65_535
     plain = host and (":" not in host or (host.startswith("[") and host.endswith("]")))
-    if not colon or not digits or not plain or any(letter.isspace() or letter in "/,;*" for letter in host):
-        raise InvalidField(f"server {server!r} must read host:port", field="servers")
+    strange = not host.isprintable() or any(letter.isspace() or letter in "/,;*" for letter in host)
+    if not colon or not digits or not plain or strange:
+        shown = server if len(server) <= SHOWN_LENGTH_MAX else f"{server[:40]}..."
+        raise InvalidField(f"server {shown!r} must read host:port", field="servers")
     return server
 
 
 class ServerList:
     """Where to connect."""
 
-    def __init__(self, configured: Sequence[str], chance: Chance) -> None:
+    def __init__(self, configured: Sequence[str], chance: Chance, pause_ms_min: int, pause_ms_max: int) -> None:
         self._configured = tuple(dict.fromkeys(configured))
         self._learned: tuple[str, ...] = ()
         self._chance = chance
+        self._pause_ms_min = pause_ms_min
+        self._pause_ms_max = pause_ms_max
         self._last = chance.choice(self._configured)  # Any start will do, so the one after a random one.
         self._hints: deque[str] = deque()
         self._hints_in_a_row = 0
@@ -72,7 +75,7 @@ class ServerList:
         """How long to pause before the next try: longer each time, and with jitter against a herd."""
         self._troubles[server] = trouble
         self._failures += 1
-        pause_ms = min(PAUSE_MS_MAX, PAUSE_MS_MIN << min(self._failures - 1, 10))
+        pause_ms = min(self._pause_ms_max, self._pause_ms_min << min(self._failures - 1, 10))
         return self._chance.randint(pause_ms // 2, pause_ms)
 
     def opened(self, server: str) -> None:

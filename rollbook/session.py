@@ -79,8 +79,8 @@ class ClientSession:
         self._client_id = client_id
         self._chance = chance
         self._settings = settings or SessionSettings()
-        self._servers = ServerList(servers, chance)
-        self._moves = Moves(chance, self._settings.redirects_max, self._settings.redirect_memory_ms)
+        self._servers = ServerList(servers, chance, self._settings.pause_ms_min, self._settings.pause_ms_max)
+        self._moves = Moves(chance, self._settings)
         self._actions: list[Action] = []
         self._agenda = Agenda(self._actions, self._settings.calls_max)
         self._links = Links(self._actions, (client_id, app, agent), self._settings)
@@ -149,7 +149,7 @@ class ClientSession:
 
     def _ask(self, link: Link, request: Request, now: Moment) -> None:
         deadline_ms = self._agenda.deadline_of(request)
-        if getattr(request.body, "wait", "node") == "cluster" and deadline_ms is not None:
+        if getattr(request.body, "wait", "node") != "node" and deadline_ms is not None:
             wait_ms = max(1, deadline_ms - now.monotonic_ms - self._settings.cluster_wait_margin_ms)
             request.body = msgspec.structs.replace(request.body, wait_ms=wait_ms)
         self._actions.append(link.ask(request, now.monotonic_ms))
@@ -253,8 +253,8 @@ class ClientSession:
             case SessionEnded():
                 self._on_session_over(link, body, now)
             case View() if envelope.tag == Tag.PUSH:
+                self._agenda.pushed(body, link.session)  # First: who is told of the ack may trust that callers have it.
                 self._actions.append(link.tell(PushAck(body.service, body.version)))
-                self._agenda.pushed(body, link.session)
             case MoveAdvised():
                 self._on_move_advised(link, body, now)
             case Failed() if link is self._links.candidate:
@@ -326,7 +326,7 @@ class ClientSession:
         if self._moves.follow(advice, link.server, self._servers.known, now.monotonic_ms):
             self._move_on(now)
         else:
-            self._report("WARNING", f"advised to leave {link.server} ({advice.reason}) too often in a row; staying")
+            self._report("WARNING", f"advised to leave {link.server} ({advice.reason}) too often lately; staying")
 
     def _move_on(self, now: Moment) -> None:
         reason = self._moves.reason

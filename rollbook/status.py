@@ -29,6 +29,17 @@ class OwnerStatus(msgspec.Struct, frozen=True, array_like=True):
     tombstones: int = 0
 
 
+class LatencyCounts(msgspec.Struct, frozen=True, array_like=True):
+    """How many of a node's changes, of those that were timed, took how long to reach a stage: a histogram.
+
+    ``applied``: every living member has it in its index. ``told``: and all their subscribers have acknowledged it.
+    """
+
+    stage: str
+    bounds_ms: tuple[int, ...]  # upper ends of the buckets
+    counts: tuple[int, ...]  # one more than bounds: the last bucket is for all above
+
+
 class NodeStatus(msgspec.Struct, frozen=True, array_like=True):
     node_id: str
     epoch: int
@@ -42,3 +53,4 @@ class NodeStatus(msgspec.Struct, frozen=True, array_like=True):
     owners: tuple[OwnerStatus, ...] = ()
     counters: dict[str, int] = {}
     version: str = ""
+    convergence: tuple[LatencyCounts, ...] = ()

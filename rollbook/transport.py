@@ -15,7 +15,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from rollbook.orders import ConnectionLost, ConnectionOpened, FrameReceived, Input
-from rollbook.patience import HEARTBEAT_INTERVAL_MS, HEARTBEAT_TIMEOUT_MS
+from rollbook.patience import HEARTBEAT_INTERVAL_MS, HEARTBEAT_PATIENCE_MS, HEARTBEAT_TIMEOUT_MS
 from rollbook.wire import ANSWER_BYTES_MAX
 
 DRAIN_FRAMES_MAX = 1_024  # per connection and round, so that no connection starves the others
@@ -39,13 +39,15 @@ def dealer(context: zmq.Context[zmq.Socket[bytes]], server: str) -> zmq.Socket[b
     made.set(zmq.IMMEDIATE, 1)  # nothing is queued for a connection that does not stand
     made.set(zmq.RECONNECT_IVL, -1)  # a session is one connection
     made.set(zmq.SNDHWM, 4_096)  # a window holds at most 256; the rest is room for acknowledgements of pushes
-    made.set(zmq.RCVHWM, 4_096)
+    # Unlimited, because libzmq ends the process if a connection with pings breaks while its queue is full. What a node
+    # sends is bounded by the window of requests and by the pushes in flight.
+    made.set(zmq.RCVHWM, 0)
     made.set(zmq.MAXMSGSIZE, ANSWER_BYTES_MAX)
     made.set(zmq.CONNECT_TIMEOUT, 1_000)
     made.set(zmq.HANDSHAKE_IVL, 1_000)
     made.set(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
     made.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-    made.set(zmq.HEARTBEAT_TTL, 0)  # the node has its own patience, and must not lose it before this side does
+    made.set(zmq.HEARTBEAT_TTL, HEARTBEAT_PATIENCE_MS)
     if server.startswith("["):
         made.set(zmq.IPV6, 1)
     return made

@@ -24,11 +24,16 @@ INSTANCES_PER_RECORD_MAX = 1_000
 RECORD_BYTES_MAX = 128 * 1024
 PAGE_SIZE_MAX = 1_000
 NUMBER_MAX = 1 << 60  # of a session, an epoch, a stamp: higher ones follow, and they must fit into 64 bits too
-LIMITS = UnpackLimits(FRAME_BYTES_MAX, array_length_max=4_096, map_length_max=1_024)
+LIMITS = UnpackLimits(FRAME_BYTES_MAX, array_length_max=4_096, map_length_max=1_024, containers_max=16_384)
 ANSWER_BYTES_MAX = 16 * 1024 * 1024  # a view holds the records of many clients
-ANSWER_LIMITS = UnpackLimits(ANSWER_BYTES_MAX, array_length_max=262_144, map_length_max=1_024)
+ANSWER_LIMITS = UnpackLimits(
+    ANSWER_BYTES_MAX,
+    array_length_max=262_144,
+    map_length_max=1_024,
+    containers_max=600_000,  # an instance is an array and its metadata a map
+)
 
-Wait = Literal["node", "cluster"]
+Wait = Literal["node", "cluster", "subscribers"]
 
 
 class Tag(IntEnum):
@@ -78,7 +83,8 @@ class Publish(msgspec.Struct, frozen=True, array_like=True):
     """``add`` puts instances beside those this session publishes for the service; ``replace`` puts them in their place.
 
     A redo carries the stamp of its first acknowledgement, so that it keeps its rank among clients that publish the same
-    instance key. With ``wait`` cluster the answer comes when every living member has it, at most after ``wait_ms``.
+    instance key. With ``wait`` cluster the answer comes when every living member has it, with ``wait`` subscribers when
+    every subscriber on each of them has acknowledged the list that shows it, at most after ``wait_ms``.
     """
 
     service: Service
@@ -170,8 +176,9 @@ class Services(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True):
-    """``session``: the highest known one (SESSION_STALE). ``nodes``: who has not confirmed (NOT_CONFIRMED).
-    ``servers``: where to try instead (NOT_READY, NODE_LEAVING, OVER_LIMIT)."""
+    """``session``: the highest known one (SESSION_STALE). ``nodes``: who has not confirmed (NOT_CONFIRMED),
+    ``subscribers``: as far as known, which clients. ``servers``: where to try instead (NOT_READY, NODE_LEAVING,
+    OVER_LIMIT)."""
 
     code: int
     message: str
@@ -180,6 +187,7 @@ class Failed(msgspec.Struct, frozen=True, array_like=True):
     session: int = 0
     nodes: tuple[str, ...] = ()
     servers: tuple[str, ...] = ()
+    subscribers: tuple[str, ...] = ()
 
 
 class MoveAdvised(msgspec.Struct, frozen=True, array_like=True):

@@ -59,12 +59,14 @@ class ClientPort:
         for frame in frames:
             send(parts_of(frame))
 
-    def read_monitor(self, ready: Container[object], now_ms: int) -> Iterator[Tell]:
+    def read_monitor(self, ready: Container[object], now_ms: int, has_stalled: bool) -> Iterator[Tell]:
         """Connections that are gone."""
         if self.router.monitor in ready:
             self.router.read_monitor(now_ms)
         if not self.edge.saturated:
             self.router.watch_memory(now_ms)
+            if self.router.socket not in ready and not has_stalled:
+                self.router.cut_silent(now_ms)
         for link in self.router.probe_suspects(now_ms):
             self.edge.close(link)
             yield Tell(Role.CONNECTIONS, TransportClosed(link))

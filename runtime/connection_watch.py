@@ -1,8 +1,9 @@
 """The connections that others opened to one ROUTER, by file descriptor: how many there may be, and which are cut.
 
 ZeroMQ bounds the frame, but neither the parts of a message (all wait in its memory until the last one has come) nor the
-connections (at the limit of the process it spins in ``accept``). So two kinds are cut here, by shutting their TCP
-connection down: libzmq then frees what it holds of them, and everybody else goes on.
+connections (at the limit of the process it spins in ``accept``), nor the time until the first message (each connection
+costs it work at every heartbeat). So three kinds are cut here, by shutting their TCP connection down: libzmq then frees
+what it holds of them, and everybody else goes on.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import contextlib
 import os
 import socket
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Collection
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from runtime.edge import IoSettings
+
 T = TypeVar("T")
 
-SILENT_BYTES_MAX = 4 * 1024 * 1024  # of one message; four times the largest that is read at all
-MEMORY_STEP_BYTES = 16 * 1024 * 1024  # growth of this process after which every connection is looked at
-LOOK_INTERVAL_MS = 100
-CONNECTIONS_MAX = 60_000  # unless the descriptors of this process allow less
 _BYTES_RECEIVED = slice(128, 136)  # of Linux' struct tcp_info
 _STATM = Path("/proc/self/statm")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -37,43 +38,69 @@ def resident_bytes() -> int:
 class ConnectionWatch:
     """Every method is called by the I/O thread."""
 
-    def __init__(self, open_max: int, count: Callable[[str], None], memory: Callable[[], int] = resident_bytes) -> None:
+    def __init__(
+        self,
+        settings: IoSettings,
+        open_max: int,
+        count: Callable[[str], None],
+        memory: Callable[[], int] = resident_bytes,
+    ) -> None:
+        self._look_interval_ms = settings.memory_look_interval_ms
+        self._memory_step_bytes = settings.memory_step_bytes_max
+        self._unread_bytes_max = settings.unread_bytes_per_connection_max
+        self.cuts = 0
+        self._silent_ms_max = settings.first_message_ms_max
         self._open_max = open_max
         self._count = count
         self._memory = memory
         self._read_bytes: dict[int, int] = {}  # in order of acceptance: bytes received when last known to be read
+        # In order of acceptance. A plain dict would search for its first entry at each cut.
+        self._silent_since: OrderedDict[int, int] = OrderedDict()
         self._cut: set[int] = set()  # shut down, and not yet reported as closed
         self._memory_bytes = 0
         self._next_look_ms = 0
 
-    def opened(self, descriptor: int) -> None:
-        self._read_bytes.pop(descriptor, None)
+    def opened(self, descriptor: int, now_ms: int, *, has_spoken: bool) -> None:
+        self.closed(descriptor)
         self._read_bytes[descriptor] = 0
-        self._cut.discard(descriptor)
+        if not has_spoken:
+            self._silent_since[descriptor] = now_ms
+
+    def spoke(self, descriptor: int) -> None:
+        self._silent_since.pop(descriptor, None)
 
     def closed(self, descriptor: int) -> None:
         self._read_bytes.pop(descriptor, None)
+        self._silent_since.pop(descriptor, None)
         self._cut.discard(descriptor)
 
-    def make_room(self, spoken: Collection[int]) -> None:
+    def make_room(self) -> None:
         """Cut what is too many: first who has said nothing, longest ago first, then who came last."""
         excess = len(self._read_bytes) - len(self._cut) - self._open_max
-        if excess <= 0:
-            return
-        left = [descriptor for descriptor in self._read_bytes if descriptor not in self._cut]
-        silent = [descriptor for descriptor in left if descriptor not in spoken]
-        others = [descriptor for descriptor in reversed(left) if descriptor in spoken]
-        for descriptor in (silent + others)[:excess]:
-            self.cut(descriptor, "connections_cut_too_many")
+        while excess > 0 and self._silent_since:
+            self.cut(next(iter(self._silent_since)), "connections_cut_too_many")
+            excess -= 1
+        if excess > 0:
+            last = (descriptor for descriptor in reversed(self._read_bytes) if descriptor not in self._cut)
+            for descriptor in list(islice(last, excess)):
+                self.cut(descriptor, "connections_cut_too_many")
+
+    def cut_silent(self, now_ms: int) -> None:
+        """Cut who has said nothing for too long. Call it when everything that waited has been read."""
+        while self._silent_since:
+            descriptor, since_ms = next(iter(self._silent_since.items()))
+            if now_ms - since_ms < self._silent_ms_max:
+                return
+            self.cut(descriptor, "connections_cut_silent")
 
     def is_look_due(self, now_ms: int) -> bool:
         """Whether this process has grown so much that somebody may be sending without end."""
         if now_ms < self._next_look_ms:
             return False
-        self._next_look_ms = now_ms + LOOK_INTERVAL_MS
+        self._next_look_ms = now_ms + self._look_interval_ms
         memory_bytes = self._memory()
         self._memory_bytes = min(self._memory_bytes, memory_bytes) or memory_bytes
-        if memory_bytes - self._memory_bytes < MEMORY_STEP_BYTES:
+        if memory_bytes - self._memory_bytes < self._memory_step_bytes:
             return False
         self._memory_bytes = memory_bytes
         return True
@@ -86,13 +113,15 @@ class ConnectionWatch:
             received = _received_bytes(descriptor)
             if descriptor in heard:
                 self._read_bytes[descriptor] = received
-            elif received - read_bytes > SILENT_BYTES_MAX:
+            elif received - read_bytes > self._unread_bytes_max:
                 self.cut(descriptor, "connections_cut_endless_message")
 
     def cut(self, descriptor: int, why: str) -> None:
         if descriptor in self._cut or descriptor not in self._read_bytes:
             return
         self._cut.add(descriptor)
+        self.cuts += 1
+        self._silent_since.pop(descriptor, None)
         self._count(why)
         with contextlib.suppress(OSError):  # closed meanwhile
             _borrowed(descriptor, lambda connection: connection.shutdown(socket.SHUT_RDWR))

@@ -33,9 +33,6 @@ _TAGS_OF_ORDERS = frozenset(
 )
 
 _TAGS_THAT_WAIT = frozenset(map(int, (Tag.PUBLISH, Tag.WITHDRAW)))
-# Callers that wait for the cluster keep nobody busy, so they do not hold up others: a silent member would, for seconds.
-# More than DistroSyncActor lets wait (cluster_waits_max), and a full mailbox beyond.
-WAITS_IN_FLIGHT_MAX = 16_384
 
 
 class IoSettings(msgspec.Struct, frozen=True):
@@ -44,8 +41,7 @@ class IoSettings(msgspec.Struct, frozen=True):
     requests_in_flight_per_session_max: int
     requests_in_flight_max: int
     drain_frames_max: int
-    client_heartbeat_ms: int
-    client_heartbeat_timeout_ms: int
+    client_silence_ms: int
     peer_heartbeat_ms: int
     peer_heartbeat_timeout_ms: int
     peer_connect_timeout_ms: int
@@ -56,6 +52,23 @@ class IoSettings(msgspec.Struct, frozen=True):
     probe_ms_max: int
     sockets_max: int
     invalid_frames_per_link_max: int
+    waits_in_flight_max: int
+    message_parts_max: int
+    message_parts_per_round_max: int
+    message_parts_cut_max: int
+    unread_bytes_per_connection_max: int
+    memory_step_bytes_max: int
+    memory_look_interval_ms: int
+    closed_link_memory_ms: int
+    slow_probe_interval_ms: int
+    monitor_events_per_round_max: int
+    descriptors_reserved: int
+    listen_backlog_max: int
+    linger_ms: int
+    peer_frames_queued_max: int
+    peer_retransmit_ms_max: int
+    client_threads: int
+    first_message_ms_max: int
 
 
 class _ClientLink:
@@ -70,7 +83,7 @@ class _ClientLink:
 
 
 class _Window:
-    """The requests in flight of one session; ``waits`` of them wait for the cluster, as far as is known."""
+    """The requests in flight of one session; ``waits`` of them wait for others, as far as is known."""
 
     __slots__ = ("requests", "route", "waits")
 
@@ -87,6 +100,7 @@ class ClientEdge:
         self.counters: dict[str, int] = {}
         self._window_max = settings.requests_in_flight_per_session_max
         self._in_flight_max = settings.requests_in_flight_max
+        self._waits_max = settings.waits_in_flight_max
         self._invalid_max = settings.invalid_frames_per_link_max
         self._in_flight = 0
         self._waits_in_flight = 0
@@ -100,9 +114,10 @@ class ClientEdge:
 
     @property
     def saturated(self) -> bool:
-        """Clients must not be read until answers have gone out."""
+        """Clients must not be read until answers have gone out. Callers that wait for others keep nobody busy, so they
+        are counted apart: a silent member would hold up everybody else for seconds."""
         busy = self._in_flight - self._waits_in_flight
-        return busy >= self._in_flight_max or self._waits_in_flight >= WAITS_IN_FLIGHT_MAX
+        return busy >= self._in_flight_max or self._waits_in_flight >= self._waits_max
 
     def receive(self, link: bytes, parts: Sequence[bytes], ip: str) -> None:
         """Take one message of a client, without its routing id; never raises for what it contains."""
@@ -128,7 +143,7 @@ class ClientEdge:
             window = self._admit(link, state, session, correlation)
             if window is not None:
                 self._orders.append(Order(window.route, correlation, body))
-                if tag in _TAGS_THAT_WAIT and body.wait == "cluster":
+                if tag in _TAGS_THAT_WAIT and body.wait != "node":
                     window.waits += 1
                     self._waits_in_flight += 1
         elif tag == Tag.PUSH_ACK:

@@ -7,7 +7,6 @@ that was paused learns who is gone before it tells anyone that it lives.
 
 from __future__ import annotations
 
-import resource
 import socket
 import threading
 from collections import deque
@@ -15,22 +14,24 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import zmq
+from loguru import logger
 
 from actors.base import Role, StatusRequested, Tell
 from actors.messages.clients import BeatPassed
 from actors.messages.io import AnswerClients, Beat, DialPeers, PushToClients, SendToPeers, WatchLinks
 from runtime.client_port import ClientPort
 from runtime.clock import system_now
-from runtime.connection_watch import CONNECTIONS_MAX
+from runtime.descriptors import descriptor_shares
 from runtime.edge import IoSettings
 from runtime.peer_port import PeerPort
-from runtime.sockets import LINGER_MS
+from runtime.sockets import node_context
 
+_LOG = logger.bind(actor="io")
 WAIT_MS_MAX = 250
 STALL_MS = 500  # a round that comes so late says nothing about how long others took ...
 STALL_DOUBT_MS = 1_000  # ... nor does what libzmq's own thread catches up with after it
 STOP_SECONDS_MAX = 2.0
-DESCRIPTORS_RESERVED = 96  # files, pipes, and what libzmq needs for itself
+CUTS_TOLD_MS = 10_000  # a crowd that is cut is told of no more often
 
 
 class IoStopOrdered:
@@ -42,7 +43,7 @@ class IoThread:
 
     def __init__(self, client_address: str, peer_address: str, settings: IoSettings) -> None:
         self._settings = settings
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context = node_context(settings)
         self._inbox: deque[Any] = deque()
         self._wake_end, self._told_end = socket.socketpair()
         self._wake_end.setblocking(False)
@@ -52,10 +53,12 @@ class IoThread:
         self._round_ms = 0
         self._doubtful_until_ms = 0
         self._beats: list[Beat] = []
+        self._cuts = 0  # connections that were cut, as far as the log says
+        self._next_cuts_ms = 0
         try:
-            clients_max, peers_max = _connections_max()
-            self._clients = ClientPort(self._context, client_address, settings, clients_max)
-            self._peers = PeerPort(self._context, peer_address, settings, peers_max)
+            shares = descriptor_shares(settings)
+            self._clients = ClientPort(self._context, client_address, settings, shares.clients)
+            self._peers = PeerPort(self._context, peer_address, settings, shares.peers)
         except BaseException:
             self._context.destroy(linger=0)
             self._wake_end.close()
@@ -92,7 +95,7 @@ class IoThread:
         except BaseException as failure:
             self._fail("io", failure)
         finally:
-            self._context.destroy(LINGER_MS)  # waits until the last frames are out, but no longer
+            self._context.destroy(self._settings.linger_ms)  # waits until the last frames are out, but no longer
 
     def _round(self) -> None:
         ready = self._wait()
@@ -101,8 +104,10 @@ class IoThread:
             self._wake_end.recv(64)
         self._perform_inbox()
         self._perform(self._peers.read(ready, now_ms, self._settings.drain_frames_max))
-        self._perform(self._peers.read_monitors(ready, now_ms, now_ms < self._doubtful_until_ms))
-        self._perform(self._clients.read_monitor(ready, now_ms))
+        has_stalled = now_ms < self._doubtful_until_ms
+        self._perform(self._peers.read_monitors(ready, now_ms, has_stalled))
+        self._perform(self._clients.read_monitor(ready, now_ms, has_stalled))
+        self._tell_cuts(now_ms)
         for beat in self._beats:
             self._tell(Role.CLIENTS, BeatPassed(beat.number))
         self._beats.clear()
@@ -133,6 +138,15 @@ class IoThread:
             self._doubtful_until_ms = now_ms + STALL_DOUBT_MS
         self._round_ms = now_ms
         return now_ms
+
+    def _tell_cuts(self, now_ms: int) -> None:
+        if now_ms < self._next_cuts_ms:
+            return
+        cuts = self._clients.router.connections_cut + self._peers.connections_cut
+        if cuts > self._cuts:
+            self._next_cuts_ms = now_ms + CUTS_TOLD_MS
+            _LOG.warning("connections were cut that were too many, silent or endless: {}", cuts - self._cuts)
+            self._cuts = cuts
 
     def _perform_inbox(self) -> None:
         for _ in range(
@@ -184,12 +198,3 @@ class IoThread:
         else:
             self._poller.unregister(self._clients.router.socket)
         self._are_clients_polled = wanted
-
-
-def _connections_max() -> tuple[int, int]:
-    """How many connections clients and peers may have: neither can take the other's, nor the last descriptor."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit == resource.RLIM_INFINITY:
-        return CONNECTIONS_MAX, CONNECTIONS_MAX
-    room = max(limit - DESCRIPTORS_RESERVED, limit // 2)
-    return room * 8 // 10, room // 10

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rollbook.errors import SettingsError
+from runtime.text_files import read_text_file, shown
 
 CLIENT_PORT_OFFSET = 2
 PEER_PORT_OFFSET = 3
@@ -46,21 +47,17 @@ def peer_addresses(texts: Iterable[str]) -> tuple[str, ...]:
 
 def read_members_file(path: Path) -> tuple[str, ...]:
     """The members that a file names, as peer addresses; SettingsError names file and line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot read the members file {path}: {error}") from None
     found: list[str] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text_file(path, "the members file ").splitlines(), start=1):
         if text := line.partition("#")[0].strip():
             try:
                 found += peer_addresses([text])
             except SettingsError as error:
-                raise SettingsError(f"{path}, line {number}: {error.message}") from None
+                raise SettingsError(f"{shown(path)}, line {number}: {error.message}") from None
     if not found:
-        raise SettingsError(f"the members file {path} names nobody")
+        raise SettingsError(f"the members file {shown(path)} names nobody")
     if len(set(found)) > MEMBERS_MAX:
-        raise SettingsError(f"the members file {path} names more than {MEMBERS_MAX}, the most that a node dials")
+        raise SettingsError(f"the members file {shown(path)} names more than {MEMBERS_MAX}, the most that a node dials")
     return tuple(dict.fromkeys(found))
 
 
@@ -89,6 +86,6 @@ class MembersFileWatch:
     def _read_mark(self) -> tuple[int, int, int]:
         try:
             status = os.stat(self._path)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a path that can be none
             return (0, 0, 0)
         return (status.st_mtime_ns, status.st_size, status.st_ino)

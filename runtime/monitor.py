@@ -10,7 +10,6 @@ import zmq
 
 _EVENT = struct.Struct("=HI")
 _NOBLOCK = int(zmq.NOBLOCK)
-EVENTS_PER_ROUND_MAX = 4_096  # a flood of connections must not keep the thread from everything else
 
 
 class MonitorEvent(NamedTuple):
@@ -18,9 +17,9 @@ class MonitorEvent(NamedTuple):
     value: int  # a file descriptor, mostly
 
 
-def read_events(monitor: zmq.Socket[bytes]) -> Iterator[MonitorEvent]:
+def read_events(monitor: zmq.Socket[bytes], events_max: int) -> Iterator[MonitorEvent]:
     """What waits, in order, up to a batch."""
-    for _ in range(EVENTS_PER_ROUND_MAX):
+    for _ in range(events_max):
         try:
             event = monitor.recv(_NOBLOCK)
         except zmq.Again:

@@ -6,9 +6,9 @@ import gc
 import json
 import os
 import random
-import resource
-import sys
 from pathlib import Path
+
+import msgspec
 
 from actors.base import Behaviour, NodeIdentity, Role
 from actors.client_manager import ClientManager
@@ -21,14 +21,14 @@ from actors.push_actor import PushActor
 from actors.verify_timer import VerifyTimer
 from rollbook.errors import SettingsError
 from runtime.clock import system_now
+from runtime.descriptors import descriptor_shares, raise_descriptor_limit
 from runtime.handover import EXIT_FAILED
 from runtime.io_thread import IoThread
-from runtime.members_file import WATCH_INTERVAL_MS, MembersFileWatch, peer_addresses, read_members_file
-from runtime.settings import Settings
-from runtime.store import NodeStore
+from runtime.members_file import WATCH_INTERVAL_MS, MembersFileWatch
+from runtime.settings import Settings, configured_members
+from runtime.store import NodeStore, StoreUnusable
 from runtime.threads import Ending, ThreadStage
 
-STATE_FILE = "state.json"
 LEAVE_MARGIN_MS = 1_000  # after the time a leave is given, the node ends anyway
 # A young collection per 50,000 objects instead of 700, and what start-up made is never looked at again: p99 is a third.
 GC_THRESHOLDS = (50_000, 20, 100)
@@ -40,31 +40,40 @@ class Node:
     def __init__(self, settings: Settings) -> None:
         """Takes the data directory and the ports; whoever has one of them keeps it, and this raises."""
         self._settings = settings
-        self._members = _configured_members(settings)
+        self._members = configured_members(settings.node)
         chance = random.Random(os.urandom(32))
         self._store = NodeStore.open(Path(settings.node.data_directory), settings.members.lease_ms / 1000)
         try:
             self.identity = _identity(settings, self._store, chance)
-            _raise_descriptor_limit(settings.io.sockets_max)
+            raise_descriptor_limit(settings.io.sockets_max)
+            self._shares = descriptor_shares(settings.io)
             self._io = IoThread(settings.node.bound_client_address, settings.node.bound_peer_address, settings.io)
         except BaseException:
             self._store.close()
             raise
         self._stage = ThreadStage(self.identity.node_id, self._io.put)
-        self._behaviours = _behaviours(self.identity, settings, chance)
+        sessions_max = min(settings.connections.sessions_max, self._shares.sessions)
+        connections = msgspec.structs.replace(settings.connections, sessions_max=sessions_max)
+        fitting = msgspec.structs.replace(settings, connections=connections)
+        self._behaviours = _behaviours(self.identity, fitting, chance)
 
     def start(self) -> None:
-        """Everything that is told something starts before those who tell it."""
+        """Everything that is told something starts before those who tell it. StoreUnusable before anything runs."""
+        self._write_state()
         self._stage.start(self._behaviours)
         self._io.start(self._stage.tell, self._stage.fail)
         if self._members:
             self._stage.tell(Role.MEMBERS, MembersListed(self._members))
         if self._settings.node.members_file:
             self._watch(Path(self._settings.node.members_file))
-        self._write_state()
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        if self._shares.sessions < self._settings.connections.sessions_max:
+            self._stage.log.warning(
+                "the system allows this process {} open files: at most {} sessions, not {}; raise ulimit -n for more",
+                *(self._shares.limit, self._shares.sessions, self._settings.connections.sessions_max),
+            )
         self._stage.log.info(
             "started: clients at {}, peers at {}", self.identity.client_address, self.identity.peer_address
         )
@@ -87,7 +96,10 @@ class Node:
             self._store.raise_epoch_floor(ending.epoch_floor)
         self._stage.stop()
         self._io.stop()
-        (self._store.directory / STATE_FILE).unlink(missing_ok=True)
+        try:
+            self._store.remove_state()
+        except StoreUnusable as error:  # a disk that failed while the node ran, and did not need it
+            self._stage.log.warning("{}", error)
         self._store.close()
         self._stage.log.info("ended: {}", ending.reason)
 
@@ -116,9 +128,7 @@ class Node:
             "client_address": self.identity.client_address,
             "peer_address": self.identity.peer_address,
         }
-        draft = self._store.directory / f"{STATE_FILE}.draft"
-        draft.write_text(json.dumps(state) + "\n", encoding="utf-8")
-        draft.replace(self._store.directory / STATE_FILE)
+        self._store.write_state(json.dumps(state) + "\n")
 
 
 def _identity(settings: Settings, store: NodeStore, chance: random.Random) -> NodeIdentity:
@@ -148,23 +158,3 @@ def _behaviours(identity: NodeIdentity, settings: Settings, chance: random.Rando
         ConnectionManager(identity, settings.connections, own()),
         MemberManager(identity, settings.members, own()),
     ]
-
-
-def _configured_members(settings: Settings) -> tuple[str, ...]:
-    """Peer addresses, empty if standalone. A node that is not in its own list would be refused by every other."""
-    node = settings.node
-    if node.is_standalone:
-        return ()
-    listed = read_members_file(Path(node.members_file)) if node.members_file else peer_addresses(node.members)
-    if node.advertised_peer_address not in listed:
-        own = f"{node.advertised_host or node.host}:{node.base_port}"
-        raise SettingsError(f"the members do not name this node, {own}: add it, or set node.advertised_host")
-    return listed
-
-
-def _raise_descriptor_limit(wanted: int) -> None:
-    """Every connection is a file descriptor; take as many as the system gives without asking."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if sys.platform != "darwin" and soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))

@@ -31,10 +31,13 @@ def main() -> int:
         return EXIT_FAILED
     try:
         set_up_logs(settings.log)
-        node = Node(settings)
+        return _live(Node(settings))
     except (SettingsError, StoreUnusable, AddressUnusable) as error:
         logger.error("{}", error)
         return EXIT_CONFIGURATION
+
+
+def _live(node: Node) -> int:
     signals = _caught_signals()
     node.start()
     threading.Thread(target=_leave_when_told, args=(node, signals), name="supervisor-watch", daemon=True).start()

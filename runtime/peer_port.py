@@ -79,6 +79,10 @@ class PeerPort:
     def counters(self) -> dict[str, int]:
         return {**self._edge.counters, **self._accepted.counters, **self._dropped}
 
+    @property
+    def connections_cut(self) -> int:
+        return self._accepted.connections_cut
+
     def sockets(self) -> Iterator[zmq.Socket[bytes]]:
         """What to poll; changes only with ``dial``."""
         yield from (self._accepted.socket, self._accepted.monitor)
@@ -122,11 +126,14 @@ class PeerPort:
         if self._accepted.monitor in ready:
             self._accepted.read_monitor(now_ms)
         self._accepted.watch_memory(now_ms)
+        if self._accepted.socket not in ready and not has_stalled:
+            self._accepted.cut_silent(now_ms)
         for link in self._accepted.probe_suspects(now_ms):
             is_silent = has_stalled or self._is_timed_out(now_ms - self._heard_ms.pop(link, now_ms))
             tells.append(self._closed(_accepted_name(link), "", "silent" if is_silent else "reset"))
         for peer in self._dialled.values():
-            for event in read_events(peer.monitor) if peer.monitor in ready else ():
+            events_max = self._settings.monitor_events_per_round_max
+            for event in read_events(peer.monitor, events_max) if peer.monitor in ready else ():
                 tells += self._dial_event(peer, event.kind, now_ms, has_stalled)
         return tells
 

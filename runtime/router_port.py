@@ -14,15 +14,10 @@ from __future__ import annotations
 import msgspec
 import zmq
 
-from runtime.connection_watch import CONNECTIONS_MAX, ConnectionWatch
+from runtime.connection_watch import ConnectionWatch
 from runtime.edge import IoSettings
 from runtime.monitor import read_events
 
-CLOSED_MEMORY_MS = 60_000  # longer than any frame waits unread
-SLOW_PROBE_INTERVAL_MS = 1_000
-PARTS_MAX = 8  # of a message; what stands behind them is read a slice at a time, and dropped
-PARTS_PER_ROUND_MAX = 4_096
-PARTS_CUT = 65_536  # who sends messages of so many parts is not asked to stop
 _NOBLOCK = int(zmq.NOBLOCK)
 _SNDMORE_NOBLOCK = int(zmq.SNDMORE | zmq.NOBLOCK)
 _RCVMORE = int(zmq.RCVMORE)
@@ -56,15 +51,15 @@ class RouterPort:
         monitor: zmq.Socket[bytes],
         probe: bytes,
         settings: IoSettings,
-        connections_max: int = CONNECTIONS_MAX,
+        connections_max: int,
     ) -> None:
         self.counters: dict[str, int] = {}
         self.socket = socket
         self.monitor = monitor
         self._name = name
         self._probe = probe
-        self._probe_interval_ms = settings.probe_interval_ms
-        self._probe_ms_max = settings.probe_ms_max
+        self._settings = settings
+        self._parts_max = settings.message_parts_max
         # The plain methods: the convenience layer above them costs as much as the call itself.
         self._receive = super(zmq.Socket, socket).recv
         self._send = super(zmq.Socket, socket).send
@@ -75,7 +70,7 @@ class RouterPort:
         self._closed_descriptors: set[int] = set()
         self._suspects: dict[bytes, _Suspect] = {}
         self._closed_at: dict[bytes, int] = {}  # in order of time
-        self._watch = ConnectionWatch(connections_max, self._count)
+        self._watch = ConnectionWatch(settings, connections_max, self._count)
         self._heard: set[bytes] = set()  # links that something came from since the last look
         self._skipped_parts = 0  # above 0: in the middle of a message that has too many
         self._skipped_link = b""
@@ -104,7 +99,7 @@ class RouterPort:
     def _receive_more(self, link: bytes, parts: list[bytes]) -> None:
         """The further parts of a message, as many as are looked at."""
         while self._option(_RCVMORE):
-            if len(parts) == PARTS_MAX:
+            if len(parts) == self._parts_max:
                 self._skipped_parts, self._skipped_link = 1, link
                 return
             parts.append(self._receive(_NOBLOCK))
@@ -132,10 +127,11 @@ class RouterPort:
 
     def read_monitor(self, now_ms: int) -> None:
         """Take note of opened and closed descriptors; cut connections that are too many."""
-        for event in read_events(self.monitor):
+        for event in read_events(self.monitor, self._settings.monitor_events_per_round_max):
             if event.kind == zmq.EVENT_ACCEPTED:
                 self._closed_descriptors.discard(event.value)
-                self._watch.opened(event.value)
+                # Its first message may have been read before.
+                self._watch.opened(event.value, now_ms, has_spoken=event.value in self._links_on)
             else:
                 self._closed_descriptors.add(event.value)
                 self._watch.closed(event.value)
@@ -143,7 +139,15 @@ class RouterPort:
                     self._count("connections_without_a_message")
                 for link in sorted(self._links_on.get(event.value, ())):
                     self._suspects[link] = _Suspect(now_ms)
-        self._watch.make_room(self._links_on)
+        self._watch.make_room()
+
+    def cut_silent(self, now_ms: int) -> None:
+        """Cut who has said nothing for too long. Call it when nothing waits to be read."""
+        self._watch.cut_silent(now_ms)
+
+    @property
+    def connections_cut(self) -> int:
+        return self._watch.cuts
 
     def watch_memory(self, now_ms: int) -> None:
         """Cut who sends messages without end. Call it when everything that waited has been read."""
@@ -154,17 +158,18 @@ class RouterPort:
     def probe_suspects(self, now_ms: int) -> list[bytes]:
         """Links that have turned out to be closed since the last call."""
         closed = []
+        settings = self._settings
         for link, suspect in list(self._suspects.items()):
             if suspect.next_probe_ms > now_ms:
                 continue
             if not self._is_deliverable(link):
                 self._forget(link, now_ms)
                 closed.append(link)
-            elif now_ms - suspect.since_ms < self._probe_ms_max:
-                suspect.next_probe_ms = now_ms + self._probe_interval_ms
+            elif now_ms - suspect.since_ms < settings.probe_ms_max:
+                suspect.next_probe_ms = now_ms + settings.probe_interval_ms
             else:
                 # It lives on another descriptor, which its next frame will name. Until then, it stays a suspect.
-                suspect.next_probe_ms = now_ms + SLOW_PROBE_INTERVAL_MS
+                suspect.next_probe_ms = now_ms + settings.slow_probe_interval_ms
                 self._untie(link)
         return closed
 
@@ -176,14 +181,14 @@ class RouterPort:
 
     def _skip_parts(self) -> bool:
         """Drop a slice of a message that has too many parts; whether that was the last one."""
-        for _ in range(PARTS_PER_ROUND_MAX):
+        for _ in range(self._settings.message_parts_per_round_max):
             if not self._option(_RCVMORE):
                 self._skipped_parts = 0
                 return True
             self._receive(_NOBLOCK)
             self._skipped_parts += 1
         descriptor = self._descriptor_of.get(self._skipped_link)
-        if self._skipped_parts > PARTS_CUT and descriptor is not None:
+        if self._skipped_parts > self._settings.message_parts_cut_max and descriptor is not None:
             self._watch.cut(descriptor, "connections_cut_too_many_parts")
         return False
 
@@ -203,6 +208,7 @@ class RouterPort:
         self._ip_of[link] = ip
         self._descriptor_of[link] = descriptor
         self._links_on.setdefault(descriptor, set()).add(link)
+        self._watch.spoke(descriptor)
         if is_doubtful:
             self._suspects[link] = _Suspect(now_ms)
         else:
@@ -227,7 +233,7 @@ class RouterPort:
         del self._suspects[link]
         self._closed_at[link] = now_ms
         oldest = next(iter(self._closed_at))
-        while now_ms - self._closed_at[oldest] > CLOSED_MEMORY_MS:
+        while now_ms - self._closed_at[oldest] > self._settings.closed_link_memory_ms:
             del self._closed_at[oldest]
             oldest = next(iter(self._closed_at))
 

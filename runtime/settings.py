@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,17 +21,33 @@ from actors.connection_manager import ConnectionsSettings
 from actors.distro_sync_actor import DistroSettings
 from actors.index_manager import IndexSettings
 from actors.member_manager import MembersSettings
+from actors.peer_frames import PEER_FRAME_BYTES_MAX
 from actors.push_actor import PushSettings
 from actors.verify_timer import VerifySettings
 from rollbook.errors import SettingsError
+from rollbook.wire import RECORD_BYTES_MAX
 from runtime.edge import IoSettings
 from runtime.logs import LogSettings
-from runtime.members_file import BASE_PORT_MAX, CLIENT_PORT_OFFSET, PEER_PORT_OFFSET, split_address
+from runtime.members_file import (
+    BASE_PORT_MAX,
+    CLIENT_PORT_OFFSET,
+    PEER_PORT_OFFSET,
+    peer_addresses,
+    read_members_file,
+    split_address,
+)
+from runtime.text_files import read_text_file, shown
 
 DEFAULTS = Path(__file__).resolve().parent.parent / "configs" / "defaults.toml"
 ENVIRONMENT_PREFIX = "ROLLBOOK_"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 WILDCARD_HOSTS = ("0.0.0.0", "::", "[::]", "*")
+NUMBER_MAX = 2**31 - 1  # sockets take no larger one; as milliseconds 24 days
+CHUNK_BYTES_MAX = PEER_FRAME_BYTES_MAX - 2 * RECORD_BYTES_MAX  # one record beyond it, and room for what is around
+CLIENT_THREADS_MAX = 32  # each is a thread of the process, and a bit of a socket's affinity
+DIGITS_MAX = 18  # of a number in the environment; longer ones are out of every range
+# What neither a path nor a line of a log can hold: control characters, line separators, halves of surrogate pairs.
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 Sections = Mapping[str, Mapping[str, Any]]
 
@@ -98,10 +115,21 @@ def load_settings(
     """The settings in force; SettingsError is one line that names the key and where it was said."""
     values = _SettingValues(_read(DEFAULTS))
     if path is not None:
-        values.merge(_read(path), str(path))
+        values.merge(_read(path), shown(path))
     values.merge_environment(os.environ if environment is None else environment)
     values.merge(overrides or {}, "the command line")
     return _check(values.typed(), values)
+
+
+def configured_members(node: NodeSettings) -> tuple[str, ...]:
+    """Peer addresses, empty if standalone. A node that is not in its own list would be refused by every other."""
+    if node.is_standalone:
+        return ()
+    listed = read_members_file(Path(node.members_file)) if node.members_file else peer_addresses(node.members)
+    if node.advertised_peer_address not in listed:
+        own = f"{node.advertised_host or node.host}:{node.base_port}"
+        raise SettingsError(f"the members do not name this node, {own}: add it, or set node.advertised_host")
+    return listed
 
 
 class _SettingValues:
@@ -115,7 +143,7 @@ class _SettingValues:
         for section, keys in sections.items():
             self._require_section(section, source)
             if not isinstance(keys, Mapping):
-                raise SettingsError(f"{source}: [{section}] is a section, not a value", field=section)
+                raise SettingsError(f"{source}: [{shown(section)}] is a section, not a value", field=section)
             for key, value in keys.items():
                 self._require_key(section, key, source)
                 self._values[section][key] = value
@@ -128,6 +156,8 @@ class _SettingValues:
             if not name.startswith(ENVIRONMENT_PREFIX) or section not in self._values or not key:
                 continue
             self._require_key(section, key, name)
+            if problem := _text_problem(environment[name]):
+                raise SettingsError(f"{shown(name)}: {section}.{key}: {problem}", field=f"{section}.{key}")
             self.merge({section: {key: _from_text(environment[name], self._values[section][key])}}, name)
 
     def typed(self) -> Settings:
@@ -145,21 +175,22 @@ class _SettingValues:
 
     def _require_section(self, section: str, source: str) -> None:
         if section not in self._values:
-            raise SettingsError(f"{source}: there is no section [{section}]{_nearest(section, self._values)}")
+            advice = _nearest(section, self._values)
+            raise SettingsError(f"{source}: there is no section [{shown(section)}]{advice}", field=section)
 
     def _require_key(self, section: str, key: str, source: str) -> None:
         if key not in self._values[section]:
             advice = _nearest(key, self._values[section])
-            raise SettingsError(f"{source}: there is no setting {section}.{key}{advice}", field=f"{section}.{key}")
+            place = f"{section}.{key}"
+            raise SettingsError(f"{shown(source)}: there is no setting {shown(place)}{advice}", field=place)
 
 
 def _read(path: Path) -> dict[str, Any]:
+    text = read_text_file(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # beside its own error: numbers and nesting that have no end
+        raise SettingsError(f"{shown(path)} is not valid TOML: {shown(error)}") from None
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:
@@ -173,7 +204,8 @@ def _from_text(text: str, default: Any) -> Any:
     if isinstance(default, bool):
         return {"true": True, "false": False}.get(text.lower(), text)
     if isinstance(default, int):
-        return int(text) if text.removeprefix("-").isdigit() else text
+        digits = text.removeprefix("-")
+        return int(text) if digits.isascii() and digits.isdigit() and len(digits) <= DIGITS_MAX else text
     if isinstance(default, list):
         parts = [part.strip() for part in text.split(",") if part.strip()]
         return [_from_text(part, default[0]) if default else part for part in parts]
@@ -185,13 +217,32 @@ def _check(settings: Settings, values: _SettingValues) -> Settings:
     for section, struct in msgspec.structs.asdict(settings).items():
         for key, value in msgspec.structs.asdict(struct).items():
             least = 1 if key.endswith(("_max", "interval_ms")) else 0
-            for number in value if isinstance(value, tuple) else (value,):
-                if type(number) is int and number < least:
-                    raise values.error(f"{section}.{key}", f"must be at least {least}, not {number}")
+            for item in value if isinstance(value, tuple) else (value,):
+                if problem := _problem(item, least):
+                    raise values.error(f"{section}.{key}", problem)
+    if settings.clients.chunk_bytes_max > CHUNK_BYTES_MAX:
+        raise values.error("clients.chunk_bytes_max", f"must be at most {CHUNK_BYTES_MAX}: peers refuse longer frames")
+    if not 1 <= settings.io.client_threads <= CLIENT_THREADS_MAX:
+        raise values.error("io.client_threads", f"must lie between 1 and {CLIENT_THREADS_MAX}")
     _check_node(settings.node, values)
     if settings.log.level not in LOG_LEVELS:
-        raise values.error("log.level", f"must be one of {', '.join(LOG_LEVELS)}, not {settings.log.level!r}")
+        raise values.error("log.level", f"must be one of {', '.join(LOG_LEVELS)}, not {shown(settings.log.level)!r}")
     return settings
+
+
+def _problem(item: object, least: int) -> str:
+    """What is wrong with one value of the right type; empty if nothing."""
+    if isinstance(item, str):
+        return _text_problem(item)
+    if type(item) is int and item < least:
+        return f"must be at least {least}, not {shown(item)}"
+    if type(item) is int and item > NUMBER_MAX:
+        return f"must be at most {NUMBER_MAX}"
+    return ""
+
+
+def _text_problem(text: str) -> str:
+    return f"must be text of one line, not {shown(text)}" if _UNWRITABLE.search(text) else ""
 
 
 def _check_node(node: NodeSettings, values: _SettingValues) -> None:

@@ -12,11 +12,10 @@ from actors.peer_frames import PEER_FRAME_BYTES_MAX
 from rollbook.wire import FRAME_BYTES_MAX
 from runtime.edge import IoSettings
 
-BACKLOG = 4_096  # the kernel caps it at its own limit
-LINGER_MS = 300  # last words of a leaving node; a dead receiver holds up the end for no longer
 CLIENT_MESSAGE_BYTES_MAX = 4 * FRAME_BYTES_MAX  # up to here a frame that is too large is told so; beyond, cut off
-PEER_SEND_FRAMES_MAX = 1_024  # deltas are paced by their acks, so this many mean a peer that does not read
-TCP_RETRANSMIT_MS_MAX = 5_000
+
+# libzmq's first thread serves peers alone, whatever clients do to the others.
+_PEERS_THREAD = 1
 
 # Not ACCEPT_FAILED: without a free descriptor libzmq tries again and again, and would report millions of failures.
 ACCEPT_EVENTS = int(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
@@ -40,17 +39,22 @@ def endpoint_of(address: str) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
+def node_context(settings: IoSettings) -> zmq.Context[zmq.Socket[bytes]]:
+    """With the threads that the sockets below are spread over."""
+    return zmq.Context(io_threads=1 + settings.client_threads)
+
+
 def bind_client_router(
     context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings
 ) -> zmq.Socket[bytes]:
     """Where clients connect."""
     socket = _router(context, address, settings)
+    socket.set(zmq.AFFINITY, ((1 << settings.client_threads) - 1) << 1)
     socket.set(zmq.MAXMSGSIZE, CLIENT_MESSAGE_BYTES_MAX)
     # A session's whole window of answers and three times as many pushes.
     socket.set(zmq.SNDHWM, 4 * settings.requests_in_flight_per_session_max)
     socket.set(zmq.RCVHWM, settings.requests_in_flight_per_session_max)
-    socket.set(zmq.HEARTBEAT_IVL, settings.client_heartbeat_ms)
-    socket.set(zmq.HEARTBEAT_TIMEOUT, settings.client_heartbeat_timeout_ms)
+    _set_silence(socket, settings.client_silence_ms)
     return _bound(socket, address)
 
 
@@ -58,6 +62,8 @@ def bind_peer_router(context: zmq.Context[zmq.Socket[bytes]], address: str, sett
     """Where other nodes connect."""
     socket = _router(context, address, settings)
     _set_peer_options(socket, settings)
+    socket.set(zmq.RCVHWM, settings.peer_frames_queued_max)
+    _set_silence(socket, settings.peer_heartbeat_timeout_ms)
     return _bound(socket, address)
 
 
@@ -66,6 +72,12 @@ def peer_dealer(context: zmq.Context[zmq.Socket[bytes]], address: str, settings:
     socket = context.socket(zmq.DEALER)
     _set_common_options(socket, address, settings)
     _set_peer_options(socket, settings)
+    # Its pings also tell the other side how long to wait for the next. They forbid a limit of unread frames (see
+    # _router); members pace what they send by acks.
+    socket.set(zmq.HEARTBEAT_IVL, settings.peer_heartbeat_ms)
+    socket.set(zmq.HEARTBEAT_TIMEOUT, settings.peer_heartbeat_timeout_ms)
+    socket.set(zmq.HEARTBEAT_TTL, settings.peer_heartbeat_timeout_ms)
+    socket.set(zmq.RCVHWM, 0)
     # Frames live and die with their connection: nothing waits for one, nothing survives one.
     socket.set(zmq.IMMEDIATE, 1)
     socket.set(zmq.CONNECT_TIMEOUT, settings.peer_connect_timeout_ms)
@@ -85,29 +97,37 @@ def monitor_of(context: zmq.Context[zmq.Socket[bytes]], socket: zmq.Socket[bytes
     return monitor
 
 
+def _set_silence(socket: zmq.Socket[bytes], silence_ms: int) -> None:
+    """Let the system itself ask whether the other machine is there, and end the connection when it does not answer."""
+    socket.set(zmq.TCP_KEEPALIVE, 1)
+    socket.set(zmq.TCP_KEEPALIVE_IDLE, 1)
+    socket.set(zmq.TCP_KEEPALIVE_INTVL, 1)
+    socket.set(zmq.TCP_KEEPALIVE_CNT, max(silence_ms // 1_000 - 1, 1))
+
+
 def _router(context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings) -> zmq.Socket[bytes]:
     socket = context.socket(zmq.ROUTER)
     _set_common_options(socket, address, settings)
+    # No pings from here, only the patience that the other side's pings ask for: libzmq (4.3.5) ends the process if its
+    # timer for pings goes off after a connection broke whose unread frames had reached RCVHWM. A stranger could do it.
     # No ROUTER_HANDOVER: a connection that claims the routing id of another must not get its answers. So clients leave
     # the choice of the id to ZeroMQ; one that insists on its own is ignored while its last connection still stands.
     socket.set(zmq.ROUTER_MANDATORY, 1)
-    socket.set(zmq.BACKLOG, BACKLOG)
+    socket.set(zmq.BACKLOG, settings.listen_backlog_max)
     return socket
 
 
 def _set_common_options(socket: zmq.Socket[bytes], address: str, settings: IoSettings) -> None:
-    socket.set(zmq.LINGER, LINGER_MS)
+    socket.set(zmq.LINGER, settings.linger_ms)
     socket.set(zmq.HANDSHAKE_IVL, settings.handshake_timeout_ms)
     socket.set(zmq.IPV6, int(address.count(":") > 1))
 
 
 def _set_peer_options(socket: zmq.Socket[bytes], settings: IoSettings) -> None:
+    socket.set(zmq.AFFINITY, _PEERS_THREAD)
     socket.set(zmq.MAXMSGSIZE, PEER_FRAME_BYTES_MAX)
-    socket.set(zmq.SNDHWM, PEER_SEND_FRAMES_MAX)
-    socket.set(zmq.RCVHWM, PEER_SEND_FRAMES_MAX)
-    socket.set(zmq.HEARTBEAT_IVL, settings.peer_heartbeat_ms)
-    socket.set(zmq.HEARTBEAT_TIMEOUT, settings.peer_heartbeat_timeout_ms)
-    socket.set(zmq.TCP_MAXRT, TCP_RETRANSMIT_MS_MAX)
+    socket.set(zmq.SNDHWM, settings.peer_frames_queued_max)
+    socket.set(zmq.TCP_MAXRT, settings.peer_retransmit_ms_max)
 
 
 def _bound(socket: zmq.Socket[bytes], address: str) -> zmq.Socket[bytes]:

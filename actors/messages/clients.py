@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from actors.messages.values import Order, Origin, Route, Standing
+from actors.messages.values import WHOLE, Order, Origin, Route, Scope, Standing
 
 
 class OrdersReceived(msgspec.Struct, frozen=True):
@@ -36,7 +36,8 @@ class ReleaseSession(msgspec.Struct, frozen=True):
 class GetRecordRange(msgspec.Struct, frozen=True):
     """Freeze what this origin has after ``after`` (or ``resume``, if greater), for these links. From: DistroSyncActor.
 
-    A range whose ``after`` lies below the gc floor, or one asked for with ``full``, comes back as a full one.
+    With a scope it is a part of the origin: in full if ``full`` says so or ``after`` lies below the gc floor, for
+    whoever holds records with these sums in these buckets. Without one, a range from below the floor cannot be had.
     """
 
     origin: Origin
@@ -44,6 +45,20 @@ class GetRecordRange(msgspec.Struct, frozen=True):
     full: bool
     resume: int
     links: tuple[str, ...]
+    scope: Scope = WHOLE
+    sums: tuple[int, ...] = ()
+
+
+class ExpectParts(msgspec.Struct, frozen=True):
+    """This origin will come in parts: note what is held of it, and answer ``PartsExpected``. From: DistroSyncActor."""
+
+    origin: Origin
+
+
+class GiveUpParts(msgspec.Struct, frozen=True):
+    """No more parts of this origin will come. From: DistroSyncActor."""
+
+    origin: Origin
 
 
 class ApplyDelta(msgspec.Struct, frozen=True):
@@ -59,6 +74,8 @@ class ApplyDelta(msgspec.Struct, frozen=True):
     index: int  # of this chunk, from 0
     last: bool
     bodies: tuple[bytes, ...]
+    scope: Scope = WHOLE
+    whole: tuple[int, ...] = ()
 
 
 class BeatPassed(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -50,3 +50,18 @@ class SessionsShed(msgspec.Struct, frozen=True):
     MemberManager."""
 
     deadline_ms: int
+
+
+class MemberSessions(NamedTuple):
+    """How many sessions another member has open, by its newest digest."""
+
+    server: str  # its client address
+    sessions: int
+    is_settled: bool  # it has been ready for one lease, so it may be given some
+
+
+class SessionsCompared(msgspec.Struct, frozen=True):
+    """Every rebalancing interval, unless a member is suspect or leaving, or this node is not wholly well: how the
+    sessions are spread. From: MemberManager."""
+
+    members: tuple[MemberSessions, ...]  # the living ones, without this node

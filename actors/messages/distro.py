@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from actors.messages.peers import Delta, DeltaAck, Digest, Pull
-from actors.messages.values import ClusterWait, DigestEntry, Origin, Peer, Watermark
+from actors.messages.values import WHOLE, ClusterWait, DigestEntry, Origin, Peer, Scope, Watermark
 
 
 class NativeAdvanced(msgspec.Struct, frozen=True):
@@ -17,7 +19,8 @@ class NativeAdvanced(msgspec.Struct, frozen=True):
 class RecordRange(msgspec.Struct, frozen=True):
     """A frozen range in order of seq, cut into chunks of at most the chunk size. From: ClientManager.
 
-    ``known`` is False if this node holds nothing of the origin.
+    ``known`` is False if this node holds nothing of the origin. ``below_floor``: it has forgotten tombstones above
+    ``after``, so nothing was frozen, and the peer has to pull in parts.
     """
 
     origin: Origin
@@ -29,6 +32,18 @@ class RecordRange(msgspec.Struct, frozen=True):
     chunks: tuple[tuple[bytes, ...], ...]
     links: tuple[str, ...]
     known: bool = True
+    below_floor: bool = False
+    scope: Scope = WHOLE
+    whole: tuple[int, ...] = ()
+
+
+class PartsExpected(msgspec.Struct, frozen=True):
+    """Parts of this origin can be taken now. ``have`` is what was here when this was noted, ``sums`` what lived of it,
+    by bucket (none: nothing is held). From: ClientManager."""
+
+    origin: Origin
+    have: int
+    sums: tuple[int, ...]
 
 
 class DeltaRejected(msgspec.Struct, frozen=True):
@@ -42,23 +57,46 @@ class DeltaRejected(msgspec.Struct, frozen=True):
 
 
 class ChunkApplied(msgspec.Struct, frozen=True):
-    """A chunk that was not the last is in the record table: acknowledge progress. ``through`` is the seq of its
-    last record: where a broken transfer may resume. From: ClientManager."""
+    """A chunk that was not the last, or one of a part, is in the record table: acknowledge progress. ``through`` is the
+    seq of its last record: where a broken transfer may resume. ``ended``: this part is wholly here. From:
+    ClientManager."""
 
     link: str
     origin: Origin
     index: int
     through: int
+    ended: Scope = WHOLE
+
+
+class Touches(NamedTuple):
+    """One batch touched subscribed services: by origin, the lowest seq. PushActor is told the same number."""
+
+    number: int  # counted from 1
+    lowest: tuple[tuple[Origin, int], ...]
 
 
 class OwnersApplied(msgspec.Struct, frozen=True):
-    """These watermarks are in the index. From: IndexManager."""
+    """These watermarks are in the index; ``touches``: what subscribers have yet to be told of it. From:
+    IndexManager."""
 
     watermarks: tuple[Watermark, ...]
+    touches: Touches | None = None
+
+
+class OwnersPushed(msgspec.Struct, frozen=True):
+    """What subscribers have yet to acknowledge of all touches up to ``number``. From: PushActor.
+
+    ``untold``: by origin the lowest seq; an origin that is not named is wholly told. ``laggards``: clients that have
+    held up an origin for long, at most LAGGARDS_MAX each.
+    """
+
+    number: int
+    untold: tuple[tuple[Origin, int], ...]
+    laggards: tuple[tuple[Origin, tuple[str, ...]], ...] = ()
 
 
 class ClusterWaitsAdded(msgspec.Struct, frozen=True):
-    """Callers whose own node has indexed them and who wait for the others. From: IndexManager."""
+    """Callers whose own node has indexed them and who wait for others. From: IndexManager, after the touches."""
 
     waits: tuple[ClusterWait, ...]
 

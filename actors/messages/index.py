@@ -22,6 +22,13 @@ class RecordsChanged(msgspec.Struct, frozen=True):
     requests: tuple[Order, ...] = ()
 
 
+class EchoWatermark(msgspec.Struct, frozen=True):
+    """Say ``OwnersApplied`` of this. It comes after the records, so once it is said they are indexed and whom they
+    touched is known. From: DistroSyncActor, for changes of this node that it times."""
+
+    watermark: Watermark
+
+
 class SubscribersReleased(msgspec.Struct, frozen=True):
     """These sessions are gone: drop their subscriptions. From: ClientManager."""
 

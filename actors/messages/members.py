@@ -6,10 +6,20 @@ from typing import Literal
 
 import msgspec
 
-from actors.messages.peers import Digest, Goodbye, Hello, LinkPing, LinkPong, PeerRefused, Welcome
+from actors.messages.peers import (
+    Digest,
+    Goodbye,
+    Hello,
+    LinkPing,
+    LinkPong,
+    PeerRefused,
+    ProbeAnswered,
+    ProbeAsked,
+    Welcome,
+)
 from actors.messages.values import DigestEntry, Origin
 
-LinkBody = Hello | Welcome | PeerRefused | LinkPing | LinkPong | Digest | Goodbye
+LinkBody = Hello | Welcome | PeerRefused | LinkPing | LinkPong | Digest | Goodbye | ProbeAsked | ProbeAnswered
 
 
 class MembersListed(msgspec.Struct, frozen=True):
@@ -74,3 +84,9 @@ class SessionsGone(msgspec.Struct, frozen=True):
 
 class Flushed(msgspec.Struct, frozen=True):
     """From: DistroSyncActor."""
+
+
+class SessionsCounted(msgspec.Struct, frozen=True):
+    """So many sessions are open here: once a second at most, when it has changed. From: ConnectionManager."""
+
+    sessions: int

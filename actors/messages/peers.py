@@ -6,13 +6,16 @@ Bodies are arrays whose fields are only appended. The encoding itself is rollboo
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from actors.messages.values import Address, Count, DigestEntry, NodeId, Origin
+from actors.messages.values import BUCKETS, LAGGARDS_MAX, Address, ClientId, Count, DigestEntry, NodeId, Origin, Scope
 
 PEER_VERSION = 1
+
+Bucket = Annotated[int, msgspec.Meta(ge=0, lt=BUCKETS)]
+BucketCount = Annotated[int, msgspec.Meta(ge=0, le=BUCKETS)]
 
 
 class PeerTag(IntEnum):
@@ -28,6 +31,8 @@ class PeerTag(IntEnum):
     DELTA_ACK = 8
     PULL = 9
     GOODBYE = 10
+    PROBE_ASKED = 11
+    PROBE_ANSWERED = 12
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
@@ -66,6 +71,20 @@ class LinkPong(msgspec.Struct, frozen=True, array_like=True):
     number: Count
 
 
+class Accusation(msgspec.Struct, frozen=True, array_like=True):
+    """Who cannot reach this origin since its counter was ``heartbeat``. A higher counter refutes them all."""
+
+    owner: NodeId
+    epoch: Count
+    heartbeat: Count
+    refused_to: tuple[NodeId, ...]  # whose links were refused or reset
+    silent_to: tuple[NodeId, ...]  # who got no answer
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.owner, self.epoch)
+
+
 class Digest(msgspec.Struct, frozen=True, array_like=True):
     """Once a second: what the sender holds of every origin, and whom it reaches."""
 
@@ -79,6 +98,8 @@ class Digest(msgspec.Struct, frozen=True, array_like=True):
     members: tuple[
         tuple[Address, NodeId, Address], ...
     ] = ()  # (peer address, node id, client address) of whom the sender reaches
+    sessions: Count = 0  # open at the sender
+    accusations: tuple[Accusation, ...] = ()  # the sender's and those it has heard; only above ten members
 
 
 class Delta(msgspec.Struct, frozen=True, array_like=True):
@@ -95,10 +116,17 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     last: bool
     heartbeat: Count  # the owner's counter if the sender is the owner, else 0
     bodies: tuple[bytes, ...]
+    first: Bucket = 0  # of a part: everything of these buckets only
+    length: BucketCount = 0
+    whole: tuple[Bucket, ...] = ()  # of a full part: the buckets of which it holds all that the sender has
 
     @property
     def origin(self) -> Origin:
         return Origin(self.owner, self.epoch)
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.first, self.length)
 
 
 class DeltaAck(msgspec.Struct, frozen=True, array_like=True):
@@ -106,6 +134,8 @@ class DeltaAck(msgspec.Struct, frozen=True, array_like=True):
 
     ``upper`` names the delta that this answers: with ``applied`` below it and ``chunk`` 0, that delta was of no use.
     ``chunk`` above 0 says only that so many chunks of it are in the record table: send the next ones.
+    ``pushed``: up to where the receiver's subscribers have been told as well, ``laggards``: clients that have held that
+    up for long. When it rises later, an acknowledgement of its own says so, which answers no delta (``upper`` 0).
     """
 
     owner: NodeId
@@ -114,6 +144,7 @@ class DeltaAck(msgspec.Struct, frozen=True, array_like=True):
     pushed: Count = 0
     upper: Count = 0
     chunk: Count = 0
+    laggards: Annotated[tuple[ClientId, ...], msgspec.Meta(max_length=LAGGARDS_MAX)] = ()
 
     @property
     def origin(self) -> Origin:
@@ -121,17 +152,28 @@ class DeltaAck(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Pull(msgspec.Struct, frozen=True, array_like=True):
-    """Send me this origin after ``have``; ``resume``: how far a broken transfer had come."""
+    """Send me this origin after ``have``; ``resume``: how far a broken transfer had come.
+
+    With a ``length`` it asks for a part: so many buckets from ``first`` on, of which the asker's live records have
+    these ``sums`` (none: it holds nothing).
+    """
 
     owner: NodeId
     epoch: Count
     have: Count
     resume: Count = 0
     full: bool = False
+    first: Bucket = 0
+    length: BucketCount = 0
+    sums: Annotated[tuple[int, ...], msgspec.Meta(max_length=BUCKETS)] = ()
 
     @property
     def origin(self) -> Origin:
         return Origin(self.owner, self.epoch)
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.first, self.length)
 
 
 class Goodbye(msgspec.Struct, frozen=True, array_like=True):
@@ -139,6 +181,21 @@ class Goodbye(msgspec.Struct, frozen=True, array_like=True):
 
     node_id: NodeId
     epoch: Count
+
+
+class ProbeAsked(msgspec.Struct, frozen=True, array_like=True):
+    """Ping this node for me: it does not answer my own ping. ``number`` comes back with the answer."""
+
+    number: Count
+    node_id: NodeId
+
+
+class ProbeAnswered(msgspec.Struct, frozen=True, array_like=True):
+    """``reached`` False: it did not answer here either. That answer too proves that this link works."""
+
+    number: Count
+    node_id: NodeId
+    reached: bool
 
 
 PEER_BODIES: dict[int, type[Any]] = {
@@ -152,4 +209,6 @@ PEER_BODIES: dict[int, type[Any]] = {
     PeerTag.DELTA_ACK: DeltaAck,
     PeerTag.PULL: Pull,
     PeerTag.GOODBYE: Goodbye,
+    PeerTag.PROBE_ASKED: ProbeAsked,
+    PeerTag.PROBE_ANSWERED: ProbeAnswered,
 }

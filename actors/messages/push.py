@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from actors.messages.values import Route
+from actors.messages.values import Origin, Route
 from rollbook.model import Service, View
 
 
@@ -15,6 +15,7 @@ class Subscription(NamedTuple):
     service: Service
     clusters: str  # the comma list as it was asked for
     version: int  # of the view that the answer carried
+    client: str = ""  # the client's id: who it is, should it be the one that others wait for
 
 
 class SubscriptionsChanged(msgspec.Struct, frozen=True):
@@ -32,9 +33,15 @@ class SubscriptionsChanged(msgspec.Struct, frozen=True):
 
 class ServicesTouched(msgspec.Struct, frozen=True):
     """Subscribed services whose records changed; whether their view did is known when it is built. From:
-    IndexManager."""
+    IndexManager.
+
+    ``changes``: for each of them and each origin, the lowest seq that touched it. ``number`` is that of the ``Touches``
+    which DistroSyncActor was told of the same batch; 0 if there were none, as when a filter of owners changes.
+    """
 
     services: tuple[Service, ...]
+    changes: tuple[tuple[Service, Origin, int], ...] = ()
+    number: int = 0
 
 
 class ViewsBuilt(msgspec.Struct, frozen=True):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from rollbook.model import Instance, Service
+from rollbook.model import CLIENT_ID_LENGTH_MAX, Instance, Service
 from rollbook.wire import NUMBER_MAX
 
 # What nodes tell each other, and believe. Clocks and counters go on from the highest number that was heard, so a number
@@ -14,6 +14,8 @@ from rollbook.wire import NUMBER_MAX
 Count = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
 NodeId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Address = Annotated[str, msgspec.Meta(max_length=256)]
+ClientId = Annotated[str, msgspec.Meta(max_length=CLIENT_ID_LENGTH_MAX)]
+LAGGARDS_MAX = 20  # clients that are named as those whom others wait for
 
 
 class Origin(NamedTuple):
@@ -21,6 +23,23 @@ class Origin(NamedTuple):
 
     owner: str
     epoch: int
+
+
+BUCKETS = 256  # of an origin, by client; all nodes must agree on it
+
+
+class Scope(NamedTuple):
+    """So many buckets of an origin from ``first`` on. Of length 0 it means no part: an ordinary range of the whole."""
+
+    first: int = 0
+    length: int = 0
+
+    @property
+    def buckets(self) -> range:
+        return range(self.first, min(self.first + self.length, BUCKETS))
+
+
+WHOLE = Scope()
 
 
 class RecordKey(NamedTuple):
@@ -64,6 +83,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     route: Route
     correlation: int
     body: Any
+    client: str = ""  # whose session it is; ClientManager says so of subscriptions
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
@@ -76,7 +96,8 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
 
 class ClusterWait(NamedTuple):
-    """A caller that wants its answer when every living member has applied ``seq`` of this node's epoch."""
+    """A caller that wants its answer when every living member has applied ``seq`` of this node's epoch, or when all
+    subscribers of every living member have acknowledged what it changed."""
 
     route: Route
     correlation: int
@@ -84,6 +105,7 @@ class ClusterWait(NamedTuple):
     wait_ms: int
     tag: int
     body: Any  # what to answer then
+    until: Literal["cluster", "subscribers"] = "cluster"
 
 
 class Watermark(NamedTuple):
@@ -107,6 +129,8 @@ class DigestEntry(msgspec.Struct, frozen=True, array_like=True):
     settled: bool = True  # False: a transfer is open, so records and digest do not belong to ``applied``
     left: bool = False  # the owner ended this epoch in good order
     gc_floor: Count = 0
+    owner_seq: Annotated[int, msgspec.Meta(ge=-1, le=NUMBER_MAX)] = -1  # the owner's at that heartbeat; -1: not known
+    hidden_ms: Count = 0  # records with a grace of at most this are hidden at the sender; 0: none
 
     @property
     def origin(self) -> Origin:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
 from rollbook.status import MemberStatus, NodeStatus, OwnerStatus
 
 _EPOCH_CLOCK_BITS = 16  # an epoch is (wall ms << 16) | chance, unless counted up from an earlier one
@@ -127,6 +129,7 @@ def _line_json(line: NodeLine, lines: Sequence[NodeLine]) -> dict[str, Any]:
         "standing": status.standing,
         "ready": status.ready,
         "preserved": status.preserved,
+        "convergence": [msgspec.structs.asdict(counts) for counts in status.convergence],
         "epoch": status.epoch,
         "epoch_began": epoch_text(status.epoch),
         "seq": status.seq,

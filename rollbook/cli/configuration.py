@@ -31,13 +31,12 @@ def check(
 
     Exit code 2 and one line if something is wrong; a misspelt name is answered by the nearest known one.
     """
-    from runtime.members_file import read_members_file
-    from runtime.settings import load_settings
+    from runtime.settings import configured_members, load_settings
 
-    settings = _values(load_settings(find_config(file)))
+    loaded = load_settings(find_config(file))
+    configured_members(loaded.node)  # what `start` would refuse is refused here
+    settings = _values(loaded)
     defaults = _values(load_settings(environment={}))
-    if settings["node"]["members_file"]:
-        read_members_file(Path(settings["node"]["members_file"]))
     if json or context.find_root().params["json"]:
         print_json({"valid": True, "file": file, "settings": settings, "changed": _changed(settings, defaults)})
     else:

@@ -22,6 +22,7 @@ from rollbook.cli.cluster_report import (
     short,
     sorted_members,
 )
+from rollbook.cli.convergence_line import convergence_line
 from rollbook.cli.options import JsonOption, ServerOption, TimeoutOption, common_options
 from rollbook.cli.output import ExitCode, print_json, print_line, print_table
 from rollbook.client import fetch_status
@@ -46,7 +47,8 @@ def nodes(
     server: ServerOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Show every member: state, epoch, seq, records, sessions, lag to each peer, and whether all digests agree.
+    """Show every member: state, epoch, seq, records, sessions, lag to each peer, and whether all digests agree. Below
+    it: how long changes took until every node had them, and until every subscriber had acknowledged them.
 
     Exit code 4 if a member does not answer, is not ready or preserves what it cannot judge, or if digests differ.
     """
@@ -117,6 +119,9 @@ def _print_report(report: ClusterReport, counters: bool) -> None:
         if line.status is not None and line.status.preserved:
             print_line(f"{line.address} hides nothing: more than half of the members look dead to it")
     print_line(_verdict_text(report))
+    changes = convergence_line(report.answers)
+    if changes:
+        print_line(changes)
     for finding in report.findings:
         print_line(f"  of {short(finding.owner)}, epoch {epoch_text(finding.epoch)}: {finding.text}")
     if counters:

@@ -63,7 +63,8 @@ def parse_servers(text: str) -> list[str]:
 def parse_address(text: str, field: str) -> tuple[str, int]:
     """``host:port`` or ``[ipv6]:port``; the host as written, brackets included."""
     host, colon, port = text.rpartition(":")
-    if not host or not colon or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65_536:
+    digits = port.isascii() and port.isdigit() and len(port) <= 5
+    if not host or not colon or not digits or not 0 < int(port) < 65_536:
         raise InvalidField(f"{field} must be HOST:PORT, not {text!r}", field=field)
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise InvalidField(f"{field} {text!r}: write an IPv6 address as [ADDRESS]:PORT", field=field)

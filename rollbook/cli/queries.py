@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rollbook import NamingClient
+from rollbook import InstanceList, NamingClient
 from rollbook.cli.options import (
     ClustersOption,
     GroupOption,
@@ -31,6 +31,12 @@ from rollbook.cli.output import (
 from rollbook.model import DEFAULT_GROUP, DEFAULT_NAMESPACE, Instance
 from rollbook.wire import PAGE_SIZE_MAX
 
+# Why a list may differ from what lives; the names of what it says of itself.
+_RESERVATIONS = {
+    "warming": "the cluster has just started: there may be more",
+    "preserved": "more than half of the nodes look dead: nothing was removed, so some of these may be dead",
+    "guarded": "most of this service was behind a node that died: what has not come back is shown one lease longer",
+}
 HealthyOption = Annotated[bool, typer.Option("--healthy", help="Only instances that callers would be given.")]
 
 
@@ -77,12 +83,20 @@ def instances(
     shown = [instance for instance in found if not healthy or _is_offered(instance)]
     if common.json:
         listed = [instance_json(instance) for instance in shown]
-        print_json({"namespace": namespace, "service": wanted.grouped_name, "instances": listed})
+        flags = {name: getattr(found, name) for name in _RESERVATIONS}
+        print_json({"namespace": namespace, "service": wanted.grouped_name, "instances": listed, **flags})
     elif shown:
         _print_instances(shown)
     else:
         say_note(f"no instances of {wanted.grouped_name}")
+    for reservation in [] if common.json else reservations(found):
+        say_note(reservation)
     return ExitCode.OK if shown else ExitCode.REFUSED
+
+
+def reservations(found: InstanceList) -> list[str]:
+    """What else is to be known of this list."""
+    return [sentence for name, sentence in _RESERVATIONS.items() if getattr(found, name)]
 
 
 def _all_services(client: NamingClient, group: str) -> list[str]:

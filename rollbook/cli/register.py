@@ -43,6 +43,7 @@ class WaitFor(StrEnum):
 
     NODE = "node"
     CLUSTER = "cluster"
+    SUBSCRIBERS = "subscribers"
 
 
 def register(
@@ -57,15 +58,20 @@ def register(
         list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="May be given many times.")
     ] = None,
     wait: Annotated[
-        WaitFor, typer.Option("--wait", help="Until this node has it, or every living one.")
+        WaitFor, typer.Option("--wait", help="Until this node has it, every living one, or all their subscribers.")
     ] = WaitFor.NODE,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="At the end wait until every subscriber knows, or say who does not.")
+    ] = False,
     timeout: TimeoutOption = 3.0,
     server: ServerOption = None,
     json: JsonOption = False,
 ) -> int:
     """Register an instance and hold it until Ctrl-C, then deregister it.
 
-    It stays registered through failures of nodes, and is gone within a second if this process is killed.
+    It stays registered through failures of nodes, and is gone within a second if this process is killed. With --drain
+    it ends when every subscriber on every node has acknowledged a list without it; exit code 1 names those who have
+    not within the time-out.
     """
     common = common_options(context, server, json)
     wanted = parse_service(service, namespace, group)
@@ -87,8 +93,15 @@ def register(
         with _asked_to_end() as end:
             say.fact("registered")
             end.wait()
-            client.deregister_instance(wanted.name, instance.ip, instance.port, group=wanted.group, cluster=cluster)
-            say.fact("deregistered")
+            client.deregister_instance(
+                wanted.name,
+                instance.ip,
+                instance.port,
+                group=wanted.group,
+                cluster=cluster,
+                wait="subscribers" if drain else "node",
+            )
+            say.fact("drained" if drain else "deregistered")
     return ExitCode.OK
 
 

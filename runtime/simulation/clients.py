@@ -28,7 +28,8 @@ from rollbook.wire import (
     encode,
     open_envelope,
 )
-from runtime.simulation.network import How, SimEnd, SimHost, SimNetwork
+from runtime.simulation.hosts import Heartbeats, How, SimEnd, SimHost
+from runtime.simulation.network import SimNetwork
 from runtime.simulation.scheduler import Scheduler
 
 
@@ -46,7 +47,7 @@ class Answer(NamedTuple):
 class RawClient:
     """One client process, on a host of its own. Orders go to the newest connection; older ones stay until left."""
 
-    def __init__(self, scheduler: Scheduler, network: SimNetwork, client_id: str, heartbeat_timeout_us: int) -> None:
+    def __init__(self, scheduler: Scheduler, network: SimNetwork, client_id: str, heartbeats: Heartbeats) -> None:
         self.client_id = client_id
         self.host: SimHost = network.host(client_id)
         self.answers: list[Answer] = []
@@ -57,7 +58,7 @@ class RawClient:
         self.acknowledges = True
         self._scheduler = scheduler
         self._network = network
-        self._heartbeat_timeout_us = heartbeat_timeout_us
+        self._heartbeats = heartbeats
         self._end: SimEnd | None = None
         self._left: list[tuple[int, SimEnd]] = []  # sessions and connections that a newer one took over from
         self._waiting: list[bytes] = []  # for the connection to stand
@@ -72,7 +73,7 @@ class RawClient:
             self._left.append((self.session, self._end))
         self.session = session or self.session + 1
         self.is_open, self.closed, self._end, self._waiting = False, None, None, []
-        self._network.dial(self.host, address, self, self._heartbeat_timeout_us)
+        self._network.dial(self.host, address, self, self._heartbeats)
         self._ask(Tag.OPEN_SESSION, OpenSession(self.client_id, self.session, "simulated"))
         return self
 
@@ -103,8 +104,8 @@ class RawClient:
         order = Publish(service_of(service), instances, "replace" if replace else "add", wait)
         return self._order(Tag.PUBLISH, order)
 
-    def withdraw(self, service: str, keys: Iterable[InstanceKey] = ()) -> int:
-        return self._order(Tag.WITHDRAW, Withdraw(service_of(service), tuple(keys)))
+    def withdraw(self, service: str, keys: Iterable[InstanceKey] = (), wait: Wait = "node", wait_ms: int = 0) -> int:
+        return self._order(Tag.WITHDRAW, Withdraw(service_of(service), tuple(keys), wait, wait_ms))
 
     def subscribe(self, service: str) -> int:
         return self._order(Tag.SUBSCRIBE, Subscribe(service_of(service)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from actors.base import Role
@@ -20,10 +21,14 @@ from actors.messages.peers import Digest, LinkPing, LinkPong
 from actors.messages.verify import VerifyDue
 from runtime.edge import IoSettings
 from runtime.simulation.clients import RawClient, service_of
-from runtime.simulation.network import SimNetwork, SimNetworkProfile
+from runtime.simulation.failpoints import Failpoints
+from runtime.simulation.hosts import SimNetworkProfile
+from runtime.simulation.network import SimNetwork
 from runtime.simulation.node import BehaviourFactory, SimNode
+from runtime.simulation.paths import PathFault
 from runtime.simulation.scheduler import NodeClock, Scheduler, Turn
-from runtime.simulation.sdk_client import SdkClient
+from runtime.simulation.sdk_client import SdkClient, SdkPatience
+from runtime.simulation.sim_io import silence_of
 
 STORY_TURNS = 5_000  # kept for the story of a failure
 BOOT_MS_MAX = 10_000_000
@@ -42,6 +47,8 @@ class SimSettings(NamedTuple):
 
     io: IoSettings
     factory: BehaviourFactory
+    patience: SdkPatience = SdkPatience()
+    retransmit_us: int = 200_000
 
 
 class SimCluster:
@@ -61,18 +68,20 @@ class SimCluster:
         self.seed = seed
         self.settings = settings
         self.scheduler = Scheduler(seed)
-        self.network = SimNetwork(self.scheduler, profile or profile_of(settings.io))
+        self.network = SimNetwork(self.scheduler, profile or profile_of(settings.io, settings.retransmit_us))
+        self.failpoints = Failpoints()
         self.turns: deque[Turn] = deque(maxlen=STORY_TURNS)
         self.checkers = list(checkers)
         self.invariants_every = invariants_every
         self.nodes: list[SimNode] = []
         self.clients: list[RawClient] = []
         self.applications: list[SdkClient] = []
+        self.listed: tuple[int, ...] = ()  # the nodes that member files name
         for _ in range(nodes):
             self.add_node()
         self.list_members(range(nodes))
         for node in self.nodes if start else ():
-            node.start(standalone=nodes == 1)
+            self._start(node)
 
     # -- time
 
@@ -133,26 +142,48 @@ class SimCluster:
     def add_node(self) -> SimNode:
         """One more machine, listed nowhere yet (``list_members``) and not started."""
         settings = self.settings
-        node = SimNode(len(self.nodes), self.scheduler, self.network, self._clock(), settings.io, settings.factory)
+        number, clock = len(self.nodes), self._clock()
+        node = SimNode(number, self.scheduler, self.network, clock, settings.io, settings.factory, self.failpoints)
         node.invariants_every = self.invariants_every
-        node.on_turn = lambda turn: self._turned(node, turn)
+        node.on_turn = partial(self._turned, node)
         self.nodes.append(node)
         return node
 
     def list_members(self, numbers: Iterable[int]) -> None:
         """Every machine's member file now names these nodes."""
-        addresses = tuple(self.nodes[number].peer_address for number in numbers)
+        self.listed = tuple(numbers)
+        addresses = tuple(self.nodes[number].peer_address for number in self.listed)
         for node in self.nodes:
             node.list_members(addresses)
 
     def crash(self, number: int) -> None:
         self.nodes[number].crash()
 
-    def restart(self, number: int) -> None:
-        """A new life at the same address; a running one is killed first."""
-        if self.nodes[number].is_running:
-            self.nodes[number].crash()
-        self.nodes[number].start(standalone=len(self.nodes) == 1)
+    def restart(self, number: int, new_address: bool = False) -> None:
+        """A new life, at another address if asked (member lists follow); a running one is killed first."""
+        node = self.nodes[number]
+        if node.is_running:
+            node.crash()
+        if new_address:
+            node.move_machine()
+            self.list_members(self.listed)
+        self._start(node)
+
+    def power_off(self, number: int) -> None:
+        """The machine is gone without a word; what its disk had not synced may be gone too."""
+        self.nodes[number].power_off()
+
+    def power_on_and_start(self, number: int) -> None:
+        self.nodes[number].power_on()
+        self._start(self.nodes[number])
+
+    def start_all(self) -> None:
+        """Every machine has power, and every node that does not run starts."""
+        for node in self.nodes:
+            if not node.has_power:
+                node.power_on()
+            if not node.is_running:
+                self._start(node)
 
     def pause(self, number: int) -> None:
         self.nodes[number].pause()
@@ -162,6 +193,18 @@ class SimCluster:
 
     def leave(self, number: int) -> None:
         self.nodes[number].leave()
+
+    def slow(self, number: int, delay_us: int) -> None:
+        """Gray: every turn of this node takes that much more, and what comes faster queues up. 0 ends it."""
+        self.nodes[number].slow(delay_us)
+
+    def slow_processing(self, number: int, delay_us: int) -> None:
+        """Gray: whatever arrives at this node lies for so long before it is looked at. 0 ends it."""
+        self.nodes[number].slow_io(delay_us)
+
+    def step_clock(self, number: int, by_ms: int) -> None:
+        """Somebody sets the wall clock of this machine."""
+        self.nodes[number].clock.step_wall(by_ms)
 
     # -- paths
 
@@ -177,6 +220,28 @@ class SimCluster:
         self.network.cut(client.host, self.nodes[number].host)
         self.network.cut(self.nodes[number].host, client.host)
 
+    def degrade(self, source: int, target: int, fault: PathFault) -> None:
+        """What source sends to target suffers from now on; it takes the place of an earlier fault of this path."""
+        self.network.degrade(self.nodes[source].host, self.nodes[target].host, fault)
+
+    def degrade_client(self, client: RawClient | SdkClient, number: int, fault: PathFault) -> None:
+        """Both ways."""
+        self.network.degrade(client.host, self.nodes[number].host, fault)
+        self.network.degrade(self.nodes[number].host, client.host, fault)
+
+    def refuse_dials(self, source: int, target: int) -> None:
+        """What stands goes on; source gets no new connection to target, and hears nothing of why."""
+        self.network.refuse_dials(self.nodes[source].host, self.nodes[target].host)
+
+    def restore(self, source: int, target: int) -> None:
+        """This path is well again."""
+        self.network.restore(self.nodes[source].host, self.nodes[target].host)
+
+    def restore_client(self, client: RawClient | SdkClient, number: int) -> None:
+        """Both ways."""
+        self.network.restore(client.host, self.nodes[number].host)
+        self.network.restore(self.nodes[number].host, client.host)
+
     def partition(self, *groups: Sequence[int]) -> None:
         """Nodes of different groups cannot reach each other."""
         for group in groups:
@@ -187,6 +252,7 @@ class SimCluster:
                             self.cut_one_way(one, two)
 
     def heal(self) -> None:
+        """Every path is well again."""
         self.network.heal()
 
     def reset_links(self, one: int, two: int) -> None:
@@ -197,8 +263,7 @@ class SimCluster:
     def client(self, at: int | None = None, client_id: str = "") -> RawClient:
         """A new client, with a session at that node if one is named."""
         name = client_id or f"client-{len(self.clients)}"
-        timeout_us = self.settings.io.client_heartbeat_timeout_ms * 1_000
-        client = RawClient(self.scheduler, self.network, name, timeout_us)
+        client = RawClient(self.scheduler, self.network, name, silence_of(self.settings.io))
         self.clients.append(client)
         if at is not None:
             client.open(self.nodes[at].client_address)
@@ -208,7 +273,7 @@ class SimCluster:
         """A new application process that uses the SDK with all nodes in its server list."""
         name = client_id or f"application-{len(self.applications)}"
         servers = [node.client_address for node in self.nodes]
-        client = SdkClient(self.scheduler, self.network, self._clock(), name, servers)
+        client = SdkClient(self.scheduler, self.network, self._clock(), name, servers, self.settings.patience)
         self.applications.append(client)
         return client
 
@@ -230,6 +295,9 @@ class SimCluster:
             if (place is None or turn.place == place) and (role is None or turn.role is role) and not _is_routine(turn)
         ]
         return "\n".join(_line(turn) for turn in told[-turns:])
+
+    def _start(self, node: SimNode) -> None:
+        node.start(standalone=len(self.nodes) == 1)
 
     def _clock(self) -> NodeClock:
         chance = self.scheduler.chance
@@ -255,7 +323,7 @@ class SimCluster:
             raise SimulationError(self.explain(f"{type(error).__name__}: {error}")) from error
 
 
-def profile_of(io: IoSettings) -> SimNetworkProfile:
+def profile_of(io: IoSettings, retransmit_us: int = 200_000) -> SimNetworkProfile:
     """A local network whose sockets have the time-outs of the settings."""
     return SimNetworkProfile(
         connect_timeout_us=io.peer_connect_timeout_ms * 1_000,
@@ -264,6 +332,7 @@ def profile_of(io: IoSettings) -> SimNetworkProfile:
         reconnect_us_max=io.peer_reconnect_ms_max * 1_000,
         heartbeat_us=io.peer_heartbeat_ms * 1_000,
         heartbeat_timeout_us=io.peer_heartbeat_timeout_ms * 1_000,
+        retransmit_us=retransmit_us,
     )
 
 

@@ -1,8 +1,10 @@
-"""A simulated node: what survives a crash (name, addresses, node id, epoch floor, clock) and its lives."""
+"""A simulated node: what survives a crash (name, addresses, disk, clock) and its lives."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from actors.base import Behaviour, NodeIdentity, Role, Terminate
@@ -12,15 +14,25 @@ from actors.messages.values import Origin, Standing
 from actors.views import live_winners, merge_instances
 from rollbook.model import Instance, Service
 from runtime.edge import IoSettings
-from runtime.simulation.network import SimHost, SimNetwork
+from runtime.simulation.disk import SimDisk
+from runtime.simulation.failpoints import FailpointAction, Failpoints
+from runtime.simulation.hosts import SimHost
+from runtime.simulation.network import SimNetwork
 from runtime.simulation.scheduler import NodeClock, Scheduler, SimStage, Turn
 from runtime.simulation.sim_io import SimIo
+from runtime.store import IdentityStore, StoreUnusable
 
 CLUSTER_NAME = "simulated"
 RESTART_DELAY_US = 200_000  # what the supervisor waits before it starts a node that ended by itself again
-ENDS_FOR_GOOD = (0, 2)  # exit codes after which the supervisor does not
+EXIT_UNUSABLE = 2
+ENDS_FOR_GOOD = (0, EXIT_UNUSABLE)  # exit codes after which the supervisor does not
+NODE_ID = re.compile(r"node-[0-9]+(-[0-9]+)?")  # shorter than real ones, because stories are read by people
 
 BehaviourFactory = Callable[[NodeIdentity, str], Sequence[Behaviour]]  # identity, and a seed for its chance
+
+
+class _Died(Exception):
+    """A failpoint has struck while the disk was written: this process goes no further."""
 
 
 class SimNode:
@@ -34,12 +46,13 @@ class SimNode:
         clock: NodeClock,
         io_settings: IoSettings,
         factory: BehaviourFactory,
+        failpoints: Failpoints,
     ) -> None:
         self.name = f"n{number}"
         self.node_id = f"node-{number}"
-        self.peer_address = f"10.0.0.{number + 1}:8851"
-        self.client_address = f"10.0.0.{number + 1}:8850"
         self.clock = clock
+        self.disk = SimDisk(scheduler.chance)
+        self.disk.on_step = self._disk_step
         self.host: SimHost = network.host(self.name)
         self.members: tuple[str, ...] = ()
         self.exits: list[Terminate] = []
@@ -52,7 +65,12 @@ class SimNode:
         self._network = network
         self._io_settings = io_settings
         self._factory = factory
-        self._epoch_floor = 0  # persisted: no life of this node takes an epoch at or below it
+        self._number = number
+        self._addresses = self._node_ids = 0  # how many this machine has had before
+        self._store = IdentityStore(self.disk, self.name, self._new_node_id, NODE_ID)
+        self._failpoints = failpoints
+        self._slow_us = 0
+        self._slow_io_us = 0
         self._stage: SimStage | None = None
         self._io: SimIo | None = None
 
@@ -61,27 +79,40 @@ class SimNode:
     def start(self, standalone: bool = False) -> None:
         """A new process starts here, above every earlier epoch."""
         assert self._stage is None, f"{self.name} is running"
-        self.identity = self._next_identity(standalone)
+        try:
+            self.identity = self._next_identity(standalone)
+        except _Died:
+            return
+        except StoreUnusable as error:
+            self.exits.append(Terminate(EXIT_UNUSABLE, str(error)))
+            return
         self.was_ready, self.standing = False, Standing()
-        stage = self._stage = SimStage(self._scheduler, self.clock, self.name)
+        stage = self._stage = SimStage(self._scheduler, self.clock, self.name, self._failpoints)
+        stage.slow_us = self._slow_us
+        stage.on_failpoint = self._struck
         stage.on_turn = self._turned
         stage.on_terminate = self._terminated
         stage.invariants_every = self.invariants_every
         io = self._io = SimIo(self._scheduler, stage, self._network, self.host, self._io_settings)
+        io.slow_us = self._slow_io_us
         stage.on_message[Role.IO] = io.tell
         self._scheduler.note("started", self.name, self.identity.epoch)
         stage.start(self._factory(self.identity, f"{self._scheduler.seed}/{self.name}/{self.identity.epoch}"))
+        if stage.ended:
+            return
         stage.tell(Role.MEMBERS, MembersListed(self.members))
         io.open(self.identity)
 
     def crash(self) -> None:
-        """kill -9: everything is lost but what was persisted. Its system closes the sockets."""
+        """kill -9: everything is lost but what was written. Its system closes the sockets."""
         self._end("crashed")
 
     def power_off(self) -> None:
-        """The machine is gone without a word."""
-        self._end("powered off")
+        """The machine is gone without a word, and with it what was not synced to its disk."""
         self._network.power_off(self.host)
+        self.disk.lose_power()
+        if self._stage is not None:
+            self._end("powered off")
 
     def power_on(self) -> None:
         self._network.power_on(self.host)
@@ -98,6 +129,25 @@ class SimNode:
         self._network.resume(self.host)
         self._running.resume()
 
+    def slow(self, delay_us: int) -> None:
+        """Every turn takes this much longer, from its next one on."""
+        self._slow_us = delay_us
+        if self._stage is not None:
+            self._stage.slow_us = delay_us
+
+    def slow_io(self, delay_us: int) -> None:
+        """Whatever arrives lies for so long before the I/O looks at it."""
+        self._slow_io_us = delay_us
+        if self._io is not None:
+            self._io.slow_us = delay_us
+
+    def move_machine(self) -> None:
+        """Its next life has another address, and nobody has the old one."""
+        assert self._stage is None, f"{self.name} is running"
+        self._network.withdraw(self.peer_address)
+        self._network.withdraw(self.client_address)
+        self._addresses += 1
+
     def leave(self) -> None:
         """SIGTERM."""
         self._running.tell(Role.MEMBERS, LeaveOrdered())
@@ -111,12 +161,29 @@ class SimNode:
     # -- what can be seen of it
 
     @property
+    def peer_address(self) -> str:
+        return f"10.0.{self._addresses}.{self._number + 1}:8851"
+
+    @property
+    def client_address(self) -> str:
+        return f"10.0.{self._addresses}.{self._number + 1}:8850"
+
+    @property
+    def has_power(self) -> bool:
+        return not self.host.down
+
+    @property
     def is_running(self) -> bool:
         return self._stage is not None
 
     @property
     def is_ready(self) -> bool:
         return self.is_running and self.standing.ready
+
+    @property
+    def backlog(self) -> int:
+        """Messages in the longest mailbox of its actors."""
+        return self._running.backlog
 
     def live_native(self) -> int:
         """How many live records this node owns."""
@@ -126,7 +193,9 @@ class SimNode:
         """What this node would answer now; nothing is built or remembered by looking."""
         index = self.behaviour(Role.INDEX).index
         entry = index.entries.get(service)
-        return merge_instances(live_winners(entry.clients.values(), index.hidden)).instances if entry else ()
+        return (
+            merge_instances(live_winners(entry.clients.values(), index.filter_of(service))).instances if entry else ()
+        )
 
     def holdings(self) -> dict[Origin, tuple[int, int, int]]:
         """Of each origin: applied watermark, live records, digest."""
@@ -153,18 +222,39 @@ class SimNode:
     # -- how its lives begin and end
 
     def _next_identity(self, standalone: bool) -> NodeIdentity:
-        wall_ms = self.clock.now().wall_ms
-        epoch = max(self._epoch_floor + 1, wall_ms << 16 | self._scheduler.chance.getrandbits(16))
-        self._epoch_floor = epoch
+        self.node_id = self._store.node_id()
         return NodeIdentity(
             node_id=self.node_id,
-            epoch=epoch,
+            epoch=self._store.next_epoch(self.clock.now().wall_ms, self._scheduler.chance.getrandbits(16)),
             cluster_name=CLUSTER_NAME,
             peer_address=self.peer_address,
             client_address=self.client_address,
             requests_in_flight_max=self._io_settings.requests_in_flight_per_session_max,
             standalone=standalone,
         )
+
+    def _new_node_id(self) -> str:
+        """A directory that has lost its node id makes a new node."""
+        self._node_ids += 1
+        return f"node-{self._number}" + (f"-{self._node_ids}" if self._node_ids > 1 else "")
+
+    def _disk_step(self, step: str) -> None:
+        name = f"disk.{step}"
+        self._failpoints.steps[name] += 1
+        if self._failpoints.armed:
+            action = self._failpoints.strike(self._scheduler.now_us, self.name, name)
+            if action is not None:
+                self._struck(action)
+                raise _Died(name)
+
+    def _struck(self, action: FailpointAction) -> None:
+        """A failpoint: the process dies or stands still, whatever it was doing."""
+        if action == "pause":
+            self.pause()
+        elif action == "power_off":
+            self.power_off()
+        elif self._stage is not None:
+            self.crash()
 
     def _turned(self, turn: Turn) -> None:
         if turn.role is Role.INDEX and isinstance(turn.message, StandingChanged):
@@ -174,15 +264,20 @@ class SimNode:
 
     def _terminated(self, order: Terminate) -> None:
         self.exits.append(order)
-        self._epoch_floor = max(self._epoch_floor, order.epoch_floor)
+        try:
+            self._store.raise_epoch_floor(order.epoch_floor)
+        except _Died:
+            return
         self.io.flush()
+        if self._stage is None:  # a failpoint was faster
+            return
         standalone = self.identity is not None and self.identity.standalone
         self._end(f"exit {order.exit_code}: {order.reason}")
         if order.exit_code not in ENDS_FOR_GOOD:
-            self._scheduler.after(RESTART_DELAY_US, lambda: self._restart(standalone))
+            self._scheduler.after(RESTART_DELAY_US, partial(self._restart, standalone))
 
     def _restart(self, standalone: bool) -> None:
-        if self._stage is None:
+        if self._stage is None and self.has_power:
             self.start(standalone)
 
     def _end(self, how: str) -> None:

@@ -8,18 +8,22 @@ order, as the thread stage does. Turns cost a little seeded time, so actors inte
 from __future__ import annotations
 
 import hashlib
-import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
+from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 import msgspec
 
 from actors.base import Behaviour, Effects, Log, Now, Remind, Role, Tell, Terminate
+from runtime.simulation.failpoints import FailpointAction, Failpoints, name_of
 
 WALL_START_MS = 1_800_000_000_000  # some day in 2027: any fixed one will do
 SLOW_TURN_SHARE = 0.01  # so often the operating system gives the core to someone else first
+
+TRACE_BYTES_MAX = 65_536  # kept before they are hashed in one go
 
 _trace_encoder = msgspec.msgpack.Encoder(enc_hook=str, order="deterministic")
 
@@ -32,40 +36,51 @@ class Scheduler:
         self.chance = random.Random(seed)
         self.now_us = 0
         self.events = 0
-        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = 0
         self._trace = hashlib.blake2b(digest_size=16)
+        self._noted = bytearray()
 
     @property
     def now_ms(self) -> int:
         return self.now_us // 1_000
 
-    def after(self, delay_us: int, action: Callable[[], None]) -> None:
+    def after(self, delay_us: int, action: Callable[..., None], *arguments: Any) -> None:
         """Let ``action`` happen in ``delay_us``; of two at one instant the earlier asked goes first."""
         self._order += 1
-        heapq.heappush(self._queue, (self.now_us + max(delay_us, 0), self._order, action))
+        at_us = self.now_us + delay_us if delay_us > 0 else self.now_us
+        heappush(self._queue, (at_us, self._order, action, arguments))
 
     def run_until(self, end_us: int) -> None:
         """Let everything happen that is due by ``end_us``, then let the rest of the time pass."""
-        while self._queue and self._queue[0][0] <= end_us:
-            self.step()
+        queue = self._queue
+        while queue and queue[0][0] <= end_us:
+            self.now_us, _, action, arguments = heappop(queue)
+            self.events += 1
+            action(*arguments)
         self.now_us = max(self.now_us, end_us)
 
     def step(self) -> bool:
         """Jump to the next event and let it happen; False if there is none."""
         if not self._queue:
             return False
-        self.now_us, _, action = heapq.heappop(self._queue)
+        self.now_us, _, action, arguments = heappop(self._queue)
         self.events += 1
-        action()
+        action(*arguments)
         return True
 
     def note(self, kind: str, place: str, payload: object = None) -> None:
         """Add one event to the trace that ``trace_hash`` stands for."""
-        self._trace.update(_trace_encoder.encode((self.now_us, kind, place, type(payload).__name__, payload)))
+        noted = self._noted
+        _trace_encoder.encode_into((self.now_us, kind, place, type(payload).__name__, payload), noted, -1)
+        if len(noted) > TRACE_BYTES_MAX:
+            self._trace.update(noted)
+            noted.clear()
 
     @property
     def trace_hash(self) -> str:
+        self._trace.update(self._noted)
+        self._noted.clear()
         return self._trace.hexdigest()
 
 
@@ -101,11 +116,31 @@ class Turn(NamedTuple):
     effects: Effects
 
 
+class _Actor:
+    """One behaviour with its mailbox."""
+
+    __slots__ = ("behaviour", "halves", "is_due", "mailbox", "role", "role_name", "turns")
+
+    def __init__(self, behaviour: Behaviour, failpoints: Failpoints) -> None:
+        self.behaviour = behaviour
+        self.role = behaviour.role
+        self.role_name = behaviour.role.value
+        self.mailbox: deque[Any] = deque()
+        self.is_due = False  # its turn is in the scheduler's queue
+        self.turns = failpoints.turns[behaviour.role]
+        self.halves = failpoints.halves[behaviour.role]
+
+
 class SimStage:
     """The mailboxes of one process life. It is halted while the process is stopped, and ended when that dies."""
 
-    def __init__(self, scheduler: Scheduler, clock: NodeClock, place: str) -> None:
+    def __init__(
+        self, scheduler: Scheduler, clock: NodeClock, place: str, failpoints: Failpoints | None = None
+    ) -> None:
         self.place = place
+        self.failpoints = Failpoints() if failpoints is None else failpoints
+        self.on_failpoint: Callable[[FailpointAction], None] = lambda _: None  # makes the process die or stand still
+        self.slow_us = 0  # what every turn takes beyond the usual
         self.logs: list[Log] = []
         self.ended = False
         self.on_message: dict[Role, Callable[[Any], None]] = {}  # who stands in for a role that is no behaviour: I/O
@@ -114,107 +149,149 @@ class SimStage:
         self.invariants_every = 1
         self.turns = 0
         self._scheduler = scheduler
+        self._draw = scheduler.chance.random
         self._clock = clock
-        self._behaviours: dict[Role, Behaviour] = {}
-        self._mailboxes: dict[Role, deque[Any]] = {}
-        self._due: set[Role] = set()  # roles whose turn is in the scheduler's queue
-        self._halted = False
+        self._actors: dict[Role, _Actor] = {}
+        self.halted = False
         self._held: list[Callable[[], None]] = []  # what the halted process would have done meanwhile
 
     def start(self, behaviours: Iterable[Behaviour]) -> None:
         """Start every behaviour, in the order given, as the composition root does."""
         for behaviour in behaviours:
-            self._behaviours[behaviour.role] = behaviour
-            self._mailboxes[behaviour.role] = deque()
-        for behaviour in self._behaviours.values():
-            self._take_turn(behaviour, None)
+            self._actors[behaviour.role] = _Actor(behaviour, self.failpoints)
+        for actor in self._actors.values():
+            if not self.ended:
+                self._take_turn(actor, None)
 
     def behaviour(self, role: Role) -> Any:
-        return self._behaviours[role]
+        return self._actors[role].behaviour
 
     @property
     def idle(self) -> bool:
-        return not any(self._mailboxes.values())
+        return not any(actor.mailbox for actor in self._actors.values())
+
+    @property
+    def backlog(self) -> int:
+        """Messages in the longest mailbox."""
+        return max(len(actor.mailbox) for actor in self._actors.values())
 
     def tell(self, role: Role, message: Any) -> None:
         """Put a message into a mailbox. One queue per receiver keeps the order of each sender."""
         if self.ended:
             return
-        stand_in = self.on_message.get(role)
-        if stand_in is not None:
-            stand_in(message)
+        actor = self._actors.get(role)
+        if actor is None:
+            self.on_message[role](message)
             return
-        self._mailboxes[role].append(message)
-        self._make_due(role)
+        actor.mailbox.append(message)
+        if not actor.is_due:
+            self._make_due(actor)
 
     def later(self, delay_us: int, action: Callable[[], None]) -> None:
         """Something this process does by itself after a while: not when it has ended, and late when it is halted."""
-
-        def happen() -> None:
-            if self.ended:
-                return
-            if self._halted:
-                self._held.append(happen)
-            else:
-                action()
-
-        self._scheduler.after(delay_us, happen)
+        self._scheduler.after(delay_us, self._happen, action)
 
     def halt(self) -> None:
         """SIGSTOP: no turn is taken any more, clocks go on."""
-        self._halted = True
+        self.halted = True
 
     def resume(self) -> None:
         """SIGCONT: overdue timers go off, and mailboxes are worked off where they stood."""
-        self._halted = False
+        self.halted = False
         held, self._held = self._held, []
         for action in held:
-            action()
-        for role, mailbox in self._mailboxes.items():
-            if mailbox:
-                self._make_due(role)
+            self._happen(action)
+        for actor in self._actors.values():
+            if actor.mailbox and not actor.is_due:
+                self._make_due(actor)
 
     def end(self) -> None:
         """The process is gone, and everything it held."""
         self.ended = True
-        self._mailboxes = {role: deque() for role in self._mailboxes}
+        self._held.clear()
+        for actor in self._actors.values():
+            actor.mailbox.clear()
 
     def turn_cost_us(self) -> int:
-        chance = self._scheduler.chance
-        return chance.randrange(500, 5_000) if chance.random() < SLOW_TURN_SHARE else chance.randrange(10, 120)
+        draw = self._draw()
+        if draw < SLOW_TURN_SHARE:
+            return self.slow_us + 500 + int(draw / SLOW_TURN_SHARE * 4_500)
+        return self.slow_us + 10 + int(draw * 110)
 
-    def _make_due(self, role: Role) -> None:
-        if role not in self._due and not self._halted:
-            self._due.add(role)
-            self._scheduler.after(self.turn_cost_us(), lambda: self._next_turn(role))
+    def strikes(self, role: Role, message: Any, when: str) -> bool:
+        """Whether a failpoint ends or stops the process at this moment of a turn."""
+        return self.strikes_at(f"{name_of(role, type(message))}.{when}")
 
-    def _next_turn(self, role: Role) -> None:
-        self._due.discard(role)
-        mailbox = self._mailboxes[role]
-        if self.ended or self._halted or not mailbox:
+    def strikes_at(self, name: str) -> bool:
+        action = None if self.ended else self.failpoints.strike(self._scheduler.now_us, self.place, name)
+        if action is None:
+            return False
+        self._scheduler.note("failpoint", self.place, name)
+        self.on_failpoint(action)
+        return True
+
+    def _happen(self, action: Callable[[], None]) -> None:
+        if self.ended:
             return
-        self._take_turn(self._behaviours[role], mailbox.popleft())
-        if self._mailboxes[role]:
-            self._make_due(role)
+        if self.halted:
+            self._held.append(partial(self._happen, action))
+        else:
+            action()
 
-    def _take_turn(self, behaviour: Behaviour, message: Any) -> None:
-        now = self._clock.now()
-        self._scheduler.note(behaviour.role.value, self.place, message)
+    def _make_due(self, actor: _Actor) -> None:
+        if not self.halted:
+            actor.is_due = True
+            self._scheduler.after(self.turn_cost_us(), self._next_turn, actor)
+
+    def _next_turn(self, actor: _Actor) -> None:
+        actor.is_due = False
+        if self.ended or self.halted or not actor.mailbox:
+            return
+        self._take_turn(actor, actor.mailbox.popleft())
+        if actor.mailbox:
+            self._make_due(actor)
+
+    def _take_turn(self, actor: _Actor, message: Any) -> None:
+        if self.failpoints.armed and self.strikes(actor.role, message, "before"):
+            self._held.append(partial(self._take_turn, actor, message))  # if it goes on, then with this
+            return
+        behaviour, now = actor.behaviour, self._clock.now()
+        self._scheduler.note(actor.role_name, self.place, message)
         effects = behaviour.start(now) if message is None else behaviour.handle(message, now)
         self.turns += 1
         if self.turns % self.invariants_every == 0:
             behaviour.check_invariants()
-        self.on_turn(Turn(self._scheduler.now_us, self.place, behaviour.role, message, effects))
-        for effect in effects:
-            self._perform(behaviour.role, effect)
+        kind = type(message)
+        actor.turns[kind] += 1
+        if len(effects) > 1:
+            actor.halves[kind] += 1
+        self.on_turn(Turn(self._scheduler.now_us, self.place, actor.role, message, effects))
+        if self.failpoints.armed:
+            self._perform_with_failpoints(actor.role, message, effects)
+        else:
+            self._perform(actor.role, effects)
 
-    def _perform(self, role: Role, effect: Tell | Remind | Log | Terminate) -> None:
-        match effect:
-            case Tell(to, message):
-                self.tell(to, message)
-            case Remind(delay_ms, message):
-                self.later(self._clock.true_us(delay_ms), lambda: self.tell(role, message))
-            case Log():
-                self.logs.append(effect)
-            case Terminate():
-                self.on_terminate(effect)
+    def _perform_with_failpoints(self, role: Role, message: Any, effects: Effects) -> None:
+        if self.strikes(role, message, "after"):
+            self._held.append(partial(self._perform, role, effects))
+            return
+        half = len(effects) // 2
+        self._perform(role, effects[:half])
+        if half and self.strikes(role, message, "mid"):
+            self._held.append(partial(self._perform, role, effects[half:]))
+        else:
+            self._perform(role, effects[half:])
+
+    def _perform(self, role: Role, effects: Effects) -> None:
+        for effect in effects:
+            if self.ended:
+                return
+            match effect:
+                case Tell(to, message):
+                    self.tell(to, message)
+                case Remind(delay_ms, message):
+                    self.later(self._clock.true_us(delay_ms), partial(self.tell, role, message))
+                case Log():
+                    self.logs.append(effect)
+                case Terminate():
+                    self.on_terminate(effect)

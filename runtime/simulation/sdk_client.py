@@ -1,13 +1,16 @@
 """The SDK's pure session machine (rollbook/session.py) in a client process of the simulation.
 
 It fails over, redoes and moves by itself; a scenario says what the application wants and looks at what it was told.
+Connections are libzmq's business: they open, close and answer heartbeats while the application is blocked, but not
+while the whole process is stopped.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
-from typing import Any, assert_never
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, assert_never
 
 from rollbook.model import Instance, InstanceKey
 from rollbook.orders import (
@@ -32,15 +35,21 @@ from rollbook.orders import (
     SessionsChanged,
     Ticked,
 )
-from rollbook.patience import HEARTBEAT_TIMEOUT_MS
+from rollbook.patience import HEARTBEAT_INTERVAL_MS, HEARTBEAT_TIMEOUT_MS, SessionSettings
 from rollbook.session import ClientSession
-from rollbook.wire import Publish, Query, Subscribe, Wait, Withdraw
+from rollbook.wire import Publish, Query, Subscribe, Unsubscribe, Wait, Withdraw
 from runtime.simulation.clients import service_of
-from runtime.simulation.network import How, SimEnd, SimHost, SimNetwork
+from runtime.simulation.hosts import Heartbeats, How, SimEnd, SimHost
+from runtime.simulation.network import SimNetwork
 from runtime.simulation.scheduler import NodeClock, Scheduler
 
-CALL_TIMEOUT_MS = 3_000
-HEARTBEAT_TIMEOUT_US = HEARTBEAT_TIMEOUT_MS * 1_000  # as rollbook/transport.py sets it on its sockets
+
+class SdkPatience(NamedTuple):
+    """How long an application and its connections wait; by default what rollbook ships."""
+
+    session: SessionSettings = SessionSettings()
+    heartbeats: Heartbeats = Heartbeats(HEARTBEAT_INTERVAL_MS * 1_000, HEARTBEAT_TIMEOUT_MS * 1_000)
+    call_timeout_ms: int = 3_000
 
 
 class SdkClient:
@@ -53,6 +62,7 @@ class SdkClient:
         clock: NodeClock,
         client_id: str,
         servers: Iterable[str],
+        patience: SdkPatience,
     ) -> None:
         self.client_id = client_id
         self.host: SimHost = network.host(client_id)
@@ -61,50 +71,75 @@ class SdkClient:
         self.reports: list[Report] = []
         self.ended: Exception | None = None
         self.is_dead = False
+        self.on_action: Callable[[Action], None] = lambda _: None  # who wants to see what the session does
         self._scheduler = scheduler
         self._network = network
-        self._clock = clock
-        self._session = ClientSession(client_id, tuple(servers), random.Random(f"{scheduler.seed}/{client_id}"))
+        self.clock = clock
+        self.patience = patience
+        chance = random.Random(f"{scheduler.seed}/{client_id}")
+        self._session = ClientSession(client_id, tuple(servers), chance, settings=patience.session)
         self._connections: dict[int, _SdkConnection] = {}
         self._calls = 0
-        self._alarm = 0  # only the newest alarm rings
-        self._held: list[Input] = []  # what arrived while the process was stopped
+        self._rings_at_ms: int | None = None  # by its own clock, the next look at what time alone has changed
+        self._held: deque[Input] = deque()  # what came while the session did not run
         self._halted = False
+        self._blocked_until_us = 0
         self._feed()
 
     # -- what the application wants
 
     def publish(self, service: str, *instances: Instance, wait: Wait = "node") -> int:
+        """Add instances, one or many in one order; one with a key that stands takes its place."""
         return self._call(Publish(service_of(service), instances, "add", wait))
 
-    def withdraw(self, service: str, keys: Iterable[InstanceKey] = ()) -> int:
-        return self._call(Withdraw(service_of(service), tuple(keys)))
+    def withdraw(self, service: str, keys: Iterable[InstanceKey] = (), wait: Wait = "node") -> int:
+        return self._call(Withdraw(service_of(service), tuple(keys), wait))
 
     def subscribe(self, service: str) -> int:
         return self._call(Subscribe(service_of(service)))
+
+    def update(self, service: str, *instances: Instance) -> int:
+        """What was published before, with other weight or metadata."""
+        return self.publish(service, *instances)
+
+    def unsubscribe(self, service: str) -> int:
+        return self._call(Unsubscribe(service_of(service)))
 
     def query(self, service: str) -> int:
         return self._call(Query(service_of(service)))
 
     def close(self) -> None:
         self._calls += 1
-        self._take(CloseOrdered(self._calls, self._clock.now().monotonic_ms + CALL_TIMEOUT_MS))
+        self._take(CloseOrdered(self._calls, self.clock.now().monotonic_ms + self.patience.call_timeout_ms))
 
     # -- what happens to its process
 
     def crash(self) -> None:
+        """kill -9: its system closes the sockets."""
         self.is_dead = True
         self._network.kill(self.host)
 
+    def vanish(self) -> None:
+        """Its machine is gone without a word: the connections are half open."""
+        self.is_dead = True
+        self._network.power_off(self.host)
+
+    def block(self, duration_ms: int) -> None:
+        """The application holds everything up but libzmq: heartbeats go on, the session does not."""
+        until_us = self._scheduler.now_us + duration_ms * 1_000
+        if until_us > self._blocked_until_us:
+            self._blocked_until_us = until_us
+            self._scheduler.after(duration_ms * 1_000, self._go_on)
+
     def pause(self) -> None:
+        """SIGSTOP: neither the session nor its connections say or hear anything."""
         self._halted = True
         self._network.halt(self.host)
 
     def resume(self) -> None:
-        """What has arrived meanwhile comes before the clock is looked at, as rollbook/engine.py has it."""
         self._halted = False
         self._network.resume(self.host)
-        self._feed()
+        self._go_on()
 
     # -- how the machine is driven
 
@@ -113,41 +148,61 @@ class SdkClient:
         if connection in self._connections and not self.is_dead:
             self._take(event)
 
+    @property
+    def is_stopped(self) -> bool:
+        return self._halted or self._scheduler.now_us < self._blocked_until_us
+
     def _call(self, body: CallBody) -> int:
         self._calls += 1
-        self._take(Called(self._calls, body, self._clock.now().monotonic_ms + CALL_TIMEOUT_MS))
+        self._take(Called(self._calls, body, self.clock.now().monotonic_ms + self.patience.call_timeout_ms))
         return self._calls
 
     def _take(self, event: Input) -> None:
-        self._perform(self._session.handle(event, self._moment()))
+        if self.is_stopped:
+            self._held.append(event)
+        elif not self.is_dead:
+            self._perform(self._session.handle(event, self._moment()))
+            self._feed()
+
+    def _go_on(self) -> None:
+        """What has come meanwhile goes before the clock is looked at, as rollbook/engine.py has it."""
+        while self._held and not self.is_stopped:
+            self._take(self._held.popleft())
         self._feed()
 
     def _feed(self) -> None:
-        """Tick what is due, and set the alarm for what comes next."""
+        """Set the alarm for what comes next; one that is set for an earlier moment will do."""
         self._session.check_invariants()
-        if self.is_dead or self._halted:
+        wake_at_ms = None if self.is_dead or self.is_stopped else self._session.wake_at_ms()
+        if wake_at_ms is None or (self._rings_at_ms is not None and self._rings_at_ms <= wake_at_ms):
             return
-        self._alarm += 1
-        wake_at_ms = self._session.wake_at_ms()
-        if wake_at_ms is None:
-            return
-        alarm, wait_ms = self._alarm, wake_at_ms - self._clock.now().monotonic_ms
-        self._scheduler.after(self._clock.true_us(max(wait_ms, 0)), lambda: self._ring(alarm))
+        self._rings_at_ms = wake_at_ms
+        wait_ms = max(wake_at_ms - self.clock.now().monotonic_ms, 0)
+        self._scheduler.after(self.clock.true_us(wait_ms), self._ring, wake_at_ms)
 
-    def _ring(self, alarm: int) -> None:
-        if alarm == self._alarm and not self.is_dead and not self._halted:
+    def _ring(self, rings_at_ms: int) -> None:
+        if rings_at_ms != self._rings_at_ms:
+            return  # an earlier one was set since
+        self._rings_at_ms = None
+        if self.is_dead or self.is_stopped:
+            return
+        wake_at_ms = self._session.wake_at_ms()
+        if wake_at_ms is not None and wake_at_ms <= self.clock.now().monotonic_ms:
             self._take(Ticked())
+        else:
+            self._feed()
 
     def _moment(self) -> Moment:
-        now = self._clock.now()
+        now = self.clock.now()
         return Moment(now.monotonic_ms, now.wall_ms)
 
     def _perform(self, actions: Iterable[Action]) -> None:
         for action in actions:
+            self.on_action(action)
             match action:
                 case Connect(connection, server):
                     link = self._connections[connection] = _SdkConnection(self, self._network, connection)
-                    self._network.dial(self.host, server, link, HEARTBEAT_TIMEOUT_US)
+                    self._network.dial(self.host, server, link, self.patience.heartbeats)
                 case Send(connection, payload):
                     if connection in self._connections:
                         self._connections[connection].send(payload)

@@ -324,21 +324,6 @@ def test_an_invalid_record_is_refused_as_a_whole() -> None:
     assert list(clients.tables) == [clients.origin]
 
 
-def test_a_range_below_the_gc_floor_comes_as_a_full_one() -> None:
-    clients = manager(tombstone_age_ms=10)
-    route = opened(clients, "c1", 10)
-    ordered(clients, route, publish(ONE), Withdraw(SERVICE))
-    (start,) = clients.start(now())
-    assert isinstance(start, Remind)
-    effects = clients.handle(start.message, now(60_000))
-    assert told(effects, RecordsChanged)[0].removed
-    for after, full in ((1, True), (2, False)):
-        (part,) = told(clients.handle(GetRecordRange(clients.origin, after, False, 0, ("l",)), now()), RecordRange)
-        assert (part.full, part.upper, part.gc_floor) == (full, 2, 2)
-    (part,) = told(clients.handle(GetRecordRange(clients.origin, 0, True, 1, ("l",)), now()), RecordRange)
-    assert part.resume == 0, "nor does a transfer go on from below it"
-
-
 def test_a_range_of_an_unknown_origin_says_so() -> None:
     (part,) = told(manager().handle(GetRecordRange(Origin("x", 1), 0, False, 0, ("l",)), now()), RecordRange)
     assert not part.known
@@ -402,6 +387,20 @@ def test_the_beat_that_releases_what_a_stall_has_lost_proves_no_life_but_the_nex
     (at_release,) = told(clients.handle(BeatPassed(3), now(44_000)), DigestsTaken)
     (after,) = told(clients.handle(BeatPassed(4), now(45_000)), DigestsTaken)
     assert [(taken.proves_life, taken.entries[0].records) for taken in (at_release, after)] == [(False, 0), (True, 0)]
+
+
+def test_what_a_moved_session_left_stays_a_while_longer_if_its_grace_ends_in_a_stall() -> None:
+    clients = manager()
+    route = opened(clients, "c1", 10)
+    ordered(clients, route, publish(ONE))
+    (reminder,) = [e for e in clients.handle(ReleaseSession(route, "moved"), now()) if isinstance(e, Remind)]
+    clients.handle(BeatPassed(1), now(1_000))
+    (again,) = clients.handle(reminder.message, now(41_000))  # the newer session's node may have stood still as well
+    assert again == Remind(clients.settings.stall_settle_ms, reminder.message)
+    for ms in (41_100, 42_500, 44_000, 45_000):
+        clients.handle(BeatPassed(2), now(ms))
+    effects = clients.handle(reminder.message, now(45_200))
+    assert [record.is_tombstone for record in told(effects, RecordsChanged)[0].records] == [True]
 
 
 def test_a_purged_origin_leaves_the_index_but_the_own_one_never_does() -> None:

@@ -363,6 +363,7 @@ def test_what_became_of_sessions_is_counted() -> None:
         "sessions_lost": 1,
         "sessions_discarded": 1,
         "moves_advised": 3,
+        "sessions_rebalanced": 0,
     }
 
 

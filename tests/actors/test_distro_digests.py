@@ -7,20 +7,23 @@ from typing import Any
 import pytest
 
 from actors.base import Effects, Log, Role
-from actors.messages.clients import ApplyDelta, OwnersPurged
+from actors.messages.clients import ApplyDelta, ExpectParts, OwnersPurged
 from actors.messages.distro import (
     CatchUpOrdered,
     ChunkApplied,
     DeltaRejected,
+    PartsExpected,
     PullReceived,
     RecordRange,
 )
 from actors.messages.io import SendToPeers
 from actors.messages.members import CaughtUp
 from actors.messages.peers import Delta, DeltaAck, Digest, Pull
-from actors.messages.values import Origin, Peer
+from actors.messages.values import BUCKETS, Origin, Peer
 from actors.peer_frames import decode_peer
 from tests.support.distro import DEAD, ME, PEERS, THREE, TWO, Node, delta, entry, sent, told
+
+SUMS = tuple(range(BUCKETS))
 
 # -- digests
 
@@ -202,39 +205,19 @@ def warnings(effects: Effects) -> list[Log]:
     return [effect for effect in effects if isinstance(effect, Log) and effect.level == "WARNING"]
 
 
-def test_other_records_at_the_same_watermark_in_two_digests_running_are_mended_by_a_full_pull_from_the_owner() -> None:
+def test_other_records_at_the_same_watermark_in_two_digests_running_are_mended_by_a_pull_in_parts_from_the_owner() -> (
+    None
+):
     node = Node()
     node.round(entry(TWO, 9, digest=1))
     first = node.digest("n2", entry(TWO, 9, digest=2))
     assert (sent(first, Pull), warnings(first)) == ([], [])
     second = node.digest("n2", entry(TWO, 9, digest=2))
-    assert sent(second, Pull) == [("to-n2", Pull(*TWO, 9, 0, True))]
+    assert told(second, ExpectParts, Role.CLIENTS) == [ExpectParts(TWO)]
+    noted = node.handle(PartsExpected(TWO, 9, SUMS))
+    assert sent(noted, Pull) == [("to-n2", Pull(*TWO, 9, 0, True, 0, BUCKETS, SUMS))]
     assert [log.fields["owner"] for log in warnings(second)] == ["n2"]
     assert node.counter("digest_mismatches") == 1
-
-
-def test_a_full_pull_ends_with_its_last_chunk() -> None:
-    node = Node()
-    node.round(entry(TWO, 9, digest=1))
-    for _ in range(2):
-        node.digest("n2", entry(TWO, 9, digest=2))
-    node.receive("to-n2", delta(TWO, 0, 9, full=True))
-    node.applied(TWO, 9, "to-n2")
-    node.pass_time(3_000)
-    assert node.counter("pulls_timed_out") == 0
-
-
-def test_a_full_pull_does_not_end_with_what_comes_from_elsewhere() -> None:
-    node = Node()
-    node.round(entry(TWO, 9, digest=1))
-    for _ in range(2):
-        node.digest("n2", entry(TWO, 9, digest=2))
-    node.applied(TWO, 9, "to-n3")
-    node.applied(TWO, 9, "to-n2")
-    node.receive("to-n2", delta(TWO, 0, 9, full=True, last=False))
-    node.applied(TWO, 9, "to-n3")
-    node.pass_time(2_000)
-    assert node.counter("pulls_timed_out") == 1
 
 
 def test_nothing_is_compared_while_a_delta_is_arriving_or_a_pull_is_open() -> None:
@@ -290,7 +273,8 @@ def test_of_two_relays_that_differ_the_one_with_fewer_live_records_pulls() -> No
     node.digest("n3", entry(DEAD, 9, records=3))
     assert sent(node.digest("n3", entry(DEAD, 9, records=3)), Pull) == []
     node.digest("n3", entry(DEAD, 9, records=5))
-    assert sent(node.digest("n3", entry(DEAD, 9, records=5)), Pull) == [("to-n3", Pull(*DEAD, 9, 0, True))]
+    assert told(node.digest("n3", entry(DEAD, 9, records=5)), ExpectParts) == [ExpectParts(DEAD)]
+    assert [link for link, _ in sent(node.handle(PartsExpected(DEAD, 9, SUMS)), Pull)] == ["to-n3"]
 
 
 def test_a_purged_origin_is_forgotten_and_may_come_back_from_the_beginning() -> None:
@@ -326,11 +310,14 @@ def test_a_watermark_that_comes_after_the_purge_claims_nothing() -> None:
 # -- loading
 
 
-def test_a_loading_node_pulls_all_origins_at_once_from_whoever_tells() -> None:
+def test_a_loading_node_pulls_all_origins_at_once_from_their_owners_if_it_can_else_from_whoever_tells() -> None:
     node = Node()
     node.handle(CatchUpOrdered(True))
     pulls = sent(node.digest("n3", entry(THREE, 4), entry(TWO, 9), entry(DEAD, 2), ready=False), Pull)
-    assert [(link, pull.origin) for link, pull in pulls] == [("to-n3", THREE), ("to-n3", TWO), ("to-n3", DEAD)]
+    assert [(link, pull.origin) for link, pull in pulls] == [("to-n3", THREE), ("to-n2", TWO), ("to-n3", DEAD)]
+    node.pass_time(1_000)
+    pulls = sent(node.digest("n3", entry(TWO, 9), ready=False), Pull)
+    assert [link for link, _ in pulls] == ["to-n3"], "the owner keeps silent"
 
 
 def test_a_loading_node_has_caught_up_with_a_ready_peer_once_its_first_digest_is_here() -> None:

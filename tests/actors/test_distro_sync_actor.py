@@ -272,7 +272,7 @@ def test_a_delta_goes_to_client_manager_and_is_acknowledged_once_it_is_indexed()
     node = Node()
     [chunk] = told(node.receive("to-n2", delta(TWO, 3, 5, gc_floor=1)), ApplyDelta, Role.CLIENTS)
     assert chunk == ApplyDelta("to-n2", TWO, 3, 5, False, 0, 1, 0, True, (b"r",))
-    assert sent(node.applied(TWO, 5, "to-n2"), DeltaAck) == [("to-n2", DeltaAck(*TWO, 5, 0, 5, 0))]
+    assert sent(node.applied(TWO, 5, "to-n2"), DeltaAck) == [("to-n2", DeltaAck(*TWO, 5, 5, 5, 0))]
 
 
 def test_native_watermarks_are_acknowledged_to_nobody() -> None:
@@ -302,7 +302,7 @@ def test_a_peers_delta_is_taken_from_every_link_of_it_and_its_ack_goes_back_ther
     node = Node()
     node.peers(*PEERS, PEERS[0]._replace(link="from-n2"))
     assert told(node.receive("from-n2", delta(TWO, 0, 9)), ApplyDelta)
-    assert sent(node.applied(TWO, 9, "from-n2"), DeltaAck) == [("from-n2", DeltaAck(*TWO, 9, 0, 9, 0))]
+    assert sent(node.applied(TWO, 9, "from-n2"), DeltaAck) == [("from-n2", DeltaAck(*TWO, 9, 9, 9, 0))]
     node.peers(PEERS[0])
     assert node.receive("from-n2", delta(TWO, 9, 10)) == [], "not after that link is gone"
 

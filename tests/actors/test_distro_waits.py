@@ -92,7 +92,7 @@ def test_many_short_waits_beside_a_long_one_leave_nothing_behind() -> None:
         node.handle(wait(seq, 30_000))
         node.acknowledge("to-n2", seq)
     assert len(node.actor._waits) == 1
-    assert len(node.actor._waits._by_deadline) < 1_100
+    assert len(node.actor._waits._for_cluster._by_deadline) < 1_100
 
 
 # -- leaving, status

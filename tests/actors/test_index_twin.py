@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from actors.base import Effects, NodeIdentity
+from actors.base import Effects, NodeIdentity, Remind
 from actors.index_manager import IndexManager, IndexSettings
 from actors.messages.connections import StandingChanged
 from actors.messages.index import OwnersVisible, RecordsChanged, SubscribersReleased, ViewsWanted
@@ -25,6 +25,8 @@ from rollbook.wire import ListServices, Query, Subscribe, Unsubscribe
 from tests.support.registry import at, instance, opened, record, route, told
 from tests.support.settings import settings_of
 
+GUARD_MS = 4
+GUARDED_MIN = 2
 SERVICES = [Service("public", "g", "s1"), Service("public", "g", "s2"), Service("public", "h", "s1")]
 ORIGINS = [Origin("n1", 5), Origin("n1", 6), Origin("n2", 7)]
 ROUTES = [route(1), route(2), route(3)]
@@ -62,11 +64,48 @@ class NaiveTwin:
 
     def __init__(self) -> None:
         self.records: dict[tuple[Origin, RecordKey], Record] = {}
-        self.hidden: dict[Origin, int] = {}
+        self.filters: list[tuple[int, dict[Origin, int]]] = [(0, {})]  # each with the time since when it has been so
+        self.guards: dict[tuple[Service, Origin], tuple[int, int]] = {}  # the grace that stays, and until when
         self.subscribed: set[tuple[Route, Service]] = set()
         self.flags = (False, False)
 
-    def shows(self, service: Service, cluster: str = "") -> tuple[Instance, ...]:
+    @property
+    def hidden(self) -> dict[Origin, int]:
+        return self.filters[-1][1]
+
+    def hide(self, hidden: dict[Origin, int], now_ms: int) -> None:
+        """Of the services that would lose more than half of what they showed at some time of the last lease."""
+        before = self.hidden
+        self.filters.append((now_ms, hidden))
+        ends = [since for since, _ in self.filters[1:]] + [now_ms + 1]
+        lately = [each for (_, each), end in zip(self.filters, ends, strict=True) if end > now_ms - GUARD_MS]
+        eased = {origin: min(each.get(origin, -1) for each in lately) for origin in hidden}
+        grown = {origin for origin in hidden if hidden[origin] > before.get(origin, -1)}
+        for service in SERVICES:
+            fresh = [
+                origin
+                for origin in sorted(grown)
+                if (service, origin) not in self.guards and origin in self.origins_in(service)
+            ]
+            most, now = len(self.shows(service, hidden=eased)), len(self.shows(service, now_ms=now_ms))
+            if most >= GUARDED_MIN and 2 * now < most:
+                self.guards |= {(service, origin): (before.get(origin, -1), now_ms + GUARD_MS) for origin in fresh}
+
+    def origins_in(self, service: Service) -> set[Origin]:
+        return {origin for origin, key in self.records if key.service == service}
+
+    def forget_guards(self) -> None:
+        self.guards = {at: guard for at, guard in self.guards.items() if at[1] in self.origins_in(at[0])}
+
+    def filter_of(self, service: Service, now_ms: int) -> dict[Origin, int]:
+        graces = {
+            origin: grace
+            for (guarded, origin), (grace, end) in self.guards.items()
+            if guarded == service and end > now_ms
+        }
+        return {origin: min(grace, graces.get(origin, grace)) for origin, grace in self.hidden.items()}
+
+    def winners(self, service: Service) -> dict[str, Record]:
         best: dict[str, Record] = {}
         for held in self.records.values():
             if held.key.service == service:
@@ -74,13 +113,28 @@ class NaiveTwin:
                 best[held.key.client] = max(
                     held, rival, key=lambda item: (item.session, item.origin.epoch, item.origin)
                 )
+        return best
+
+    def shows(
+        self, service: Service, cluster: str = "", *, now_ms: int = 0, hidden: dict[Origin, int] | None = None
+    ) -> tuple[Instance, ...]:
+        in_force = self.filter_of(service, now_ms) if hidden is None else hidden
         chosen: dict[Any, tuple[int, str, Instance]] = {}
-        for client, held in best.items():
-            if self.hidden.get(held.origin, -1) < held.grace_ms:
+        for client, held in self.winners(service).items():
+            if in_force.get(held.origin, -1) < held.grace_ms:
                 for found in held.instances:
                     offer = (held.stamp, client, found)
                     chosen[found.key] = max(chosen.get(found.key, offer), offer, key=lambda item: item[:2])
         return tuple(chosen[key][2] for key in sorted(chosen) if cluster in ("", key.cluster))
+
+    def says(self, service: Service, now_ms: int) -> tuple[bool, ...]:
+        """Warming, preserved, guarded."""
+        in_force = self.filter_of(service, now_ms)
+        held = any(
+            found.instances and in_force.get(found.origin, -1) < found.grace_ms <= self.hidden.get(found.origin, -1)
+            for found in self.winners(service).values()
+        )
+        return (*self.flags, held)
 
     def watched(self) -> set[Service]:
         return {service for _, service in self.subscribed}
@@ -93,22 +147,44 @@ class IndexAndTwin(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         identity = NodeIdentity("n1", 5, "test", "127.0.0.1:1", "127.0.0.1:2", 256)
-        self.index = IndexManager(identity, settings_of("index", IndexSettings), random.Random(0))
+        settings = settings_of("index", IndexSettings, shrink_guard_ms=GUARD_MS, shrink_guard_instances_min=GUARDED_MIN)
+        self.index = IndexManager(identity, settings, random.Random(0))
         self.twin = NaiveTwin()
         self.turns = 0
+        self.reminders: list[tuple[int, Any]] = []
         self.versions: dict[Service, View] = {}  # the newest view seen of each service
+
+    @property
+    def now_ms(self) -> int:
+        return self.turns // 3  # several turns fall into one millisecond
 
     def told_to_index(self, message: Any) -> Effects:
         """One turn; a watched service that shows something else must be among the touched ones."""
-        watched = self.twin.watched()
-        before = {service: (self.twin.shows(service), self.twin.flags) for service in watched}
         self.turns += 1
-        effects = self.index.handle(message, at(self.turns // 3))  # several turns fall into one millisecond
+        self.remind()
+        return self.turn(message)
+
+    def turn(self, message: Any, *, earlier_ms: int = 0) -> Effects:
+        watched = self.twin.watched()
+        before = {service: self.shows_and_says(service, earlier_ms) for service in watched}
+        effects = self.index.handle(message, at(self.now_ms))
         self.take_over(message)
+        self.reminders += [(self.now_ms + item.delay_ms, item.message) for item in effects if isinstance(item, Remind)]
         touched = {service for told_ in told(effects, ServicesTouched) for service in told_.services}
-        changed = {service for service in watched if before[service] != (self.twin.shows(service), self.twin.flags)}
+        changed = {service for service in watched if before[service] != self.shows_and_says(service)}
         assert changed <= touched <= watched
         return effects
+
+    def remind(self) -> None:
+        """What is due comes in time: until then everything is as it was a millisecond ago."""
+        due = [message for due_ms, message in self.reminders if due_ms <= self.now_ms]
+        self.reminders = [(due_ms, message) for due_ms, message in self.reminders if due_ms > self.now_ms]
+        for message in due:
+            self.turn(message, earlier_ms=1)
+
+    def shows_and_says(self, service: Service, earlier_ms: int = 0) -> Any:
+        now_ms = self.now_ms - earlier_ms
+        return self.twin.shows(service, now_ms=now_ms), self.twin.says(service, now_ms)
 
     def take_over(self, message: Any) -> None:
         match message:
@@ -116,8 +192,9 @@ class IndexAndTwin(RuleBasedStateMachine):
                 self.twin.records |= {(item.origin, item.key): item for item in message.records}
                 for origin, key in message.removed:
                     self.twin.records.pop((origin, key), None)
+                self.twin.forget_guards()
             case OwnersVisible():
-                self.twin.hidden = dict(message.hidden)
+                self.twin.hide(dict(message.hidden), self.now_ms)
             case StandingChanged():
                 self.twin.flags = (message.standing.warming, message.standing.preserved)
 
@@ -135,6 +212,23 @@ class IndexAndTwin(RuleBasedStateMachine):
     @rule(hidden=st.dictionaries(origins, st.sampled_from([15_000, 45_000]), max_size=2))
     def filter_changes(self, hidden: dict[Origin, int]) -> None:
         self.told_to_index(OwnersVisible(tuple(hidden.items())))
+
+    @rule(service=services, owners=st.lists(origins, min_size=3, max_size=3), session=st.integers(1, 3))
+    def everybody_registers(self, service: Service, owners: list[Origin], session: int) -> None:
+        batch = [
+            record(client, instance(port), service=service, origin=owner, session=session)
+            for port, (client, owner) in enumerate(zip("abc", owners, strict=True), start=1)
+        ]
+        self.told_to_index(RecordsChanged(records=tuple(batch)))
+
+    @rule(origin=origins, grace_ms=st.sampled_from([15_000, 45_000]))
+    def an_owner_is_hidden_too(self, origin: Origin, grace_ms: int) -> None:
+        self.told_to_index(OwnersVisible(tuple(sorted((self.twin.hidden | {origin: grace_ms}).items()))))
+
+    @rule(origin=origins)
+    def an_owner_is_back(self, origin: Origin) -> None:
+        hidden = {other: grace_ms for other, grace_ms in self.twin.hidden.items() if other != origin}
+        self.told_to_index(OwnersVisible(tuple(sorted(hidden.items()))))
 
     @rule(warming=st.booleans(), preserved=st.booleans())
     def standing_changes(self, warming: bool, preserved: bool) -> None:
@@ -164,8 +258,13 @@ class IndexAndTwin(RuleBasedStateMachine):
         effects = self.told_to_index(RecordsChanged(requests=(Order(ROUTES[0], 1, Query(service, cluster)),)))
         (answers,) = told(effects, AnswerClients)
         _, view = opened(answers.frames[0].payload)
-        assert view.instances == self.twin.shows(service, cluster)
-        assert (view.warming, view.preserved) == self.twin.flags
+        assert view.instances == self.twin.shows(service, cluster, now_ms=self.now_ms)
+        assert (view.warming, view.preserved, view.guarded) == self.twin.says(service, self.now_ms)
+
+    @rule()
+    def time_passes(self) -> None:
+        self.turns += 3
+        self.remind()
 
     @rule(wanted=st.lists(services, unique=True))
     def views_are_wanted(self, wanted: list[Service]) -> None:
@@ -178,13 +277,13 @@ class IndexAndTwin(RuleBasedStateMachine):
         order = Order(ROUTES[0], 1, ListServices("public", group))
         (answers,) = told(self.told_to_index(RecordsChanged(requests=(order,))), AnswerClients)
         _, services_ = opened(answers.frames[0].payload)
-        live = [service.name for service in SERVICES if service.group == group and self.twin.shows(service)]
+        live = [service.name for service in SERVICES if service.group == group and self.shows_and_says(service)[0]]
         assert (services_.total, list(services_.names)) == (len(live), live)
 
     def seen(self, view: View) -> None:
         """Content as the twin has it; versions rise, and one version never shows two things."""
-        assert view.instances == self.twin.shows(view.service)
-        assert (view.warming, view.preserved) == self.twin.flags
+        assert view.instances == self.twin.shows(view.service, now_ms=self.now_ms)
+        assert (view.warming, view.preserved, view.guarded) == self.twin.says(view.service, self.now_ms)
         before = self.versions.get(view.service)
         if before is not None and before.version != view.version:
             assert view.version > before.version
@@ -200,5 +299,5 @@ class IndexAndTwin(RuleBasedStateMachine):
         assert self.index.index.records_count == len(self.twin.records)
 
 
-IndexAndTwin.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+IndexAndTwin.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestIndexAgainstItsTwin = IndexAndTwin.TestCase

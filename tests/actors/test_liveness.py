@@ -153,9 +153,77 @@ def test_an_owner_that_is_heard_again_is_shown_again() -> None:
     table = leases()
     table.hear(B, 5, 0, 100_000)
     judged(table, 130_000)
-    table.hear(B, 6, 1_000, 131_000)
+    table.hear(B, 6, 1_000, 131_000, owner_seq=0)
     assert table.hidden(131_000) == ()
     assert judged(table, 132_000) == ()
+
+
+def held_and_hidden() -> Leases:
+    """b holds back what it did after seq 4, and is hidden at 130 s."""
+    table = leases()
+    table.hear(B, 5, 0, 100_000)
+    table.hold([entry("b", 0, applied=4, records=1)], 101_000)
+    assert judged(table, 130_000) == ((B, NATIVE_MS),)
+    return table
+
+
+def test_an_owner_that_returns_is_shown_once_what_it_did_meanwhile_is_held() -> None:
+    table = held_and_hidden()
+    table.hear(B, 6, 0, 131_000, owner_seq=9)
+    table.hear(B, 7, 0, 132_000, owner_seq=20)
+    table.hold([entry("b", 0, applied=8)], 133_000)
+    assert (judged(table, 133_000), purged(table, 146_000)) == (((B, NATIVE_MS),), ())
+    table.hold([entry("b", 0, applied=9)], 134_000)
+    assert (judged(table, 134_000), table.is_catching_up) == ((), False)
+
+
+def test_an_owner_that_returns_and_did_nothing_meanwhile_is_shown_at_once() -> None:
+    table = held_and_hidden()
+    table.hear(B, 6, 0, 131_000, owner_seq=4)
+    assert judged(table, 131_000) == ()
+
+
+def test_a_heartbeat_that_came_with_a_delta_shows_nobody_until_a_digest_says_what_is_owed() -> None:
+    table = held_and_hidden()
+    table.hear(B, 6, 0, 131_000)
+    table.hold([entry("b", 0, applied=9)], 131_500)
+    assert table.hidden(131_500) == ((B, NATIVE_MS),)
+    table.admit([entry("b", 6, owner_seq=9)], 132_000)
+    assert table.hidden(132_000) == ()
+
+
+def test_a_relay_passes_on_how_far_the_owner_was_and_not_how_far_itself_is() -> None:
+    table = leases()
+    table.admit([entry("b", 6, applied=2, owner_seq=9)], 100_000)
+    table.hold([entry("b", 0, applied=3)], 100_500)
+    assert [(each.owner_seq, each.applied) for each in table.entries(101_000)] == [(0, 0), (9, 3)]
+
+
+def test_an_owner_that_cannot_be_caught_up_with_is_shown_a_lease_after_its_return() -> None:
+    table = held_and_hidden()
+    for second in range(LEASE_MS // 1_000):
+        table.hear(B, 6 + second, 0, 131_000 + second * 1_000, owner_seq=9)
+        table.hold([entry("b", 0, applied=4)], 131_000 + second * 1_000)
+        assert table.hidden(131_000) == ((B, NATIVE_MS),)
+    table.hold([entry("b", 0, applied=4)], 131_000 + LEASE_MS)
+    assert table.hidden(131_000 + LEASE_MS) == ()
+
+
+def test_an_owner_that_falls_silent_before_it_was_caught_up_with_is_purged_a_lease_later() -> None:
+    table = held_and_hidden()
+    table.hear(B, 6, 0, 131_000, owner_seq=9)
+    assert judged(table, 143_000, threshold_ms=12_000) == ((B, NATIVE_MS),)
+    assert purged(table, 143_000 + LEASE_MS - 1) == ()
+    assert purged(table, 143_000 + LEASE_MS) == (B,)
+
+
+def test_a_purged_origin_that_comes_back_is_shown_once_it_is_held_as_far_as_it_had_come() -> None:
+    table = held_and_hidden()
+    assert purged(table, 145_000) == (B,)
+    assert table.hear(B, 6, 0, 146_000, owner_seq=9)
+    assert judged(table, 146_000) == ((B, NATIVE_MS),)
+    table.hold([entry("b", 0, applied=9)], 147_000)
+    assert judged(table, 147_000) == ()
 
 
 def test_old_news_of_a_hidden_owner_does_not_show_it_for_a_moment() -> None:
@@ -212,7 +280,7 @@ def test_a_purged_origin_comes_back_only_with_a_higher_counter() -> None:
     judged(table, 130_000)
     purged(table, 145_000)
     assert not table.hear(B, 5, 0, 146_000)
-    assert table.hear(B, 6, 0, 146_000)
+    assert table.hear(B, 6, 0, 146_000, owner_seq=0)
     assert table.hidden(146_000) == ()
 
 
@@ -246,6 +314,14 @@ def test_one_digest_makes_its_own_older_epochs_orphans_before_they_are_admitted(
     assert table.admit([orphan, entry("b", 1)], 100_000) == (entry("b", 1),)
 
 
+def test_what_others_hide_of_an_ended_epoch_is_hidden_here_too_but_nothing_of_a_living_one() -> None:
+    table = leases()
+    others_hide = [entry("b", 5, epoch=99, hidden_ms=NATIVE_MS), entry("c", 7, hidden_ms=NATIVE_MS)]
+    table.admit([*others_hide, entry("b", 1)], 100_000)
+    assert table.hidden(100_000) == ((Origin("b", 99), NATIVE_MS),)
+    assert next(each for each in table.entries(100_000) if each.epoch == 99).hidden_ms == NATIVE_MS, "and says so"
+
+
 # What goes into a digest.
 
 
@@ -254,7 +330,7 @@ def test_a_digest_holds_ages_and_counters_of_all_origins_with_or_without_records
     table.hear(B, 5, 1_000, 100_000, left=True)
     table.hold([entry("a", 0, applied=7, records=2, digest=9), entry("c", 0, applied=3)], 100_000)
     assert table.entries(102_000) == (
-        entry("a", 1, applied=7, records=2, digest=9),
+        entry("a", 1, applied=7, records=2, digest=9, owner_seq=7),
         entry("b", 5, age_ms=3_000, left=True),
         entry("c", 0, age_ms=2_000, applied=3),
     )

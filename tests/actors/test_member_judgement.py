@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from actors.base import Log, Tell
+from actors.base import Log, Remind, Tell
 from actors.messages.clients import OwnersPurged
 from actors.messages.distro import DigestAccepted
 from actors.messages.index import OwnersVisible
@@ -104,7 +104,7 @@ def test_an_owner_is_purged_a_lease_after_it_is_hidden_wholly_and_comes_back_wit
     assert sorted(e.to.value for e in effects if isinstance(e, Tell) and e.message == told) == ["clients", "distro"]
     (refused,) = messages(node.digest("b", entry("c", node.heartbeats["c"], age_ms=20_000)), DigestAccepted)
     assert [each.owner for each in refused.entries] == ["b"]
-    (accepted,) = messages(node.digest("b", entry("c", node.heartbeats["c"] + 1)), DigestAccepted)
+    (accepted,) = messages(node.digest("b", entry("c", node.heartbeats["c"] + 1, owner_seq=0)), DigestAccepted)
     assert [each.owner for each in accepted.entries] == ["c", "b"]
     assert hidden(node) == ()
 
@@ -115,6 +115,20 @@ def test_a_hidden_owner_that_is_heard_again_is_shown_at_once() -> None:
     node.run(8, "b", links={"c": "refused"})
     effects = node.connect("c") + node.digest("c")
     assert messages(effects, OwnersVisible) == [OwnersVisible(())]
+
+
+def test_a_hidden_owner_that_is_heard_again_is_shown_once_this_node_has_what_it_did_meanwhile() -> None:
+    node = MemberNode().running("bc")
+    node.beat(entry("c", 0, applied=4, records=1))
+    node.kill("c")
+    node.run(8, "b", links={"c": "refused"})
+    effects = node.connect("c") + node.digest("c", owner_seq=9)
+    assert messages(effects, OwnersVisible) == []
+    assert [e.delay_ms for e in effects if isinstance(e, Remind)] == [200], "looks again before the next beat"
+    node.beat(entry("c", 0, applied=8, records=1))
+    assert hidden(node) == ((C, NATIVE_MS),)
+    node.beat(entry("c", 0, applied=9))
+    assert hidden(node) == ()
 
 
 def test_the_orphan_of_a_restarted_owner_is_hidden_when_its_grace_ends() -> None:

@@ -125,8 +125,8 @@ def test_a_digest_says_what_is_held_of_whom_and_how_old_that_is() -> None:
     digest = messages(node.beat(*held), DigestRound)[0].digest
     assert (digest.node_id, digest.epoch, digest.leaving) == ("a", EPOCH, False)
     assert digest.entries == (
-        entry("a", 2, applied=4, records=2, digest=9),
-        entry("b", 9, applied=3, records=1, digest=5, age_ms=400),
+        entry("a", 2, applied=4, records=2, digest=9, owner_seq=4),
+        entry("b", 9, applied=3, records=1, digest=5, age_ms=400, owner_seq=0),
     )
 
 

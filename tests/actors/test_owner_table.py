@@ -31,9 +31,9 @@ def commit(table: OwnerTable, client: str, port: int | None, now_ms: int = 0) ->
     return table.commit(key(client), 1, 1, 15_000, () if port is None else (instance(port),), now_ms)
 
 
-def chunk_of(source: OwnerTable, after: int = 0, *, full: bool = False, link: str = "a", resume: int = 0) -> Chunk:
+def chunk_of(source: OwnerTable, after: int = 0, *, link: str = "a", resume: int = 0) -> Chunk:
     records = tuple(read_record(ORIGIN, r.body) for r in source.range_after(max(after, resume)))
-    return Chunk(link, after, source.applied, full, resume, source.gc_floor, 0, True, records)
+    return Chunk(link, after, source.applied, False, resume, source.gc_floor, 0, True, records)
 
 
 def same(one: OwnerTable, two: OwnerTable) -> bool:
@@ -126,36 +126,6 @@ def test_a_resume_point_that_is_not_ours_is_refused() -> None:
     assert replica.apply(chunk_of(owner, resume=2), 0) is None
 
 
-def test_a_full_pull_deletes_what_the_source_lacks_and_keeps_what_is_newer() -> None:
-    owner, replica = OwnerTable(ORIGIN), OwnerTable(ORIGIN)
-    for port in (1, 2):
-        commit(owner, f"c{port}", port)
-    replica.apply(chunk_of(owner), 0)
-    commit(owner, "c1", None)
-    assert owner.collect(10_000, 1_000, 10) == [key("c1")]
-    full = chunk_of(owner, full=True)
-    commit(owner, "c3", 3)
-    replica.apply(Chunk("z", 2, 4, False, 0, 0, 0, False, tuple(owner.range_after(3))), 0)
-    applied = replica.apply(full, 0)
-    assert applied is not None
-    assert applied.removed == (key("c1"),)
-    assert sorted(k.client for k in replica.records) == ["c2", "c3"]
-    assert replica.gc_floor == owner.gc_floor == 3
-
-
-def test_a_full_pull_mends_a_damaged_copy() -> None:
-    owner, replica = OwnerTable(ORIGIN), OwnerTable(ORIGIN)
-    commit(owner, "c1", 1)
-    replica.apply(chunk_of(owner), 0)
-    rotten = OwnerTable(ORIGIN)
-    commit(rotten, "c1", 9)
-    assert owner.entry().digest != rotten.entry().digest
-    rotten.apply(chunk_of(owner), 0)
-    assert not same(owner, rotten), "an ordinary delta trusts equal versions"
-    rotten.apply(chunk_of(owner, full=True), 0)
-    assert same(owner, rotten)
-
-
 def test_tombstones_go_by_age_and_by_count_and_raise_the_floor() -> None:
     table = OwnerTable(ORIGIN)
     for port in range(1, 4):
@@ -230,27 +200,3 @@ def test_merging_is_commutative_associative_and_idempotent(changes: list[tuple[s
         replica.apply(delta, 0)
         replica.check_invariants()
     assert same(owner, replica)
-
-
-@given(changes=CHANGES, seed=st.integers(0, 2**32))
-def test_replicas_that_sync_by_random_deltas_and_relays_never_go_back(
-    changes: list[tuple[str, int | None]], seed: int
-) -> None:
-    owner = OwnerTable(ORIGIN)
-    replicas = [OwnerTable(ORIGIN) for _ in range(3)]
-    chance = random.Random(seed)
-    for client, port in changes:
-        commit(owner, client, port)
-        source, target = chance.choice([owner, *replicas]), chance.choice(replicas)
-        if chance.random() < 0.3:
-            source.collect(10, 1, chance.randrange(2))
-        before = target.applied
-        after = target.applied
-        full = after < source.gc_floor
-        target.apply(chunk_of(source, 0 if full else after, full=full), 0)
-        assert target.applied >= before
-    for replica in replicas:
-        full = replica.applied < owner.gc_floor
-        replica.apply(chunk_of(owner, 0 if full else replica.applied, full=full), 0)
-        assert replica.entry().digest == owner.entry().digest
-        assert replica.applied == owner.applied

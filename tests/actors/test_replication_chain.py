@@ -36,9 +36,10 @@ from tests.support.settings import settings_of
 class Cluster:
     """Nodes without members: this class says who reaches whom, and carries digests, deltas, pulls and their answers."""
 
-    def __init__(self, names: str, seed: int = 1, loss: float = 0.0) -> None:
+    def __init__(self, names: str, seed: int = 1, loss: float = 0.0, in_parts: int = 0) -> None:
         self.chance = random.Random(seed)
         self.loss = loss
+        self.in_parts = in_parts  # more than so many records are pulled in parts, and tombstones are soon forgotten
         self.ms = 0
         self.cut: set[frozenset[str]] = set()
         self.nodes: dict[str, dict[Role, Any]] = {}
@@ -52,12 +53,19 @@ class Cluster:
 
     def add(self, name: str) -> None:
         identity = NodeIdentity(name, 1, "test", f"{name}:1", f"{name}:2", 256)
-        chunks = settings_of("clients", ClientsSettings, chunk_bytes_max=400)
+        small: dict[str, Any] = {"chunk_bytes_max": 400}
+        distro: dict[str, Any] = {}
+        if self.in_parts:
+            small |= {"tombstone_age_ms": 300, "collect_interval_ms": 200, "scan_records_max": 7, "snapshot_ms": 500}
+            distro = {"part_records_max": self.in_parts}
+        chunks = settings_of("clients", ClientsSettings, **small)
         self.nodes[name] = {
             Role.CLIENTS: ClientManager(identity, chunks, self.chance),
             Role.INDEX: IndexManager(identity, settings_of("index", IndexSettings), self.chance),
-            Role.DISTRO: DistroSyncActor(identity, settings_of("distro", DistroSettings), self.chance),
+            Role.DISTRO: DistroSyncActor(identity, settings_of("distro", DistroSettings, **distro), self.chance),
         }
+        for effect in self.nodes[name][Role.CLIENTS].start(Now(self.ms, 0)):
+            self._perform(name, Role.CLIENTS, effect)
         standing = Standing(ready=True)
         self.tell(name, Role.CLIENTS, OpenSessionOrdered(Route(b"c", 1), 1, f"client-{name}", 15_000, standing))
 
@@ -192,6 +200,23 @@ def test_nodes_that_cannot_reach_each_other_converge_through_a_third() -> None:
     assert len(cluster.contents("c")[Origin("a", 1)][2]) == 30
 
 
+def test_a_new_node_gets_a_large_origin_in_parts_and_nothing_twice() -> None:
+    cluster = Cluster("ab", in_parts=100)
+    cluster.run(1_000)
+    for number in range(300):
+        cluster.order("a", publish(number, 80))
+    cluster.run(2_000)
+    cluster.add("c")
+    cluster.say_peers()
+    before = [cluster.counter(name, "delta_bytes_sent") for name in "ab"]
+    cluster.run(3_000)
+    cluster.check_equal()
+    sent = [cluster.counter(name, "delta_bytes_sent") - size for name, size in zip("ab", before, strict=True)]
+    records = cluster.nodes["a"][Role.CLIENTS].native.records.values()
+    assert sum(sent) < 1.3 * sum(len(record.body) for record in records)
+    assert cluster.counter("c", "parts_pulled") == 3
+
+
 def test_a_new_node_gets_everything_in_windows_of_chunks() -> None:
     cluster = Cluster("ab")
     for number in range(200):
@@ -206,9 +231,10 @@ def test_a_new_node_gets_everything_in_windows_of_chunks() -> None:
     assert sum(cluster.counter(name, "deltas_timed_out") for name in "abc") == 0
 
 
+@pytest.mark.parametrize("in_parts", [0, 5])
 @pytest.mark.parametrize("seed", range(8))
-def test_nodes_agree_within_three_seconds_after_loss_and_cuts_end(seed: int) -> None:
-    cluster = Cluster("abc", seed, loss=0.2)
+def test_nodes_agree_within_three_seconds_after_loss_and_cuts_end(seed: int, in_parts: int) -> None:
+    cluster = Cluster("abc", seed, 0.2, in_parts)
     chance = random.Random(seed)
     for _ in range(60):
         name, number = chance.choice("abc"), chance.randrange(20)

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from rollbook.cli import main
+from rollbook.errors import SettingsError
+from runtime.node import Node
+from runtime.settings import load_settings
 
 NOBODY = "127.0.0.1:9"  # the discard port: nobody listens there
 
@@ -115,6 +118,22 @@ def test_a_misspelt_setting_is_answered_by_the_nearest_name(capsys: pytest.Captu
     code, _, err = run(capsys, "config", "check", str(file))
     assert code == 2
     assert "did you mean interval_ms?" in err
+
+
+def test_a_member_list_without_this_node_is_found_by_the_check_as_by_the_start(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    listed = tmp_path / "members.conf"
+    listed.write_text("10.0.0.2:8848\n10.0.0.3:8848\n")
+    for said in ('members = ["10.0.0.2:8848"]', f'members_file = "{listed}"'):
+        file = tmp_path / "mine.toml"
+        file.write_text(f'[node]\nadvertised_host = "10.0.0.1"\ndata_directory = "{tmp_path}/data"\n{said}\n')
+        code, _, err = run(capsys, "config", "check", str(file))
+        assert code == 2
+        assert "do not name this node, 10.0.0.1:8848" in err
+        with pytest.raises(SettingsError, match=r"do not name this node, 10\.0\.0\.1:8848"):
+            Node(load_settings(file, environment={}))
+    assert not (tmp_path / "data").exists(), "and the start has left no trace"
 
 
 @pytest.mark.parametrize("name", ["local", "local.toml", "lan"])

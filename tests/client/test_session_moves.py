@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rollbook.errors import Code
-from rollbook.orders import Connect
+from rollbook.orders import Connect, ConnectionOpened
 from rollbook.wire import Failed, MoveAdvised, Publish, Query, SessionEnded, Subscribe, Tag
 from tests.support.session_bench import BILLING, ORDERS, SessionBench, instance, view
 
@@ -123,10 +123,10 @@ def test_when_the_new_session_dies_in_the_redo_the_old_one_ends_too_and_a_third_
 def test_advice_is_followed_at_most_three_times_in_a_row(bench: SessionBench) -> None:
     connection = 1
     for number in range(3):
-        advise(bench, "rebalance", f"x{number}:1", connection=connection)
+        advise(bench, "leaving", f"x{number}:1", connection=connection)
         connection = bench.accept()
         finish_redo(bench, connection)
-    advise(bench, "rebalance", "y:1", connection=connection)
+    advise(bench, "leaving", "y:1", connection=connection)
     assert bench.dialled().connection == connection
     assert not bench.is_disconnected(connection)
 
@@ -134,14 +134,57 @@ def test_advice_is_followed_at_most_three_times_in_a_row(bench: SessionBench) ->
 def test_after_a_rest_advice_is_followed_again(bench: SessionBench) -> None:
     connection = 1
     for number in range(3):
-        advise(bench, "rebalance", f"x{number}:1", connection=connection)
+        advise(bench, "leaving", f"x{number}:1", connection=connection)
         connection = bench.accept()
         finish_redo(bench, connection)
     for version in range(2, 9):
         bench.pass_ms(5_000)
         bench.tell(connection, Tag.PUSH, view(version, 80, service=BILLING))
-    advise(bench, "rebalance", "y:1", connection=connection)
+    advise(bench, "leaving", "y:1", connection=connection)
     assert bench.dialled().server == "y:1"
+
+
+def test_for_the_sake_of_balance_a_client_moves_once_in_five_minutes(bench: SessionBench) -> None:
+    advise(bench, "rebalance", "d:1")
+    second = bench.accept()
+    finish_redo(bench, second)
+    for version in range(2, 61):
+        bench.pass_ms(5_000)
+        bench.tell(second, Tag.PUSH, view(version, 80, service=BILLING))
+    advise(bench, "rebalance", "e:1", connection=second)
+    assert bench.dialled().server == "d:1", "not yet"
+    bench.pass_ms(5_000)
+    advise(bench, "rebalance", "e:1", connection=second)
+    assert bench.dialled().server == "e:1"
+
+
+def test_a_node_that_is_about_to_end_is_left_though_the_client_has_just_moved_there(bench: SessionBench) -> None:
+    advise(bench, "rebalance", "d:1")
+    second = bench.accept()
+    finish_redo(bench, second)
+    advise(bench, "leaving", "e:1", connection=second)
+    assert bench.dialled().server == "e:1"
+
+
+@pytest.mark.parametrize("failure", ["refused", "full", "minority"])
+def test_for_the_sake_of_balance_a_client_does_not_move_to_a_node_that_is_worse(
+    bench: SessionBench, failure: str
+) -> None:
+    advise(bench, "rebalance", "d:1")
+    match failure:
+        case "refused":
+            bench.lose(bench.dialled().connection)
+        case "full":
+            connection = bench.dialled().connection
+            bench.feed(ConnectionOpened(connection))
+            refusal = Failed(Code.OVER_LIMIT, "full", retryable=True, servers=("e:1",))
+            bench.answer(bench.last(Tag.OPEN_SESSION, connection), Tag.FAILED, refusal)
+        case _:
+            bench.accept(majority=False)
+    assert not bench.is_disconnected(1)
+    assert bench.dialled().server == "d:1", "and it asks nobody else"
+    bench.call(Query(ORDERS))
+    assert bench.last(Tag.QUERY).connection == 1
 
 
 def test_the_old_session_superseded_by_the_own_new_one_is_no_stranger(bench: SessionBench) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rollbook.errors import ClusterUnreachable, Code, InvalidField, NotConfirmed, Refused
 from rollbook.model import InstanceKey, Service
 from rollbook.patience import SessionSettings
-from rollbook.wire import Failed, Ping, Publish, Query, Subscribe, Tag, Unsubscribe, Withdraw
+from rollbook.wire import Failed, Ping, Publish, Query, Subscribe, Tag, Unsubscribe, Wait, Withdraw
 from tests.support.session_bench import BILLING, ORDERS, SessionBench, instance, view
 
 
@@ -92,7 +94,43 @@ def test_a_withdrawal_that_no_node_acknowledged_is_redone_even_when_its_caller_h
     bench.pass_ms(2_000)
     bench.lose(second)
     bench.tick()
-    assert bench.tags(bench.accept()) == [], "acknowledged once is enough"
+    assert bench.tags(bench.accept()) == [Tag.WITHDRAW], "one session has acknowledged it; the next is told too"
+
+
+def test_a_withdrawal_is_redone_in_the_next_session_and_then_no_more() -> None:
+    """Its node may have been cut off when it acknowledged."""
+    bench = SessionBench()
+    first = bench.accept()
+    bench.call(Publish(ORDERS, (instance(80),)))
+    bench.done(bench.last(Tag.PUBLISH))
+    bench.call(Withdraw(ORDERS))
+    bench.done(bench.last(Tag.WITHDRAW))
+    bench.pass_ms(2_000)
+    bench.lose(first)
+    bench.tick()
+    second = bench.accept()
+    (redo,) = bench.all(Tag.WITHDRAW, second)
+    assert redo.body == Withdraw(ORDERS)
+    bench.done(redo)
+    bench.pass_ms(2_000)
+    bench.lose(second)
+    bench.tick()
+    third = bench.accept()
+    assert bench.all(Tag.WITHDRAW, third) == []
+
+
+def test_what_is_published_again_is_not_withdrawn_in_the_next_session() -> None:
+    bench = SessionBench()
+    first = bench.accept()
+    for body in (Publish(ORDERS, (instance(80),)), Withdraw(ORDERS), Publish(ORDERS, (instance(81),))):
+        bench.call(body)
+        bench.done(bench.last(Tag.WITHDRAW if isinstance(body, Withdraw) else Tag.PUBLISH))
+    bench.pass_ms(2_000)
+    bench.lose(first)
+    bench.tick()
+    second = bench.accept()
+    assert bench.all(Tag.WITHDRAW, second) == []
+    assert bench.last(Tag.PUBLISH, second).body.instances == (instance(81),)
 
 
 def test_a_partial_withdrawal_is_part_of_the_replace() -> None:
@@ -128,24 +166,26 @@ def test_a_question_survives_a_reconnect() -> None:
     assert bench.result(call).instances == (instance(80),)
 
 
-def test_a_call_for_the_whole_cluster_waits_for_it_again_in_the_new_session() -> None:
+@pytest.mark.parametrize("wait", ["cluster", "subscribers"])
+def test_a_call_that_waits_for_others_does_so_again_in_the_new_session(wait: Wait) -> None:
     bench = SessionBench()
     first = bench.accept()
     bench.call(Publish(ORDERS, (instance(80),)))
-    call = bench.call(Publish(ORDERS, (instance(81),), wait="cluster"))
+    call = bench.call(Publish(ORDERS, (instance(81),), wait=wait))
     assert bench.last(Tag.PUBLISH).body.wait_ms == 2_800
     bench.lose(first)
     bench.pass_ms(100)
     second = bench.accept()
     redo, again = bench.all(Tag.PUBLISH, second)
     assert redo.body.wait == "node"
-    assert again.body.wait == "cluster"
+    assert again.body.wait == wait
     assert again.body.wait_ms == 2_700
     bench.done(redo)
     assert bench.is_waiting(call)
-    bench.answer(again, Tag.FAILED, Failed(Code.NOT_CONFIRMED, "not yet", nodes=("n2",)))
+    bench.answer(again, Tag.FAILED, Failed(Code.NOT_CONFIRMED, "not yet", nodes=("n2",), subscribers=("c@n2",)))
     assert isinstance(bench.result(call), NotConfirmed)
     assert bench.result(call).nodes == ("n2",)
+    assert bench.result(call).subscribers == ("c@n2",)
 
 
 def test_a_refused_registration_is_told_and_forgotten() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rollbook.orders import Deliver, Send
 from rollbook.wire import Query, Subscribe, Tag, Unsubscribe
 from tests.support.session_bench import BILLING, ORDERS, SessionBench, view
 
@@ -26,6 +27,13 @@ def test_every_push_is_acknowledged_also_a_late_one() -> None:
         bench.tell(1, Tag.PUSH, view(version, 80, 81))
     acks = bench.all(Tag.PUSH_ACK)
     assert [(ack.body.service, ack.body.version, ack.correlation) for ack in acks] == [(ORDERS, 12, 0), (ORDERS, 11, 0)]
+
+
+def test_a_push_is_acknowledged_only_after_callers_have_it() -> None:
+    """Somewhere a drain may wait for this acknowledgement, and end a process that is in the older list."""
+    bench = subscribed(80)
+    actions = bench.tell(1, Tag.PUSH, view(12, 81))
+    assert [type(action) for action in actions] == [Deliver, Send]
 
 
 def test_an_older_or_repeated_push_changes_nothing() -> None:

@@ -84,11 +84,29 @@ def test_a_killed_client_is_gone_everywhere_within_a_second(cluster: RealCluster
 
 def test_a_killed_node_takes_its_dead_clients_along(cluster: RealCluster, stack: ExitStack) -> None:
     pid = holder(stack, 5, cluster.addresses[0])
+    living = stack.enter_context(NamingClient(servers=[cluster.addresses[1]]))
+    for number in range(5):  # no more than half of the service dies
+        living.register_instance(SERVICE, f"10.1.0.{number}", 80)
+    observers = observers_of(stack, cluster.nodes[1:])
+    until(lambda: all(observer.count() == 10 for observer in observers), 3, "listed everywhere")
+    os.kill(pid, signal.SIGKILL)
+    cluster.nodes[0].kill()
+    assert until(lambda: all(o.count() == 5 for o in observers), 30, "gone everywhere") < 15.0
+
+
+def test_a_killed_node_that_most_of_a_service_was_at_takes_it_along_one_lease_later(
+    cluster: RealCluster, stack: ExitStack
+) -> None:
+    pid = holder(stack, 5, cluster.addresses[0])
     observers = observers_of(stack, cluster.nodes[1:])
     until(lambda: all(observer.count() == 5 for observer in observers), 3, "listed everywhere")
     os.kill(pid, signal.SIGKILL)
     cluster.nodes[0].kill()
-    assert until(lambda: not any(o.count() for o in observers), 30, "gone everywhere") < 15.0
+    guarded_s = until(lambda: all(o.is_guarded() for o in observers), 15, "guarded, and says so")
+    assert all(observer.count() == 5 for observer in observers)
+    gone_s = until(lambda: not any(o.count() for o in observers), 30, "gone everywhere")
+    assert gone_s > 13.0
+    assert guarded_s + gone_s < 30.0
 
 
 def test_a_killed_node_costs_none_of_its_living_clients(cluster: RealCluster, stack: ExitStack) -> None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import zmq
 
 from actors.messages.io import ClientFrame
 from actors.messages.values import Route
 from rollbook.errors import SettingsError
 from rollbook.model import Instance, Service
 from rollbook.wire import Ping, Publish, Tag, encode
-from runtime.connection_watch import MEMORY_STEP_BYTES, SILENT_BYTES_MAX, ConnectionWatch
+from runtime.connection_watch import ConnectionWatch
+from runtime.descriptors import descriptor_shares
 from runtime.edge import ClientEdge, IoSettings
 from runtime.members_file import MEMBERS_MAX, peer_addresses
-from runtime.router_port import PARTS_CUT, PARTS_MAX
+from runtime.sockets import bind_client_router, bind_peer_router, node_context, peer_dealer
 from runtime.store import NodeStore, StoreUnusable
-from tests.runtime.test_router_port import WAIT_MS, PortWorld
+from tests.runtime.test_router_port import SETTINGS, WAIT_MS, PortWorld
 from tests.support import hostile
 from tests.support.settings import settings_of
 
@@ -56,13 +60,13 @@ def test_of_many_parts_few_are_kept_and_the_next_message_is_whole(world: PortWor
     assert world.router.poll(WAIT_MS)
     arrival = world.port.receive(world.now_ms)
     assert arrival is not None
-    assert arrival.parts == [b"part"] * PARTS_MAX
+    assert arrival.parts == [b"part"] * SETTINGS.message_parts_max
     assert world.port.receive(world.now_ms) is None, "the rest is dropped a slice at a time"
     assert world.receive() == (b"many", b"next")
 
 
 def test_who_sends_very_many_parts_is_cut(world: PortWorld) -> None:
-    with hostile.shaken(port_of(world), b"\x01\x00" * (PARTS_CUT + 5_000) + b"\x00\x00") as raw:
+    with hostile.shaken(port_of(world), b"\x01\x00" * (SETTINGS.message_parts_cut_max + 5_000) + b"\x00\x00") as raw:
         world.read_accepted()
         assert world.router.poll(WAIT_MS)
         until(lambda: world.port.receive(world.now_ms) is None and _is_closed(raw))
@@ -83,9 +87,10 @@ class Pairs:
     """Accepted connections on plain sockets, and a watch on them."""
 
     def __init__(self, open_max: int = 100) -> None:
+        self.now_ms = 1_000
         self.memory_bytes = 0
         self.counted: list[str] = []
-        self.watch = ConnectionWatch(open_max, self.counted.append, lambda: self.memory_bytes)
+        self.watch = ConnectionWatch(SETTINGS, open_max, self.counted.append, lambda: self.memory_bytes)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.near: list[socket.socket] = []
         self.far: list[socket.socket] = []
@@ -93,7 +98,7 @@ class Pairs:
     def open(self) -> int:
         self.far.append(socket.create_connection(self._listener.getsockname(), timeout=5))
         self.near.append(self._listener.accept()[0])
-        self.watch.opened(self.near[-1].fileno())
+        self.watch.opened(self.near[-1].fileno(), self.now_ms, has_spoken=False)
         return self.near[-1].fileno()
 
     def cut(self) -> list[int]:
@@ -119,15 +124,42 @@ def make_pairs() -> Iterator[Callable[[int], Pairs]]:
 def test_of_too_many_connections_the_oldest_silent_ones_are_cut_first(make_pairs: Callable[[int], Pairs]) -> None:
     pairs = make_pairs(2)
     opened = [pairs.open() for _ in range(4)]
-    pairs.watch.make_room({opened[0]})
-    pairs.watch.make_room({opened[0]})
+    pairs.watch.spoke(opened[0])
+    pairs.watch.make_room()
+    pairs.watch.make_room()
     assert pairs.cut() == [1, 2]
     assert pairs.counted == ["connections_cut_too_many"] * 2
 
 
+def test_who_says_nothing_is_cut_in_time_and_who_has_spoken_is_not(make_pairs: Callable[[int], Pairs]) -> None:
+    pairs = make_pairs(100)
+    opened = [pairs.open() for _ in range(3)]
+    pairs.now_ms += 1
+    pairs.open()
+    last_ms = pairs.now_ms - 1 + SETTINGS.first_message_ms_max
+    pairs.watch.spoke(opened[1])
+    pairs.watch.cut_silent(last_ms - 1)
+    assert pairs.cut() == []
+    pairs.watch.cut_silent(last_ms)
+    assert pairs.cut() == [0, 2]
+    assert pairs.counted == ["connections_cut_silent"] * 2
+
+
+def test_a_descriptor_that_is_used_again_is_a_new_connection(make_pairs: Callable[[int], Pairs]) -> None:
+    pairs = make_pairs(100)
+    descriptor = pairs.open()
+    pairs.now_ms += SETTINGS.first_message_ms_max - 1
+    pairs.watch.closed(descriptor)
+    pairs.watch.opened(descriptor, pairs.now_ms, has_spoken=False)
+    pairs.watch.cut_silent(pairs.now_ms + 1)
+    assert pairs.counted == []
+
+
 def test_who_came_last_goes_if_all_have_spoken(make_pairs: Callable[[int], Pairs]) -> None:
     pairs = make_pairs(2)
-    pairs.watch.make_room({pairs.open() for _ in range(3)})
+    for _ in range(3):
+        pairs.watch.spoke(pairs.open())
+    pairs.watch.make_room()
     assert pairs.cut() == [2]
 
 
@@ -135,10 +167,10 @@ def test_memory_that_grows_costs_who_sends_without_end_and_nobody_else(make_pair
     pairs = make_pairs(100)
     endless, busy, _idle = (pairs.open() for _ in range(3))
     for number in (0, 1):
-        _pump(pairs, number, SILENT_BYTES_MAX + 1)
+        _pump(pairs, number, SETTINGS.unread_bytes_per_connection_max + 1)
     pairs.memory_bytes = 1
     assert not pairs.watch.is_look_due(0)
-    pairs.memory_bytes += MEMORY_STEP_BYTES
+    pairs.memory_bytes += SETTINGS.memory_step_bytes_max
     assert pairs.watch.is_look_due(1_000)
     pairs.watch.look({busy})
     assert pairs.cut() == [0]
@@ -192,3 +224,30 @@ def test_an_epoch_file_of_very_many_digits_is_one_line_for_the_operator(tmp_path
     with pytest.raises(StoreUnusable, match="does not hold an epoch"):
         store.next_epoch(0, 0)
     store.close()
+
+
+def test_the_thread_that_serves_peers_serves_no_client() -> None:
+    context = node_context(SETTINGS)
+    clients = bind_client_router(context, "127.0.0.1:0", SETTINGS)
+    peers = bind_peer_router(context, "127.0.0.1:0", SETTINGS)
+    dialled = peer_dealer(context, "127.0.0.1:1", SETTINGS)
+    of_clients, *of_peers = (int(made.get(zmq.AFFINITY)) for made in (clients, peers, dialled))
+    for made in (clients, peers, dialled):
+        made.close()
+    context.term()
+    assert of_clients.bit_count() == SETTINGS.client_threads
+    assert [of_clients & mask for mask in of_peers] == [0, 0]
+    assert 0 not in of_peers, "no thread in particular would be any thread"
+
+
+def test_few_descriptors_are_shared_out_so_that_some_are_left() -> None:
+    limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 300, hard))
+        shares = descriptor_shares(SETTINGS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    assert shares.limit == used + 300
+    assert 0 < shares.sessions < shares.clients
+    assert shares.clients + shares.peers + SETTINGS.descriptors_reserved < shares.limit

@@ -23,6 +23,8 @@ from actors.messages.peers import (
     LinkPong,
     PeerRefused,
     PeerTag,
+    ProbeAnswered,
+    ProbeAsked,
     Pull,
     Welcome,
 )
@@ -42,6 +44,8 @@ TO_MEMBERS: dict[PeerTag, Any] = {
     PeerTag.PONG: LinkPong(5),
     PeerTag.DIGEST: Digest("n1", 3, True, False, (("10.0.0.3:8851", "up"),), (_ENTRY,)),
     PeerTag.GOODBYE: Goodbye("n1", 3),
+    PeerTag.PROBE_ASKED: ProbeAsked(9, "n2"),
+    PeerTag.PROBE_ANSWERED: ProbeAnswered(9, "n2", False),
 }
 DELTA = Delta("n1", 3, 4, 9, False, 0, 2, 0, True, 77, (b"\x00\xff", b""))
 TO_DISTRO = {
@@ -87,7 +91,7 @@ BAD_FRAMES = {
     "another version": (envelope_of(PEER_VERSION + 1, 4, [5]), Code.VERSION_UNSUPPORTED, "version"),
     "an unknown tag": (envelope_of(PEER_VERSION, 99, [5]), Code.TAG_UNKNOWN, "tag"),
     "text for a number": (envelope_of(PEER_VERSION, 4, ["5"]), Code.PARAMETER_INVALID, "number"),
-    "a client's frame": (envelope_of(1, 11, 7, 5, []), Code.TAG_UNKNOWN, "tag"),
+    "a client's frame": (envelope_of(1, 64, 7, 5, []), Code.TAG_UNKNOWN, "tag"),
 }
 
 

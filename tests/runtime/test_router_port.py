@@ -9,7 +9,7 @@ import pytest
 import zmq
 
 from runtime.edge import IoSettings
-from runtime.router_port import CLOSED_MEMORY_MS, SLOW_PROBE_INTERVAL_MS, RouterPort
+from runtime.router_port import RouterPort
 from runtime.sockets import ACCEPT_EVENTS, monitor_of
 from tests.support.settings import settings_of
 
@@ -28,7 +28,7 @@ class PortWorld:
         self.router.set(zmq.LINGER, 0)
         self.monitor = monitor_of(self.context, self.router, ACCEPT_EVENTS)
         self.endpoint = f"tcp://127.0.0.1:{self.router.bind_to_random_port('tcp://127.0.0.1')}"
-        self.port = RouterPort("client", self.router, self.monitor, b"probe", SETTINGS)
+        self.port = RouterPort("client", self.router, self.monitor, b"probe", SETTINGS, connections_max=1_000)
         self.now_ms = 1_000
         self.clients: list[Socket] = []
 
@@ -162,7 +162,7 @@ def test_a_link_in_doubt_is_probed_fast_at_first_and_slowly_for_as_long_as_it_is
     assert world.port.next_probe_ms() == world.now_ms + SETTINGS.probe_interval_ms
     late_ms = world.now_ms + SETTINGS.probe_ms_max
     world.port.probe_suspects(late_ms)
-    assert world.port.next_probe_ms() == late_ms + SLOW_PROBE_INTERVAL_MS
+    assert world.port.next_probe_ms() == late_ms + SETTINGS.slow_probe_interval_ms
 
 
 def test_a_link_that_does_not_read_is_not_taken_for_a_closed_one(world: PortWorld) -> None:
@@ -187,5 +187,5 @@ def test_closed_links_are_not_remembered_for_ever(world: PortWorld) -> None:
     for number in range(3):
         speak(world, b"%d" % number).close()
         world.probe_until_closed(1)
-        world.now_ms += CLOSED_MEMORY_MS + 1
+        world.now_ms += SETTINGS.closed_link_memory_ms + 1
     assert len(world.port._closed_at) == 1

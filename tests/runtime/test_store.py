@@ -87,3 +87,11 @@ def test_a_crash_between_draft_and_file_leaves_the_old_epoch(tmp_path: Path) -> 
     (tmp_path / "epoch.draft").write_text("9")
     assert store.next_epoch(0, 0) == epoch + 1
     store.close()
+
+
+def test_a_state_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "data")
+    (tmp_path / "data" / "state.json.draft").mkdir()
+    with pytest.raises(StoreUnusable, match=r"data directory .* cannot be used: Is a directory"):
+        store.write_state("{}")
+    store.close()

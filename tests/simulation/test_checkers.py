@@ -9,15 +9,17 @@ import pytest
 from actors.base import Effects, Role, Tell
 from actors.messages.clients import ApplyDelta, BeatPassed
 from actors.messages.index import RecordsChanged
-from actors.messages.io import AnswerClients, ClientFrame
+from actors.messages.io import AnswerClients, ClientFrame, PeerFrame, SendToPeers
 from actors.messages.values import Origin, Record, RecordKey, Route
+from actors.messages.verify import VerifyDue
+from actors.peer_frames import PEER_FRAME_BYTES_MAX
 from actors.records import make_record
 from rollbook.model import Instance, View
 from rollbook.wire import Tag, encode
 from runtime.simulation.clients import Answer, service_of
 from runtime.simulation.cluster import SimCluster
 from runtime.simulation.scheduler import Turn
-from tests.support.checkers import SafetyChecks
+from tests.support.checkers import MAILBOX_MESSAGES_MAX, SafetyChecks
 from tests.support.sim_cluster import instance, sim_cluster
 
 ORDERS = service_of("orders")
@@ -48,8 +50,8 @@ def indexed(message: Any, *records: Record) -> Turn:
     return turn(Role.CLIENTS, message, Tell(Role.INDEX, RecordsChanged(records)))
 
 
-def answered(*instances: Instance) -> Turn:
-    frame = ClientFrame(Route(b"link", 1), encode(Tag.VIEW, 1, 1, View(ORDERS, 1, instances)))
+def answered(*instances: Instance, version: int = 1) -> Turn:
+    frame = ClientFrame(Route(b"link", 1), encode(Tag.VIEW, 1, 1, View(ORDERS, version, instances)))
     return turn(Role.INDEX, RecordsChanged(), Tell(Role.IO, AnswerClients((frame,))))
 
 
@@ -88,6 +90,24 @@ def test_a_view_that_goes_back_in_time_is_named(cluster: SimCluster) -> None:
     client.answers += [Answer(1, 1, 1, View(ORDERS, 7)), Answer(2, 1, 2, View(ORDERS, 6))]
     with pytest.raises(AssertionError, match="A7"):
         check(cluster, turn(Role.VERIFY, None))
+
+
+def test_a_node_that_sends_an_older_view_after_a_newer_one_is_named(cluster: SimCluster) -> None:
+    with pytest.raises(AssertionError, match="A7: n0 sent version 6"):
+        check(cluster, answered(instance(1), version=7), answered(instance(1), version=6))
+
+
+def test_a_frame_that_is_larger_than_any_may_be_is_named(cluster: SimCluster) -> None:
+    frame = PeerFrame("link", bytes(PEER_FRAME_BYTES_MAX + 1))
+    with pytest.raises(AssertionError, match="A11: peer frame bytes at n0"):
+        check(cluster, turn(Role.DISTRO, None, Tell(Role.IO, SendToPeers((frame,)))))
+
+
+def test_a_mailbox_that_grows_and_grows_is_named(cluster: SimCluster) -> None:
+    for number in range(MAILBOX_MESSAGES_MAX + 1):
+        cluster.node(0).tell(Role.VERIFY, VerifyDue(number))
+    with pytest.raises(AssertionError, match="A11: mailbox messages at n0"):
+        SafetyChecks().check_queues(cluster.node(0))
 
 
 def test_a_view_of_a_node_that_was_never_ready_is_named() -> None:

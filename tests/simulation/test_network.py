@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.simulation.network import How, SimEnd, SimHost, SimNetwork
+from runtime.simulation.hosts import How, SimEnd, SimHost
+from runtime.simulation.network import SimNetwork
+from runtime.simulation.paths import PathFault
 from runtime.simulation.scheduler import Scheduler
 
 ADDRESS = "b:1"
@@ -183,3 +185,138 @@ def test_diallers_wait_longer_after_each_failure_but_never_more_than_the_maximum
     waits = [[network.reconnect_us(failures) for _ in range(50)] for failures in (0, 1, 20)]
     assert max(waits[0]) < 150_000 < max(waits[1]) < max(waits[2]) < 550_000
     assert min(min(each) for each in waits) >= 100_000
+
+
+# -- paths that are not well
+
+
+def arrivals_ms(pair: Pair, payloads: int, every_ms: int) -> list[int]:
+    """Send one frame after the other; when each was heard."""
+    heard: list[int] = []
+    for number in range(payloads):
+        pair.send_near(bytes([number]))
+        for _ in range(every_ms):
+            pair.run_ms(1)
+            heard += [pair.scheduler.now_ms] * (len(pair.far.frames) - len(heard))
+    return heard
+
+
+def test_loss_makes_frames_late_and_never_missing_or_out_of_order(pair: Pair) -> None:
+    pair.network.degrade(pair.a, pair.b, PathFault(loss=0.1))
+    sent_ms = pair.scheduler.now_ms
+    heard_ms = arrivals_ms(pair, payloads=100, every_ms=20)
+    pair.run_ms(10_000)
+    assert pair.far.frames == [bytes([number]) for number in range(100)]
+    late_ms = [at_ms - sent_ms - number * 20 for number, at_ms in enumerate(heard_ms)]
+    assert max(late_ms) >= 200, "a lost segment waits for TCP's time-out"
+    assert min(late_ms) <= 1, "others do not"
+    assert pair.network.counters["retransmissions"] > 5
+
+
+def test_a_path_that_loses_everything_silences_its_connection_though_nobody_speaks(pair: Pair) -> None:
+    pair.network.degrade(pair.a, pair.b, PathFault(loss=1.0))
+    pair.run_ms(2_900)
+    assert not pair.far.closed
+    pair.run_ms(2_200)
+    assert pair.far.closed == ["silent"]
+
+
+def test_many_losses_in_a_row_end_an_idle_connection_sooner_or_later(pair: Pair) -> None:
+    pair.network.degrade(pair.a, pair.b, PathFault(loss=0.6))
+    pair.run_ms(120_000)
+    assert (pair.near.closed, pair.far.closed) == (["reset"], ["silent"])
+
+
+def test_little_loss_ends_no_connection(pair: Pair) -> None:
+    for source, target in ((pair.a, pair.b), (pair.b, pair.a)):
+        pair.network.degrade(source, target, PathFault(loss=0.01))
+    pair.run_ms(3_600_000)
+    assert (pair.near.closed, pair.far.closed) == ([], [])
+
+
+def test_a_slow_path_delays_one_direction_only(pair: Pair) -> None:
+    pair.network.degrade(pair.a, pair.b, PathFault(delay_us=500_000))
+    pair.send_near(b"there")
+    pair.network.send(pair.far.ends[0], b"back")
+    pair.run_ms(499)
+    assert (pair.near.frames, pair.far.frames) == ([b"back"], [])
+    pair.run_ms(3)
+    assert pair.far.frames == [b"there"]
+
+
+def test_jitter_never_reorders_one_connection(pair: Pair) -> None:
+    pair.network.degrade(pair.a, pair.b, PathFault(jitter_us=300_000))
+    assert arrivals_ms(pair, payloads=100, every_ms=3)
+    pair.run_ms(1_000)
+    assert pair.far.frames == [bytes([number]) for number in range(100)]
+
+
+def test_a_delay_that_comes_suddenly_and_outlasts_heartbeats_silences_the_connection(pair: Pair) -> None:
+    pair.network.degrade(pair.a, pair.b, PathFault(delay_us=5_000_000))
+    pair.run_ms(4_100)
+    assert pair.far.closed == ["silent"]
+    pair.dial()
+    pair.run_ms(1_100)
+    assert pair.near.failed == ["silent"], "nothing is answered within the time for a connection"
+
+
+def test_all_connections_of_a_narrow_path_wait_for_each_other() -> None:
+    pair = Pair()
+    pair.dial()
+    pair.run_ms(10)
+    pair.network.degrade(pair.a, pair.b, PathFault(bytes_per_ms=10))
+    for end in pair.near.ends:
+        pair.network.send(end, bytes(10_000))
+    pair.run_ms(1_010)
+    assert len(pair.far.frames) == 1
+    pair.run_ms(1_000)
+    assert len(pair.far.frames) == 2
+
+
+def test_lost_dials_leave_what_stands_and_the_other_direction_alone() -> None:
+    pair = Pair()
+    pair.network.refuse_dials(pair.a, pair.b)
+    pair.dial()
+    back = Party()
+    pair.network.listen(pair.a, "a:1", back)
+    pair.network.dial(pair.b, "a:1", back)
+    pair.send_near(b"still here")
+    pair.run_ms(1_010)
+    assert (pair.near.failed, pair.near.closed, len(back.ends)) == (["silent"], [], 2)
+    assert pair.far.frames == [b"still here"]
+    pair.network.restore(pair.a, pair.b)
+    pair.dial()
+    pair.run_ms(10)
+    assert len(pair.near.ends) == 2
+
+
+def test_restoring_one_path_leaves_the_others_as_they_are(pair: Pair) -> None:
+    pair.cut()
+    pair.send_near(b"one way")
+    pair.network.send(pair.far.ends[0], b"other way")
+    pair.network.restore(pair.a, pair.b)
+    pair.run_ms(500)
+    assert (pair.far.frames, pair.near.frames) == ([b"one way"], [])
+
+
+def test_a_fault_of_nothing_is_no_fault(pair: Pair) -> None:
+    pair.network.degrade(pair.a, pair.b, PathFault(loss=0.5))
+    assert pair.network.is_troubled
+    pair.network.degrade(pair.a, pair.b, PathFault())
+    assert not pair.network.is_troubled
+
+
+def test_a_machine_that_has_power_again_knows_nothing_of_its_connections_and_says_so(pair: Pair) -> None:
+    pair.network.power_off(pair.b)
+    pair.run_ms(500)
+    pair.network.power_on(pair.b)
+    pair.run_ms(1_010)
+    assert pair.near.closed == ["reset"]
+
+
+def test_an_address_that_was_given_up_is_silent_not_refused() -> None:
+    pair = Pair(dial=False)
+    pair.network.withdraw(ADDRESS)
+    pair.dial()
+    pair.run_ms(1_010)
+    assert pair.near.failed == ["silent"]

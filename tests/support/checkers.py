@@ -3,8 +3,9 @@
 A4: at no node does the seq of a key of one origin go down, and equal (origin, key, seq) are equal bytes everywhere.
 A5: no message of a peer changes or removes a record of the node's own epoch.
 A6: a view that leaves holds each instance key once.
-A7: a session never sees an older view of a service after a newer one.
+A7: a session never sees an older view of a service after a newer one, and no node sends it so.
 A10: a node that has never been ready answers no view.
+A11: no frame between nodes, and none to a client, is larger than its declared cap.
 """
 
 from __future__ import annotations
@@ -15,32 +16,41 @@ from typing import Any
 from actors.base import Role, Tell
 from actors.messages.clients import ApplyDelta, OwnersPurged
 from actors.messages.index import RecordsChanged
-from actors.messages.io import AnswerClients, ClientFrame, PushToClients
-from actors.messages.values import Origin, Record, RecordKey
+from actors.messages.io import AnswerClients, ClientFrame, PushToClients, SendToPeers
+from actors.messages.values import Origin, Record, RecordKey, Route
+from actors.peer_frames import PEER_FRAME_BYTES_MAX
 from rollbook.model import Service, View
-from rollbook.wire import Tag, answer_body, open_envelope
+from rollbook.wire import ANSWER_BYTES_MAX, Tag, answer_body, open_envelope
 from runtime.simulation.cluster import SimCluster
 from runtime.simulation.node import SimNode
 from runtime.simulation.scheduler import Turn
 
 Place = tuple[str, int]  # one life of one node
 
+MAILBOX_MESSAGES_MAX = 10_000  # far above what the edge lets in; a queue that grows is a leak
+
 
 class SafetyChecks:
     """One set of checks for one cluster; counts what it has looked at, so that a test can see it was not asleep."""
 
     def __init__(self) -> None:
-        self.looked_at = dict.fromkeys(("records", "deltas", "views", "views_of_clients"), 0)
+        self.looked_at = dict.fromkeys(("records", "deltas", "views", "views_of_clients", "frames_between_nodes"), 0)
+        self.peaks: dict[str, int] = {}  # the highest of each measure that a cap is declared for
         self._seqs: dict[Place, dict[tuple[Origin, RecordKey], int]] = {}
         self._bytes: dict[tuple[Origin, RecordKey, int], int] = {}
         self._versions: dict[tuple[str, int, Service], int] = {}
         self._answers_seen: dict[str, int] = {}
+        self._sent: dict[
+            tuple[str, Route, Service], int
+        ] = {}  # by node: the newest version of each session and service
 
     def __call__(self, cluster: SimCluster, node: SimNode, turn: Turn) -> None:
         if turn.role is Role.CLIENTS:
             self._check_records(node, turn)
         if turn.role in (Role.INDEX, Role.PUSH):
             self._check_views_leaving(node, turn)
+        if turn.role is Role.DISTRO:
+            self._check_peer_frames(node, turn)
         for client in cluster.clients:
             seen = self._answers_seen.get(client.client_id, 0)
             if len(client.answers) > seen:
@@ -84,11 +94,38 @@ class SafetyChecks:
             if envelope.tag not in (Tag.VIEW, Tag.PUSH):
                 continue
             self.looked_at["views"] += 1
+            self._check_size("client_frame_bytes", len(frame.payload), ANSWER_BYTES_MAX, node)
             assert node.was_ready, f"A10: {node.name} sent a view before it was ready"
             view = answer_body(envelope)
             keys = [instance.key for instance in view.instances]
             assert len(set(keys)) == len(keys), f"A6: {node.name} lists an instance twice: {keys}"
             assert keys == sorted(keys), f"A6: the view of {view.service} is not sorted by key"
+            at = (node.name, frame.route, view.service)
+            before = self._sent.get(at, 0)
+            assert view.version >= before, (
+                f"A7: {node.name} sent version {view.version} of {view.service.name} after {before} in one session"
+            )
+            self._sent[at] = view.version
+
+    # -- A11
+
+    def _check_peer_frames(self, node: SimNode, turn: Turn) -> None:
+        for effect in turn.effects:
+            if isinstance(effect, Tell) and isinstance(effect.message, SendToPeers):
+                for frame in effect.message.frames:
+                    self.looked_at["frames_between_nodes"] += 1
+                    self._check_size("peer_frame_bytes", len(frame.payload), PEER_FRAME_BYTES_MAX, node)
+
+    def check_queues(self, node: SimNode) -> None:
+        """Whoever sees to the time calls it now and then: queues are not of one turn."""
+        self._check_size("mailbox_messages", node.backlog, MAILBOX_MESSAGES_MAX, node)
+
+    def _check_size(self, name: str, size: int, cap: int, node: SimNode) -> None:
+        if size > self.peaks.get(name, 0):
+            self.peaks[name] = size
+            assert size <= cap, f"A11: {name.replace('_', ' ')} at {node.name}: {size}, more than {cap}"
+
+    # -- A7 as clients see it
 
     def _check_view_seen(self, client_id: str, session: int, body: Any) -> None:
         if not isinstance(body, View):

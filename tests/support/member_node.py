@@ -89,7 +89,7 @@ class MemberNode:
         """What was told of this kind since the last clear, oldest first."""
         return messages(self.effects, kind)
 
-    def list_members(self, members: str) -> list[Effect]:
+    def list_members(self, members: Iterable[str]) -> list[Effect]:
         return self.tell(MembersListed(tuple(peer(name) for name in members)))
 
     def receive(self, link: str, body: Any) -> list[Effect]:
@@ -125,10 +125,12 @@ class MemberNode:
             effects += self.open(name) + self.welcome(name, epoch=epoch) + self.pong(f"to-{name}")
         return effects
 
-    def digest(self, name: str, *entries: DigestEntry, epoch: int = EPOCH, **more: Any) -> list[Effect]:
+    def digest(
+        self, name: str, *entries: DigestEntry, epoch: int = EPOCH, owner_seq: int = 0, **more: Any
+    ) -> list[Effect]:
         """A digest of this peer; its own heart has beaten once more."""
         self.heartbeats[name] = self.heartbeats.get(name, 0) + 1
-        own = entry(name, self.heartbeats[name], epoch=epoch)
+        own = entry(name, self.heartbeats[name], epoch=epoch, owner_seq=owner_seq)
         fields = {"ready": True, "leaving": False, "links": (), **more}
         return self.receive(f"to-{name}", Digest(name, epoch, entries=(*entries, own), **fields))
 

@@ -18,7 +18,8 @@ from actors.base import NodeIdentity, Role
 from runtime.edge import IoSettings
 from runtime.io_thread import IoThread
 from runtime.simulation.cluster import profile_of
-from runtime.simulation.network import How, SimEnd, SimNetwork
+from runtime.simulation.hosts import How, SimEnd
+from runtime.simulation.network import SimNetwork
 from runtime.simulation.scheduler import NodeClock, Scheduler, SimStage
 from runtime.simulation.sim_io import SimIo
 from tests.support.settings import settings_of

@@ -128,6 +128,10 @@ class RealNode:
         os.kill(self.supervisor_pid, signal.SIGTERM)
         return self._reap(deadline_s)
 
+    def wait(self, deadline_s: float) -> int:
+        """It ends by itself; the exit code of the supervisor."""
+        return self._reap(deadline_s)
+
     def pause(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)
 

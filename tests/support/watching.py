@@ -27,6 +27,9 @@ class Observer:
     def count(self) -> int:
         return len(self.listed())
 
+    def is_guarded(self) -> bool:
+        return self._client.get_all_instances(self.service, subscribe=False).guarded
+
     def close(self) -> None:
         self._client.close()
 

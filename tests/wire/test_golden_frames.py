@@ -23,6 +23,8 @@ from actors.messages.peers import (
     LinkPong,
     PeerRefused,
     PeerTag,
+    ProbeAnswered,
+    ProbeAsked,
     Pull,
     Welcome,
 )
@@ -117,6 +119,8 @@ PEER_BODY_VALUES: dict[PeerTag, Any] = {
     PeerTag.DELTA_ACK: DeltaAck("n1", 7, 5, 4, 6, 2),
     PeerTag.PULL: Pull("n1", 7, 1, 2, True),
     PeerTag.GOODBYE: Goodbye("n1", 7),
+    PeerTag.PROBE_ASKED: ProbeAsked(9, "n2"),
+    PeerTag.PROBE_ANSWERED: ProbeAnswered(9, "n2", True),
 }
 
 

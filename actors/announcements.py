@@ -1,0 +1,57 @@
+"""What the other actors were told last by MemberManager: each thing is told again only if it is news.
+
+Owns: the node's standing, the peers and living members, and the filter of hidden owners, all as they were told last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from actors.base import Effect, Log, Role, Tell
+from actors.messages.connections import StandingChanged
+from actors.messages.distro import PeersChanged
+from actors.messages.index import OwnersVisible
+from actors.messages.values import Origin, Peer, Standing
+from actors.roster import Census
+
+
+class Announcements:
+    def __init__(self, standing: Standing) -> None:
+        self.standing = standing
+        self._peers = PeersChanged((), ())
+        self._visible = OwnersVisible(())
+
+    def current_links(self) -> dict[str, str]:
+        """By node id, the link that is sent on now."""
+        return {peer.node_id: peer.link for peer in reversed(self._peers.peers)}
+
+    def tell_peers(self, peers: tuple[Peer, ...], census: Census) -> list[Effect]:
+        """A node that hears no majority goes on counting whoever it knows: nobody has confirmed anything by not being
+        there, so whoever waits for the cluster learns their names instead."""
+        told = PeersChanged(peers, census.living if census.has_majority else census.known)
+        if told == self._peers:
+            return []
+        self._peers = told
+        return [Tell(Role.DISTRO, told)]
+
+    def tell_visible(self, hidden: Sequence[tuple[Origin, int]]) -> list[Effect]:
+        told = OwnersVisible(tuple(hidden))
+        if told == self._visible:
+            return []
+        self._visible = told
+        return [Log("INFO", "hidden owners changed", {"hidden": told.hidden}), Tell(Role.INDEX, told)]
+
+    def set_standing(self, **changes: Any) -> list[Effect]:
+        before, self.standing = self.standing, msgspec.structs.replace(self.standing, **changes)
+        if self.standing == before:
+            return []
+        changed = [name for name in ("isolated", "preserved") if getattr(before, name) != getattr(self.standing, name)]
+        logs = [Log("WARNING", f"{name} changed", {name: getattr(self.standing, name)}) for name in changed]
+        return [*logs, *self.tell_standing()]
+
+    def tell_standing(self) -> list[Effect]:
+        told = StandingChanged(self.standing)
+        return [Tell(Role.INDEX, told), Tell(Role.CONNECTIONS, told)]

@@ -1,0 +1,211 @@
+"""The checks that read a history: each rule, broken by a hand-made history, is named; and what is excused is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.history import (
+    ClientEnded,
+    ClientStood,
+    Event,
+    NodeSeen,
+    OrderAnswered,
+    OrderKind,
+    OrderSent,
+    PathSeen,
+    SessionSeen,
+    ViewSeen,
+    read_history,
+    write_history,
+)
+from tests.support.history_checks import HistoryChecks, ViolationFound
+from tests.support.zombies import Bounds
+
+NODES = ("n0", "n1", "n2")
+BOUNDS = Bounds()
+LATER_MS = 100_000  # long after everything that happens first in these histories
+
+
+def started() -> list[Event]:
+    """Three nodes, all ready."""
+    return [NodeSeen(0, node, what) for node in NODES for what in ("started", "ready")]
+
+
+def order(at_ms: int, number: int, kind: OrderKind, payload: str = "", wait: str = "node") -> list[Event]:
+    """An order of ``c1``, done at once."""
+    instances = {"a:1": payload} if kind in ("publish", "withdraw") else {}
+    return [OrderSent(at_ms, "c1", number, kind, "orders", instances, wait), OrderAnswered(at_ms, "c1", number)]
+
+
+def listed(at_ms: int, payload: str | None, *nodes: str, flags: tuple[str, ...] = ()) -> list[Event]:
+    instances = {} if payload is None else {"a:1": payload}
+    return [ViewSeen(at_ms, node, "table", node, 0, "orders", 0, instances, flags) for node in nodes or NODES]
+
+
+def told(at_ms: int, version: int, payload: str | None, session: int = 1, number: int = 0) -> Event:
+    instances = {} if payload is None else {"a:1": payload}
+    how = "query" if number else "push"
+    return ViewSeen(
+        at_ms, "c1", "query" if how == "query" else "push", "n0", session, "orders", version, instances, number=number
+    )
+
+
+def published() -> list[Event]:
+    """``c1`` has a session at n0, and all nodes list what it published."""
+    return [*started(), SessionSeen(10, "c1", "n0", 1), *order(20, 1, "publish", "x"), *listed(30, "x")]
+
+
+def judge(*events: Event, until_ms: int = 0) -> HistoryChecks:
+    checks = HistoryChecks(NODES, BOUNDS)
+    for event in events:
+        checks.see(event)
+    if until_ms:
+        checks.sweep(until_ms)
+    return checks
+
+
+def broken(*events: Event, until_ms: int = 0) -> str:
+    """Which invariant this history breaks."""
+    with pytest.raises(ViolationFound) as found:
+        judge(*events, until_ms=until_ms)
+    return found.value.invariant
+
+
+def test_a_history_in_which_all_is_well_passes() -> None:
+    checks = judge(*published(), until_ms=LATER_MS)
+    assert checks.unsettled() == []
+    assert checks.counts["A2"] == len(NODES)
+
+
+def test_a_live_instance_that_a_node_drops_is_named() -> None:
+    assert broken(*published(), *listed(LATER_MS, None, "n1")) == "A9"
+
+
+@pytest.mark.parametrize(
+    "excuse",
+    [
+        lambda at_ms: [SessionSeen(at_ms, "c1"), SessionSeen(at_ms, "c1", "n2", 2)],
+        lambda at_ms: [PathSeen(at_ms, "n1", other, False) for other in ("n0", "n2")],
+        lambda at_ms: [PathSeen(at_ms, "c1", "n0", False)],
+        lambda at_ms: [ClientStood(at_ms, "c1", True)],
+        lambda at_ms: [NodeSeen(at_ms, "n0", "crashed")],
+        lambda at_ms: [NodeSeen(at_ms, "n1", "paused"), NodeSeen(at_ms + 1, "n1", "resumed")],
+    ],
+    ids=[
+        "lost its session",
+        "the node is cut off",
+        "cut from its node",
+        "stands still",
+        "its node died",
+        "node paused",
+    ],
+)
+def test_a_removal_within_the_chain_time_of_a_break_is_excused_and_counted(
+    excuse: Callable[[int], list[Event]],
+) -> None:
+    checks = judge(*published(), *excuse(LATER_MS), *listed(LATER_MS + BOUNDS.chain_ms - 10, None, "n1"))
+    assert checks.removals_excused == 1
+
+
+def test_a_removal_is_not_excused_by_a_cut_that_a_third_node_bridges() -> None:
+    cut = [PathSeen(LATER_MS, "n0", "n1", False), PathSeen(LATER_MS, "n1", "n0", False)]
+    assert broken(*published(), *cut, *listed(LATER_MS + 10, None, "n1")) == "A9"
+
+
+def test_a_move_without_a_gap_excuses_nothing() -> None:
+    move = [SessionSeen(LATER_MS, "c1", "n1", 2)]
+    assert broken(*published(), *move, *listed(LATER_MS + 10, None, "n2")) == "A9"
+
+
+def test_an_instance_that_never_comes_to_a_node_is_named() -> None:
+    events = [*started(), SessionSeen(10, "c1", "n0", 1), *order(20, 1, "publish", "x"), *listed(30, "x", "n0", "n1")]
+    assert judge(*events, until_ms=20 + BOUNDS.chain_ms).counts["A2"] > 0
+    assert broken(*events, until_ms=30 + BOUNDS.chain_ms) == "A2"
+
+
+def test_a_payload_that_stays_old_is_named() -> None:
+    events = [*published(), *order(LATER_MS, 2, "publish", "y"), *listed(LATER_MS, "y", "n0", "n1")]
+    assert broken(*events, until_ms=LATER_MS + BOUNDS.chain_ms + 1) == "A2"
+
+
+def test_an_order_without_an_answer_may_have_happened_or_not() -> None:
+    sent = OrderSent(LATER_MS, "c1", 2, "publish", "orders", {"a:1": "y"})
+    for payload in ("x", "y"):
+        checks = judge(*published(), sent, *listed(LATER_MS, payload), until_ms=2 * LATER_MS)
+        assert checks.counts["A2"] == len(NODES)
+
+
+def test_a_cluster_that_is_said_to_have_what_one_node_lacks_is_named() -> None:
+    events = [*started(), SessionSeen(10, "c1", "n0", 1), *listed(LATER_MS, "x", "n0", "n2")]
+    judge(*events, *order(LATER_MS, 1, "publish", "x"))
+    assert broken(*events, *order(LATER_MS, 1, "publish", "x", wait="cluster")) == "A2"
+
+
+@pytest.mark.parametrize(
+    ("how", "bound_ms"), [("killed", BOUNDS.gone_ms), ("closed", BOUNDS.gone_ms), ("vanished", BOUNDS.vanished_ms)]
+)
+def test_a_zombie_is_named_once_its_time_is_over(how: str, bound_ms: int) -> None:
+    ended = ClientEnded(LATER_MS, "c1", how)  # type: ignore[arg-type]
+    judge(*published(), ended, until_ms=LATER_MS + bound_ms)
+    assert broken(*published(), ended, until_ms=LATER_MS + bound_ms + 1) == "A3"
+
+
+def test_what_was_withdrawn_and_is_still_listed_is_named() -> None:
+    withdrawn = order(LATER_MS, 2, "withdraw")
+    assert broken(*published(), *withdrawn, until_ms=LATER_MS + BOUNDS.gone_ms + 1) == "A3"
+
+
+def test_a_client_that_dies_with_its_node_has_the_time_of_an_owner() -> None:
+    died: list[Event] = [NodeSeen(LATER_MS, "n0", "crashed"), ClientEnded(LATER_MS, "c1", "killed")]
+    judge(*published(), *died, until_ms=LATER_MS + BOUNDS.owner_ms)
+    assert broken(*published(), *died, until_ms=LATER_MS + BOUNDS.owner_ms + 1) == "A3"
+
+
+def test_self_preservation_and_the_shrink_guard_take_their_time() -> None:
+    died: list[Event] = [NodeSeen(LATER_MS, "n0", "crashed"), ClientEnded(LATER_MS, "c1", "killed")]
+    preserved = listed(LATER_MS, "x", "n1", "n2", flags=("preserved",))
+    judge(*published(), *died, *preserved, until_ms=10 * LATER_MS)
+    guarded = listed(LATER_MS, "x", "n1", "n2", flags=("guarded",))
+    judge(*published(), *died, *guarded, until_ms=LATER_MS + BOUNDS.owner_ms + BOUNDS.guard_ms)
+    assert broken(*published(), *died, *guarded, until_ms=LATER_MS + BOUNDS.owner_ms + BOUNDS.guard_ms + 1) == "A3"
+
+
+def test_what_comes_back_from_the_dead_is_named() -> None:
+    ended = [ClientEnded(LATER_MS, "c1", "killed"), *listed(LATER_MS + 300, None)]
+    assert broken(*published(), *ended, *listed(2 * LATER_MS, "x", "n2")) == "A3"
+
+
+def test_what_nobody_ever_published_is_named() -> None:
+    assert broken(*started(), *listed(10, "x", "n0"), until_ms=1_000) == "A3"
+
+
+def test_a_subscriber_that_sees_time_go_back_is_named() -> None:
+    subscribed = [*published(), *order(40, 2, "subscribe")]
+    assert broken(*subscribed, told(50, 7, "x"), told(60, 6, "x")) == "A7"
+    judge(*subscribed, told(50, 7, "x"), SessionSeen(55, "c1", "n0", 2), told(60, 6, "x", session=2))
+
+
+def test_a_query_without_what_was_acknowledged_before_is_named() -> None:
+    assert broken(*published(), OrderSent(40, "c1", 2, "query", "orders"), told(50, 7, None, number=2)) == "A7"
+
+
+def test_a_subscriber_that_is_not_told_of_a_change_is_named() -> None:
+    events = [*published(), *order(40, 2, "subscribe"), told(50, 1, None)]
+    assert broken(*events, until_ms=50 + LATER_MS) == "A8"
+    assert judge(*events, told(60, 2, "x"), until_ms=LATER_MS).unsettled() == []
+
+
+def test_a_node_that_is_ready_without_what_all_others_list_is_named() -> None:
+    again = [NodeSeen(LATER_MS, "n2", "crashed"), NodeSeen(LATER_MS + 100, "n2", "started")]
+    ready = NodeSeen(LATER_MS + 200, "n2", "ready")
+    assert broken(*published(), *again, ready) == "A10"
+    judge(*published(), *again, *listed(LATER_MS + 150, "x", "n2"), ready)
+
+
+def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
+    events = [*published(), told(50, 7, "x"), ClientEnded(60, "c1", "vanished")]
+    write_history(tmp_path / "history", events)
+    assert list(read_history(tmp_path / "history")) == events

@@ -1,0 +1,59 @@
+"""Clients as the checks see them: whether they live, which session serves them, which nodes they reach since when."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from tests.support.history import ViewSeen
+from tests.support.reach import Reach
+
+SESSIONS_KEPT = 4  # an owner may still hold what an earlier session published
+
+
+class Serving(NamedTuple):
+    """One session, and the life of the node that opened it."""
+
+    node: str
+    session: int
+    life: int
+    since_ms: int
+
+
+class Party:
+    def __init__(self, client: str) -> None:
+        self.client = client
+        self.alive = True
+        self.still = False
+        self.blocked = False
+        self.went_on_ms = 0  # when it last did, after it stood still or was blocked
+        self.serving: Serving | None = None
+        self.sessions: deque[Serving] = deque(maxlen=SESSIONS_KEPT)
+        self.reached_since_ms: dict[str, int] = {}  # per node, without a break
+        self.subscribed: dict[str, int] = {}  # since when
+        self.told: dict[str, ViewSeen] = {}  # the newest list of each service that it was told
+        self.asked: dict[int, int] = {}  # queries without an answer: when they were sent
+        self._reached = 0
+
+    def serve(self, node: str, session: int, life: int, at_ms: int) -> None:
+        self.serving = Serving(node, session, life, at_ms) if node else None
+        if self.serving is not None:
+            self.sessions.append(self.serving)
+
+    def note_reach(self, reach: Reach, lives: dict[str, int], at_ms: int) -> None:
+        """Something changed that matters to whom it reaches: its session, its process, or the paths of nodes."""
+        reached = self._reaches(reach, lives)
+        if reached == self._reached:
+            return
+        for node in reach.named(self._reached & ~reached):
+            del self.reached_since_ms[node]
+        for node in reach.named(reached & ~self._reached):
+            self.reached_since_ms[node] = at_ms
+        self._reached = reached
+
+    def _reaches(self, reach: Reach, lives: dict[str, int]) -> int:
+        """Every node in the group of the node that serves it."""
+        serving = self.serving
+        if serving is None or not self.alive or self.still or lives[serving.node] != serving.life:
+            return 0
+        return reach.groups[serving.node] if reach.is_open(self.client, serving.node) else 0
