@@ -234,19 +234,19 @@ class Leases:
 
     def _admit_entry(self, entry: DigestEntry, now_ms: int) -> bool:
         origin = entry.origin
+        is_new = origin not in self.lives
         if not self._has_room(origin) or not self.hear(
             origin, entry.heartbeat, entry.age_ms, now_ms, owner_seq=entry.owner_seq, left=entry.left
         ):
             return False
-        if entry.hidden_ms and self.is_orphan(origin):
-            self._hide_likewise(origin, entry.hidden_ms, now_ms)
+        if is_new and entry.hidden_ms and self.is_orphan(origin):
+            self._hide_likewise(self.lives[origin], entry.hidden_ms, now_ms)
         return True
 
-    def _hide_likewise(self, origin: Origin, hidden_ms: int, now_ms: int) -> None:
-        """Others were quicker with an epoch that has ended for certain: nobody shows again what they hid, or the node
-        that restarted would list for the rest of the grace what is gone everywhere else."""
-        life = self.lives.get(origin)
-        if life is not None and life.returns_at_ms is None and hidden_ms > life.hidden_grace_ms:
+    def _hide_likewise(self, life: Life, hidden_ms: int, now_ms: int) -> None:
+        """The others had let go of this epoch before it ended for certain. A node that has just started would list for
+        the rest of the grace what is gone everywhere else."""
+        if life.returns_at_ms is None:
             life.hidden_grace_ms, life.hidden_at_ms = min(hidden_ms, self._graces_ms[-1]), now_ms
 
     def _admit(self, origin: Origin, counter: int, age_ms: int, now_ms: int, left: bool) -> Life | None:

@@ -1,4 +1,4 @@
-"""All measures, one command: ``.venv/bin/python -m benchmarks.run``. Writes docs/performance.md; takes about eight
+"""All measures, one command: ``.venv/bin/python -m benchmarks.run``. Writes docs/performance.md; takes about twelve
 minutes.
 
 Timings of one machine mean little on another, so registrations are ratios against a bare loop in the same run.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import faults, spreading, throughput
+from benchmarks import faults, overload, spreading, throughput
 from benchmarks.processes import ROOT, median
 
 
@@ -105,6 +105,39 @@ def _idle(folder: Path) -> Iterator[Row]:
     yield Row("idle node process of three", "RSS ≤ 80 MB, CPU ≤ 2 % of a core", text, met)
 
 
+def _overload(folder: Path) -> Iterator[Row]:
+    found = overload.three_times_the_work(folder)
+    name = "three times the sessions that saturate a node, windows full, against those: answers/s; p99"
+    cpu = f"CPU {found.cpu_ratio:.2f}x ({found.overloaded.cpu_us:.1f} µs against {found.peak.cpu_us:.1f} µs)"
+    text = f"{found.goodput:.0%} of {found.peak.per_second:,.0f}/s, {cpu}; {found.overloaded.p99_ms:,.0f} ms"
+    yield Row(name, "≥ 90 %; ≤ 2 s", text, found.goodput >= 0.9 and found.overloaded.p99_ms <= 2_000)
+    name = "meanwhile: live instances missing; requests failed; new sessions refused with a code, and otherwise"
+    failed = found.peak.failures + found.overloaded.failures
+    text = f"{found.missing} in {found.answers:,} answers; {failed}; {found.refused}, {found.refused_otherwise}"
+    met = (found.missing, failed, found.refused_otherwise) == (0, 0, 0) and found.refused > 0
+    yield Row(name, "0; 0; > 0, 0", text, met)
+
+
+def _idle_crowd(folder: Path) -> Iterator[Row]:
+    found = overload.idle_crowd(folder)
+    name = "20,000 silent and dribbling connections: p99 of register on both nodes, without and with them"
+    text = f"{found.alone_p99_ms:.0f} ms, {found.flooded_p99_ms:.0f} ms; {found.missing} instances missing"
+    yield Row(name, "≤ 1 s; 0", text, found.flooded_p99_ms <= 1_000 and found.missing == 0)
+    name = "their cost, opened again after each cut: CPU for each; RSS; time until their descriptors are free"
+    cpu_us = 10_000 * found.cpu_percent / found.opened_per_second
+    cpu = f"{cpu_us:.0f} µs ({found.cpu_percent:.0f} % of a core at {found.opened_per_second:,.0f}/s)"
+    met = cpu_us <= 250 and found.resident_mib <= 700 and found.recovered_s <= 10
+    text = f"{cpu}; {found.resident_mib:.0f} MiB; {found.recovered_s:.1f} s"
+    yield Row(name, "≤ 250 µs; ≤ 700 MiB; ≤ 10 s", text, met)
+
+
+def _deaf(folder: Path) -> Iterator[Row]:
+    found = overload.deaf_subscribers(folder)
+    name = "1,000 subscribers that do not read: growth; p99 of change → another one called, without and with them"
+    text = f"{found.grown_mib:.0f} MiB; {found.alone_p99_ms:.0f} ms, {found.deaf_p99_ms:.0f} ms"
+    yield Row(name, "≤ 40 MiB; ≤ 100 ms", text, found.grown_mib <= 40 and found.deaf_p99_ms <= 100)
+
+
 _MEASURES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "registrations": _registrations,
     "cluster": _cluster,
@@ -115,6 +148,9 @@ _MEASURES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "node-killed": _node_killed,
     "watches": _watches,
     "idle": _idle,
+    "overload": _overload,
+    "idle-crowd": _idle_crowd,
+    "deaf": _deaf,
 }
 
 

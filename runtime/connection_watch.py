@@ -1,9 +1,9 @@
 """The connections that others opened to one ROUTER, by file descriptor: how many there may be, and which are cut.
 
 ZeroMQ bounds the frame, but neither the parts of a message (all wait in its memory until the last one has come) nor the
-connections (at the limit of the process it spins in ``accept``), nor the time until the first message (each connection
-costs it work at every heartbeat). So three kinds are cut here, by shutting their TCP connection down: libzmq then frees
-what it holds of them, and everybody else goes on.
+connections (at the limit of the process it spins in ``accept``), nor the time until the first message (a connection
+that has shaken hands may stay silent for ever). So three kinds are cut here, by shutting their TCP connection down:
+libzmq then frees what it holds of them, and everybody else goes on.
 """
 
 from __future__ import annotations

@@ -67,7 +67,6 @@ class IoSettings(msgspec.Struct, frozen=True):
     linger_ms: int
     peer_frames_queued_max: int
     peer_retransmit_ms_max: int
-    client_threads: int
     first_message_ms_max: int
 
 

@@ -43,7 +43,7 @@ class IoThread:
 
     def __init__(self, client_address: str, peer_address: str, settings: IoSettings) -> None:
         self._settings = settings
-        self._context = node_context(settings)
+        self._context = node_context()
         self._inbox: deque[Any] = deque()
         self._wake_end, self._told_end = socket.socketpair()
         self._wake_end.setblocking(False)

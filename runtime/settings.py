@@ -44,7 +44,6 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 WILDCARD_HOSTS = ("0.0.0.0", "::", "[::]", "*")
 NUMBER_MAX = 2**31 - 1  # sockets take no larger one; as milliseconds 24 days
 CHUNK_BYTES_MAX = PEER_FRAME_BYTES_MAX - 2 * RECORD_BYTES_MAX  # one record beyond it, and room for what is around
-CLIENT_THREADS_MAX = 32  # each is a thread of the process, and a bit of a socket's affinity
 DIGITS_MAX = 18  # of a number in the environment; longer ones are out of every range
 # What neither a path nor a line of a log can hold: control characters, line separators, halves of surrogate pairs.
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -222,8 +221,6 @@ def _check(settings: Settings, values: _SettingValues) -> Settings:
                     raise values.error(f"{section}.{key}", problem)
     if settings.clients.chunk_bytes_max > CHUNK_BYTES_MAX:
         raise values.error("clients.chunk_bytes_max", f"must be at most {CHUNK_BYTES_MAX}: peers refuse longer frames")
-    if not 1 <= settings.io.client_threads <= CLIENT_THREADS_MAX:
-        raise values.error("io.client_threads", f"must lie between 1 and {CLIENT_THREADS_MAX}")
     _check_node(settings.node, values)
     if settings.log.level not in LOG_LEVELS:
         raise values.error("log.level", f"must be one of {', '.join(LOG_LEVELS)}, not {shown(settings.log.level)!r}")

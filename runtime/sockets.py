@@ -14,8 +14,8 @@ from runtime.edge import IoSettings
 
 CLIENT_MESSAGE_BYTES_MAX = 4 * FRAME_BYTES_MAX  # up to here a frame that is too large is told so; beyond, cut off
 
-# libzmq's first thread serves peers alone, whatever clients do to the others.
-_PEERS_THREAD = 1
+# Threads of libzmq, as bits: what a crowd of clients does to theirs, peers do not feel.
+_PEERS_THREAD, _CLIENTS_THREAD = 0b01, 0b10
 
 # Not ACCEPT_FAILED: without a free descriptor libzmq tries again and again, and would report millions of failures.
 ACCEPT_EVENTS = int(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
@@ -39,9 +39,9 @@ def endpoint_of(address: str) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
-def node_context(settings: IoSettings) -> zmq.Context[zmq.Socket[bytes]]:
-    """With the threads that the sockets below are spread over."""
-    return zmq.Context(io_threads=1 + settings.client_threads)
+def node_context() -> zmq.Context[zmq.Socket[bytes]]:
+    """With the threads that the sockets below are given to."""
+    return zmq.Context(io_threads=2)
 
 
 def bind_client_router(
@@ -49,7 +49,7 @@ def bind_client_router(
 ) -> zmq.Socket[bytes]:
     """Where clients connect."""
     socket = _router(context, address, settings)
-    socket.set(zmq.AFFINITY, ((1 << settings.client_threads) - 1) << 1)
+    socket.set(zmq.AFFINITY, _CLIENTS_THREAD)
     socket.set(zmq.MAXMSGSIZE, CLIENT_MESSAGE_BYTES_MAX)
     # A session's whole window of answers and three times as many pushes.
     socket.set(zmq.SNDHWM, 4 * settings.requests_in_flight_per_session_max)

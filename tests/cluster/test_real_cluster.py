@@ -187,13 +187,14 @@ def test_a_rolling_restart_under_load_loses_nobody_and_shrinks_no_push(cluster: 
 
 def test_a_node_that_was_stopped_for_forty_seconds_costs_nobody(cluster: RealCluster, stack: ExitStack) -> None:
     holder(stack, 20, *cluster.addresses)
+    observers = observers_of(stack, cluster.nodes)
+    until(lambda: all(observer.count() == 20 for observer in observers), 10, "all list all")
     watcher = Watcher(cluster.nodes[1:], SERVICE, 20)
     paused = cluster.nodes[0]
     paused.pause()
     pause_s(40.0)
     paused.resume()
     until(paused.is_ready, 10, "the stopped node answers again")
-    observers = observers_of(stack, cluster.nodes)
     until(lambda: all(observer.count() == 20 for observer in observers), 10, "all list all again")
     watch = watcher.stop()
     assert (watch.missing, watch.answers > 500) == (0, True)

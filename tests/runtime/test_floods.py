@@ -18,7 +18,7 @@ from runtime.edge import IoSettings
 from tests.support.settings import settings_of
 
 settings = settings_of("io", IoSettings)
-context = zmq.Context(io_threads=1 + settings.client_threads)
+context = sockets.node_context()
 router = getattr(sockets, sys.argv[1])(context, sys.argv[2], settings)
 flooder = subprocess.Popen([sys.executable, "-c", sys.argv[3], sys.argv[2]], stdout=subprocess.PIPE)
 flooder.stdout.readline()

@@ -81,6 +81,7 @@ class NodeSeen(msgspec.Struct, frozen=True, tag=True):
     at_ms: int
     node: str
     what: Literal["started", "ready", "crashed", "left", "paused", "resumed", "leaving", "unlisted", "listed"]
+    flags: tuple[str, ...] = ()  # of a node that is ready: warming, preserved
 
 
 class FaultBegan(msgspec.Struct, frozen=True, tag=True):

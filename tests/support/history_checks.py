@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from tests.support.claims import Listed
 from tests.support.history import Event, NodeSeen, OrderAnswered, PathSeen, ViewSeen
 from tests.support.history_state import NOTHING, HistoryState, NodeLife
-from tests.support.parties import Party
+from tests.support.parties import Party, Serving
 from tests.support.reach import NEVER_MS
 from tests.support.zombies import Bounds, deadline_ms, judged_ms
 
@@ -154,12 +154,16 @@ class HistoryChecks(HistoryState):
     def _on_returned(self, name: str, node: NodeLife, listed: Listed, at_ms: int) -> None:
         claims = self.claims.of_listed.get(listed, [])
         self.counts["A3"] += 1
-        if any(claim.is_possible for claim in claims) or not claims:
+        if any(claim.is_possible for claim in claims) or not claims or self.reach.majority_since_ms[name] == NEVER_MS:
             return
         claim = max(claims, key=lambda claim: claim.gone)
         owners = [serving.node for serving in self.parties[claim.client].sessions]
         if claim.gone.how == "vanished" and any(self.resumed_ms[owner] > claim.gone.since_ms for owner in owners):
             return  # its owner stood still meanwhile, and waits for heartbeats again
+        if "guarded" in node.tables[listed[0]].flags:
+            return  # what comes late of an owner that is held on to is shown like the rest of it
+        if any(self._has_been_apart(name, serving, at_ms) for serving in self.parties[claim.client].sessions):
+            return  # who took its last order lives and is out of reach, or was; others may bring what they know
         if at_ms - claim.gone.since_ms > self.bounds.sync_ms:
             self._fail(
                 "A3",
@@ -167,6 +171,12 @@ class HistoryChecks(HistoryState):
                 f" {claim.gone.how} at {claim.gone.since_ms} ms",
                 claim.client,
             )
+
+    def _has_been_apart(self, name: str, serving: Serving, at_ms: int) -> bool:
+        if self.lives[serving.node] != serving.life or not self.reach.runs(serving.node):
+            return False
+        joined_ms = self.reach.together_since_ms(name, serving.node)
+        return not self.reach.are_together(name, serving.node) or at_ms - joined_ms <= self.bounds.sync_ms
 
     # -- what should have happened
 
@@ -225,9 +235,11 @@ class HistoryChecks(HistoryState):
         claims = self.claims.of_listed.get(listed, [])
         if not claims:
             self._fail("A3", f"{name} lists {listed[1]} of {listed[0]}, which nobody has ever published")
-        claim = max(claims, key=lambda claim: claim.gone)
-        until_ms = deadline_ms(self, self.bounds, name, node, claim, at_ms)
-        if until_ms is not None and at_ms > until_ms:
+        deadlines = [(deadline_ms(self, self.bounds, name, node, claim, at_ms), claim) for claim in claims]
+        if any(until_ms is None for until_ms, _ in deadlines):
+            return
+        until_ms, claim = max(((until or 0, claim) for until, claim in deadlines), key=lambda each: each[0])
+        if at_ms > until_ms:
             self._fail(
                 "A3",
                 f"{name} still lists {listed[1]} of {listed[0]}, {claim.gone.how} by {claim.client} at"
@@ -246,10 +258,11 @@ class HistoryChecks(HistoryState):
         before_ms = node.started_ms - self.bounds.chain_ms
         for listed, claims in self.claims.of_listed.items():
             self.counts["A10"] += 1
-            stood = any(claim.is_sure and self.has_stood_since(claim, before_ms) for claim in claims)
+            reached = [claim for claim in claims if claim.is_sure and self.reached_since_ms(claim, name) is not None]
+            stood = any(self.has_stood_since(claim, before_ms) for claim in reached)
             missing = stood and node.shows(listed) is None
             guarded = any("guarded" in other.tables.get(listed[0], NOTHING).flags for other in others)
-            # A new node has shown nothing yet, so it does not hold on to what others do only for their subscribers' sake.
+            # A new node has shown nothing yet: it does not hold on to what others keep for their subscribers' sake.
             if missing and not guarded and all(other.shows(listed) is not None for other in others):
                 text = f"{name} is ready without {listed[1]} of {listed[0]}, which all others list"
                 self._fail("A10", text, claims[0].client)
@@ -261,8 +274,8 @@ class HistoryChecks(HistoryState):
             return
         since_ms = party.reached_since_ms.get(serving.node)
         node = self.nodes[serving.node]
-        if since_ms is None or node is None or self.is_slowed(at_ms):
-            return
+        if since_ms is None or node is None or self.is_slowed(at_ms) or "warming" in node.flags:
+            return  # while its node warms, a client keeps what it was told before
         calm_ms = at_ms - self.bounds.sync_ms
         if max(since_ms, serving.since_ms, party.went_on_ms) > calm_ms:
             return
@@ -271,6 +284,8 @@ class HistoryChecks(HistoryState):
                 continue
             self.counts["A8"] += 1
             table, told = node.tables.get(service, NOTHING), party.told.get(service)
+            if "warming" in table.flags:
+                continue  # it keeps what it knew before
             if told is not None and told.at_ms > calm_ms:  # a table that is looked at now and then may be the older one
                 continue
             if table.since_ms < calm_ms and not self.is_up_to_date(party, service):

@@ -65,10 +65,13 @@ class NodeLife:
         """Take over one list; returns the one before it."""
         before = self.tables.get(event.service, NOTHING)
         self.tables[event.service] = Table(event.at_ms, event.instances, event.flags)
-        if "preserved" in self.flags and "preserved" not in event.flags:
-            self.preserved_ms = event.at_ms
-        self.flags = event.flags
+        self.flag(event.flags, event.at_ms)
         return before
+
+    def flag(self, flags: tuple[str, ...], at_ms: int) -> None:
+        if "preserved" in self.flags and "preserved" not in flags:
+            self.preserved_ms = at_ms
+        self.flags = flags
 
 
 class HistoryState:
@@ -210,6 +213,7 @@ class HistoryState:
             case "ready":
                 assert node is not None, "only a node that has started gets ready"
                 node.ready_ms = event.at_ms if not node.is_ready else node.ready_ms
+                node.flag(event.flags, event.at_ms)
             case "crashed" | "left":
                 self.nodes[name] = None
                 self.ended_ms[name, self.lives[name]] = event.at_ms
