@@ -63,6 +63,7 @@ class ClientPort:
         """Connections that are gone."""
         if self.router.monitor in ready:
             self.router.read_monitor(now_ms)
+        self.router.cut_deaf(now_ms)
         if not self.edge.saturated:
             self.router.watch_memory(now_ms)
             if self.router.socket not in ready and not has_stalled:

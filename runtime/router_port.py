@@ -145,6 +145,10 @@ class RouterPort:
         """Cut who has said nothing for too long. Call it when nothing waits to be read."""
         self._watch.cut_silent(now_ms)
 
+    def cut_deaf(self, now_ms: int) -> None:
+        """Cut whose machine is gone without a word."""
+        self._watch.cut_deaf(now_ms)
+
     @property
     def connections_cut(self) -> int:
         return self._watch.cuts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from actors.messages.values import Route
 from rollbook.errors import SettingsError
 from rollbook.model import Instance, Service
 from rollbook.wire import Ping, Publish, Tag, encode
-from runtime.connection_watch import ConnectionWatch
+from runtime.connection_watch import ConnectionWatch, connection_info
 from runtime.descriptors import descriptor_shares
 from runtime.edge import ClientEdge, IoSettings
 from runtime.members_file import MEMBERS_MAX, peer_addresses
@@ -250,3 +251,29 @@ def test_few_descriptors_are_shared_out_so_that_some_are_left() -> None:
     assert shares.limit == used + 300
     assert 0 < shares.sessions < shares.clients
     assert shares.clients + shares.peers + SETTINGS.descriptors_reserved < shares.limit
+
+
+def _answering(info: bytes, *, unanswered: int, heard_ms: int) -> bytes:
+    """What the system would say of the connection after so many unanswered packets."""
+    heard = heard_ms.to_bytes(4, sys.byteorder)
+    return info[:2] + bytes([unanswered, 0]) + info[4:52] + heard + heard + info[60:]
+
+
+def test_whose_machine_answers_no_more_is_cut_and_who_is_only_silent_is_not(
+    make_pairs: Callable[[int], Pairs],
+) -> None:
+    pairs = make_pairs(100)
+    late_ms = SETTINGS.client_silence_ms + 1
+    gone, silent, slow = (pairs.open() for _ in range(3))
+    states = {gone: (2, late_ms), silent: (0, 10 * late_ms), slow: (3, late_ms - 1)}
+
+    def info(descriptor: int) -> bytes:
+        unanswered, heard_ms = states[descriptor]
+        return _answering(connection_info(descriptor), unanswered=unanswered, heard_ms=heard_ms)
+
+    watch = ConnectionWatch(SETTINGS, 100, pairs.counted.append, lambda: 0, info)
+    for descriptor in states:
+        watch.opened(descriptor, pairs.now_ms, has_spoken=True)
+    watch.cut_deaf(pairs.now_ms)
+    assert pairs.cut() == [0]
+    assert pairs.counted == ["connections_cut_deaf"]

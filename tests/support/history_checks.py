@@ -176,7 +176,9 @@ class HistoryChecks(HistoryState):
         if self.lives[serving.node] != serving.life or not self.reach.runs(serving.node):
             return False
         joined_ms = self.reach.together_since_ms(name, serving.node)
-        return not self.reach.are_together(name, serving.node) or at_ms - joined_ms <= self.bounds.sync_ms
+        if self.reach.are_together(name, serving.node):  # one that stood still could have known: it settles first
+            return at_ms - joined_ms <= self.bounds.sync_ms and joined_ms > self.resumed_ms[serving.node]
+        return True
 
     # -- what should have happened
 
