@@ -377,10 +377,15 @@ class MemberManager:
         effects += self._told.set_standing(
             majority=census.has_majority,
             isolated=self._told.standing.isolated and not census.has_majority,
-            warming=at_ms < self._warming_until_ms,
+            warming=at_ms < self._warming_until_ms or self._has_missed_something(at_ms),
             servers=census.servers,
         )
         return [*effects, *self._check_readiness(now)]
+
+    def _has_missed_something(self, at_ms: int) -> bool:
+        """After a pause of its own the node learns in some order what happened meanwhile: the end of an older session
+        from one peer, perhaps, before the newer session from another."""
+        return not self._me.standalone and self._doubt.suspends(at_ms)
 
     def _review_soon(self, now: Now) -> list[Effect]:
         """At once in a small cluster. In a large one news comes in bursts, and a review looks at every member."""

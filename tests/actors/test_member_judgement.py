@@ -261,6 +261,19 @@ def test_after_a_pause_of_its_own_a_node_lets_nothing_expire_for_one_lease() -> 
     assert hidden_after(node, "b", {"c": "refused"}) == 15
 
 
+def test_for_one_lease_after_a_pause_of_its_own_a_node_says_that_others_may_know_more() -> None:
+    node = MemberNode().running("bc")
+    node.run(15, "bc")
+    assert not node.standing().warming
+    node.ms += 40_000
+    node.beat()
+    assert node.standing().warming
+    node.run(14, "bc")
+    assert node.standing().warming
+    node.run(1, "bc")
+    assert not node.standing().warming
+
+
 def test_a_pause_of_a_third_of_a_lease_is_none_yet() -> None:
     node = MemberNode().running("bc")
     node.ms += 5_000

@@ -24,6 +24,7 @@ from tests.support.sim_cluster import instance, sim_cluster
 
 ORDERS = service_of("orders")
 STRANGER = Origin("node-9", 1)
+KEY = RecordKey("someone", ORDERS)
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def own_origin(cluster: SimCluster) -> Origin:
 
 
 def record(seq: int, *instances: Instance, origin: Origin = STRANGER) -> Record:
-    return make_record(origin, RecordKey("someone", ORDERS), 1, seq, seq, 15_000, instances)
+    return make_record(origin, KEY, 1, seq, seq, 15_000, instances)
 
 
 def turn(role: Role, message: Any, *effects: Tell) -> Turn:
@@ -64,6 +65,14 @@ def check(cluster: SimCluster, *turns: Turn) -> None:
 def test_a_seq_that_goes_down_is_named(cluster: SimCluster) -> None:
     with pytest.raises(AssertionError, match="A4: n0 went from seq 2 to 1"):
         check(cluster, indexed(BeatPassed(1), record(2, instance(1))), indexed(BeatPassed(2), record(1, instance(1))))
+
+
+def test_what_was_collected_may_come_back_as_it_was_but_no_older(cluster: SimCluster) -> None:
+    first = indexed(BeatPassed(1), record(2, instance(1)))
+    collected = turn(Role.CLIENTS, BeatPassed(2), Tell(Role.INDEX, RecordsChanged(removed=((STRANGER, KEY),))))
+    check(cluster, first, collected, indexed(BeatPassed(3), record(2, instance(1))))
+    with pytest.raises(AssertionError, match="A4: n0 went from seq 1 to 1"):
+        check(cluster, first, collected, indexed(BeatPassed(3), record(1, instance(1))))
 
 
 def test_two_contents_of_one_version_are_named(cluster: SimCluster) -> None:

@@ -72,9 +72,15 @@ class SafetyChecks:
                 assert not claimed, f"A5: a peer's message changed native records of {node.name}: {claimed}"
             for record in change.records:
                 self._check_record(place, record)
-            if isinstance(turn.message, OwnersPurged):  # what was purged may come back, from seq 0
-                for removed in change.removed:
-                    self._seqs.setdefault(place, {}).pop(removed, None)
+            for removed in change.removed:
+                self._forget(place, removed, wholly=isinstance(turn.message, OwnersPurged))
+
+    def _forget(self, place: Place, removed: tuple[Origin, RecordKey], *, wholly: bool) -> None:
+        """What was purged may come back from seq 0; what was collected, in the version that it had."""
+        seqs = self._seqs.setdefault(place, {})
+        before = seqs.pop(removed, None)
+        if before is not None and not wholly:
+            seqs[removed] = before - 1
 
     def _check_record(self, place: Place, record: Record) -> None:
         self.looked_at["records"] += 1
