@@ -53,6 +53,7 @@ class ClientsSettings(msgspec.Struct, frozen=True):
     snapshot_ms: int
     stall_ms: int
     stall_settle_ms: int
+    stall_welcome_ms: int
     publications_per_session_max: int
 
 
@@ -119,6 +120,7 @@ class ClientManager:
         )
         self._beat_ms: int | None = None
         self._settling_until_ms = 0  # after a stall
+        self._welcome_from_ms = 0
         self._lost_meanwhile: list[Route] = []  # sessions lost while this node settles
 
     def start(self, now: Now) -> Effects:
@@ -175,15 +177,8 @@ class ClientManager:
 
     def _on_open_session(self, message: OpenSessionOrdered, now: Now) -> Effects:
         client, number = message.client, message.route.session
-        highest = self.sessions.highest(client)
-        if number <= highest:
-            failed = Failed(
-                Code.SESSION_STALE,
-                f"session {number} is not above {highest}, the highest known one of client {client}",
-                field="session",
-                retryable=True,
-                session=highest,
-            )
+        failed = self._unwelcome(message, now)
+        if failed is not None:
             frame = ClientFrame(message.route, encode(Tag.FAILED, message.correlation, number, failed))
             return [Tell(Role.IO, AnswerClients((frame,))), Tell(Role.CONNECTIONS, SessionDiscarded(message.route))]
         effects = self._supersede(client, number, now)
@@ -200,6 +195,18 @@ class ClientManager:
         )
         frame = ClientFrame(message.route, encode(Tag.SESSION_OPENED, message.correlation, number, opened))
         return [*effects, Tell(Role.IO, AnswerClients((frame,)))]
+
+    def _unwelcome(self, message: OpenSessionOrdered, now: Now) -> Failed | None:
+        number, highest = message.route.session, self.sessions.highest(message.client)
+        if number <= highest:
+            sentence = f"session {number} is not above {highest}, the highest known one of client {message.client}"
+            return Failed(Code.SESSION_STALE, sentence, field="session", retryable=True, session=highest)
+        servers = message.standing.servers
+        if servers and (self._settles(now) or now.monotonic_ms < self._welcome_from_ms):
+            # Others may have hidden this node meanwhile, and with it whoever signs in here before they hear it again.
+            sentence = "this node has just stood still, try another"
+            return Failed(Code.NOT_READY, sentence, retryable=True, servers=servers)
+        return None
 
     def _on_release_session(self, message: ReleaseSession, now: Now) -> Effects:
         session = self.sessions.at(message.route)
@@ -333,6 +340,7 @@ class ClientManager:
         if gap_ms > self.settings.stall_ms and not is_slow:
             self.counters["stalls"] += 1
             self._settling_until_ms = now.monotonic_ms + self.settings.stall_settle_ms
+            self._welcome_from_ms = self._settling_until_ms + self.settings.stall_welcome_ms
             effects.append(Log("WARNING", "this node stood still", {"stall_ms": gap_ms}))
         settles = now.monotonic_ms < self._settling_until_ms
         released = [] if settles else self._release_lost(now)

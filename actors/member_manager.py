@@ -145,7 +145,6 @@ class MemberManager:
         self._prober = Prober(self._links, self._leases, self._roster, self._suspicions, settings, chance)
         self._handshakes = Handshakes(identity, self._links, self._leases, self._roster)
         self._doubt = SelfDoubt(settings.lease_ms, settings.isolation_ms)
-        self._started_at_ms = 0
         self._warming_until_ms = 0
         self._caught_up: set[str] = set()
         self._is_beat_asked = False  # a beat out of rhythm is on its way
@@ -159,7 +158,6 @@ class MemberManager:
         self._departure = Departure(self._own, self._links, self._told, settings)
 
     def start(self, now: Now) -> list[Effect]:
-        self._started_at_ms = now.monotonic_ms
         self._doubt.start(now.monotonic_ms)
         if self._me.standalone:
             return self._told.tell_standing()
@@ -331,7 +329,7 @@ class MemberManager:
         if ending:
             return ending
         at_ms = now.monotonic_ms
-        effects = [*self._call(now), *self._judgement.judge(at_ms, at_ms - self._started_at_ms), *self._review(now)]
+        effects = [*self._call(now), *self._judgement.judge(at_ms), *self._review(now)]
         effects += self._compare_sessions(now)
         return [*effects, Tell(Role.DISTRO, DigestRound(self._roster.digest(self._told.standing, at_ms)))]
 
@@ -401,7 +399,7 @@ class MemberManager:
         doubtful = self._handshakes.is_doubtful or self._departure.stage != "serving"
         if self._told.standing.ready or doubtful or not self._roster.is_listed:
             return []
-        waited_ms = now.monotonic_ms - self._started_at_ms
+        waited_ms = self._doubt.awake_ms(now.monotonic_ms)
         sight = self._roster.sight(self._caught_up, waited_ms, now.monotonic_ms)
         outcome = readiness(sight, self._settings.majority_wait_ms, self._settings.cold_start_wait_ms)
         if outcome is Readiness.LOADING:

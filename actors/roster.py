@@ -235,6 +235,15 @@ class Roster:
         dying = sum(late >= -self._patience.suspect_ms for late in overdue if late is not None)
         return any(late >= 0 for late in overdue if late is not None) and dying > self.configured / 2
 
+    def is_blind(self, now_ms: int, waited_ms: int) -> bool:
+        """This node has just started and hears less than half of the members so far: it has no way to tell whether they
+        are dead or it is cut off. After one lease that is settled: those that it misses count as lost."""
+        missed = sum(
+            not self.heard(member, now_ms) and not self._leases.has_left(self._leases.newest(member.node_id))
+            for member in self.members.values()
+        )
+        return waited_ms < self._patience.lease_ms and missed > self.configured / 2
+
     def rows(self, now_ms: int, is_ready: bool, lags: Mapping[str, int]) -> tuple[MemberStatus, ...]:
         """What the status shows, this node included."""
         me = self._me

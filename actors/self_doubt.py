@@ -15,10 +15,15 @@ class SelfDoubt:
         self._beat_at_ms = 0
         self._majority_at_ms = 0  # when a majority was last heard, or might have been
         self._suspended_until_ms = 0
+        self._awake_from_ms = 0  # the start, put off by the time in which this node stood still
         self.is_isolated = False
 
     def start(self, now_ms: int) -> None:
-        self._beat_at_ms = self._majority_at_ms = now_ms
+        self._beat_at_ms = self._majority_at_ms = self._awake_from_ms = now_ms
+
+    def awake_ms(self, now_ms: int) -> int:
+        """For how long this node has run: a pause of its own is no time in which others could have answered."""
+        return now_ms - self._awake_from_ms - self.gap_ms(now_ms)
 
     def gap_ms(self, now_ms: int) -> int:
         """How long this node has stood still if this is the first beat after a pause, else 0."""
@@ -31,6 +36,7 @@ class SelfDoubt:
         self._beat_at_ms = now_ms
         if gap_ms:
             self._suspended_until_ms = now_ms + self._lease_ms
+            self._awake_from_ms += gap_ms
         return gap_ms
 
     def suspends(self, now_ms: int) -> bool:

@@ -16,8 +16,8 @@ class LinkSettings(msgspec.Struct, frozen=True):
     """Of one connection."""
 
     window_reserve: int = 16  # kept free of what the node announces, for pings and for its own way of counting
-    idle_ms: int = 10_000  # a node silent for this long is asked whether it is there
-    pong_ms: int = 3_000  # and is given up after this
+    idle_ms: int = 6_000  # a node silent for this long is asked whether it is there
+    pong_ms: int = 3_000  # and is given up after this: before the others hide a node whose core hangs (12 s)
     answer_ms: int = 3_000  # a request without an answer for this long doubts the node; for twice as long condemns it
     check_ms: int = 500  # rhythm of looking at what is in flight
 

@@ -292,3 +292,15 @@ def test_isolation_does_not_begin_because_of_a_pause() -> None:
     assert not node.standing().isolated
     node.run(6)
     assert node.standing().isolated
+
+
+def test_a_pause_of_its_own_is_no_time_in_which_a_loading_node_has_waited_for_others() -> None:
+    node = MemberNode()
+    node.list_members("abc")
+    node.ms += 40_000
+    node.beat()
+    assert not node.standing().ready, "nobody had a chance to answer"
+    node.run(14)
+    assert not node.standing().ready
+    node.run(2)
+    assert node.standing().ready, "now it has waited for long enough"

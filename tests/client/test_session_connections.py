@@ -138,11 +138,11 @@ def test_servers_the_cluster_reports_are_tried_after_the_configured_ones_until_i
 def test_an_idle_node_is_pinged_and_left_when_it_stays_silent() -> None:
     bench = SessionBench()
     connection = bench.accept()
-    bench.pass_ms(9_999)
+    bench.pass_ms(5_999)
     assert bench.all(Tag.PING) == []
     bench.pass_ms(1)
     bench.answer(bench.last(Tag.PING), Tag.PONG, Pong())
-    bench.pass_ms(10_000)
+    bench.pass_ms(6_000)
     assert len(bench.all(Tag.PING)) == 2
     bench.pass_ms(2_999)
     assert not bench.is_disconnected(connection)
@@ -153,9 +153,9 @@ def test_an_idle_node_is_pinged_and_left_when_it_stays_silent() -> None:
 def test_any_frame_shows_that_a_node_lives() -> None:
     bench = SessionBench()
     connection = bench.accept()
-    bench.pass_ms(9_000)
+    bench.pass_ms(5_000)
     bench.tell(connection, Tag.PROBE, Probe())
-    bench.pass_ms(9_000)
+    bench.pass_ms(5_000)
     assert bench.all(Tag.PING) == []
 
 

@@ -1,0 +1,67 @@
+"""What becomes of clients around a stall of their node: whoever it lets in may be hidden with it by the others."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from actors.base import NodeIdentity, Now, Role, Tell
+from actors.client_manager import ClientManager, ClientsSettings
+from actors.messages.clients import BeatPassed, OpenSessionOrdered
+from actors.messages.connections import SessionDiscarded
+from actors.messages.io import AnswerClients
+from actors.messages.values import Route, Standing
+from rollbook.errors import Code
+from rollbook.wire import Failed, SessionOpened, answer_body, open_envelope
+from tests.support.settings import settings_of
+
+IDENTITY = NodeIdentity("a", 100, "test", "a:8851", "a:8850", 256)
+OTHERS = ("b:8850", "c:8850")
+SETTINGS = settings_of("clients", ClientsSettings)
+AWAKE_MS = 41_000
+
+
+def asleep() -> ClientManager:
+    """It has had one beat, at 1,000 ms."""
+    clients = ClientManager(IDENTITY, SETTINGS, random.Random(1))
+    clients.handle(BeatPassed(1), now(1_000))
+    return clients
+
+
+def now(ms: int) -> Now:
+    return Now(ms, 1_700_000_000_000 + ms)
+
+
+def asked(clients: ClientManager, ms: int, servers: tuple[str, ...] = OTHERS) -> Any:
+    """The answer to a client that wants a session, and whether it is still counted."""
+    order = OpenSessionOrdered(Route(b"l1", ms), 1, "c1", 15_000, Standing(ready=True, servers=servers))
+    effects = clients.handle(order, now(ms))
+    (frame,) = [e.message.frames[0] for e in effects if isinstance(e, Tell) and isinstance(e.message, AnswerClients)]
+    body = answer_body(open_envelope(frame.payload))
+    discarded = any(e == Tell(Role.CONNECTIONS, SessionDiscarded(order.route)) for e in effects)
+    assert discarded == isinstance(body, Failed)
+    return body
+
+
+@pytest.mark.parametrize("beats", [(), (AWAKE_MS,), (AWAKE_MS, AWAKE_MS + 1_000, AWAKE_MS + 2_000)])
+def test_a_node_that_has_just_stood_still_sends_clients_elsewhere(beats: tuple[int, ...]) -> None:
+    clients = asleep()
+    for number, ms in enumerate(beats, 2):
+        clients.handle(BeatPassed(number), now(ms))
+    refusal = asked(clients, max(beats, default=AWAKE_MS))
+    assert (refusal.code, refusal.retryable, refusal.servers) == (Code.NOT_READY, True, OTHERS)
+
+
+def test_it_lets_them_in_again_once_the_others_have_had_time_to_hear_it() -> None:
+    clients = asleep()
+    welcome_ms = AWAKE_MS + SETTINGS.stall_settle_ms + SETTINGS.stall_welcome_ms
+    for number, ms in enumerate(range(AWAKE_MS, welcome_ms, 1_000), 2):
+        clients.handle(BeatPassed(number), now(ms))
+    assert isinstance(asked(clients, welcome_ms - 1), Failed)
+    assert isinstance(asked(clients, welcome_ms), SessionOpened)
+
+
+def test_a_node_without_others_lets_everyone_in_at_once() -> None:
+    assert isinstance(asked(asleep(), AWAKE_MS, servers=()), SessionOpened)

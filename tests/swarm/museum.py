@@ -1,0 +1,122 @@
+"""Bugs that were found, each with what was wrong and what shows that it does not come back.
+
+An exhibit is a named scenario, or a switch that puts the bug back (tests/swarm/broken_*.py). Of every switch the museum
+keeps a plan that is clean without it and not with it, shrunk until hardly anything could be left out. A plan is kept
+rather than a seed, because it does not change with the way in which plans are drawn.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from tests.swarm.plan import Plan
+
+ROOM = Path(__file__).resolve().parent / "museum"
+
+
+class Exhibit(NamedTuple):
+    name: str
+    wrong: str  # what happened, to whom
+    fixed: str  # what has been done about it, in which commit
+    ablation: str = ""  # puts it back
+    file: str = ""  # of the named scenario, if no plan shows it
+    test: str = ""
+
+
+EXHIBITS = (
+    Exhibit(
+        "late-clients",
+        "node and client both waited 4 s for a silent connection; the node was first, and a live instance was missing"
+        " until its client had signed in elsewhere",
+        "clients notice after 2 s; docs/adr/0007 (b3a7353)",
+        "late-clients",
+    ),
+    Exhibit(
+        "stood-still-and-went-on",
+        "a node that had stood still released what had moved meanwhile, or showed who had died, before it knew",
+        "it settles for 3 s; docs/adr/0007 (b3a7353, 901f485)",
+        "no-settling",
+    ),
+    Exhibit(
+        "deaths-counted-one-by-one",
+        "nodes that were lost at one moment passed their thresholds one after the other, and the first was hidden"
+        " before the second counted",
+        "who is about to be judged dead counts too; docs/adr/0007 (4f98139)",
+        "deaths-counted-one-by-one",
+    ),
+    Exhibit(
+        "purged-during-its-own-pause",
+        "an owner that was given up while it stood still sent a delta when it went on, and what had died meanwhile was"
+        " shown again",
+        "nothing is taken of it before its heart beats (4f98139)",
+        "purged-deltas-taken",
+    ),
+    Exhibit(
+        "flash-after-an-isolation",
+        "an owner that was heard again was shown before its removals had come: dead instances for up to 3.5 s",
+        "it is shown when what it had done by its first heartbeat is here (0cb8e7d)",
+        "shown-at-once",
+    ),
+    Exhibit(
+        "moved-and-removed-at-once",
+        "the tombstone of a session that had moved overtook the new session's record on its way to a third node",
+        "it is written when the grace of the old session has ended (b3a7353)",
+        "removed-when-moved",
+    ),
+    Exhibit(
+        "older-session-behind-a-dropped-tombstone",
+        "of too many tombstones one was dropped that kept an older session's record at another owner hidden: the dead"
+        " client was listed again",
+        "such a tombstone stays until it is old (0cb8e7d)",
+        "needed-tombstones-dropped",
+    ),
+    Exhibit(
+        "zombie-for-thirty-seconds",
+        "a node that was restarted after an owner's death did not know that owner's address, so no evidence counted"
+        " and it listed the dead for 30 s, while the others had let go after 6",
+        "who has not said its name may be the owner (0cb8e7d)",
+        "nameless-never-judged",
+    ),
+    Exhibit(
+        "judged-by-a-fresh-node",
+        "a node that was restarted among a minority hid the living of the other side, by the ages that it was told,"
+        " before it had missed anybody long enough to preserve them",
+        "as long as it hears less than half of the members it hides nobody",
+        "fresh-nodes-judge",
+    ),
+    Exhibit(
+        "slow-taken-for-asleep",
+        "a node whose every beat came late settled for ever, proved no life and was taken for dead",
+        "a second gap while it settles is no stall (0cb8e7d)",
+        file="tests/actors/test_slow_beats.py",
+        test="test_a_node_whose_every_beat_is_two_seconds_late_proves_life_every_third_time",
+    ),
+    Exhibit(
+        "cold-start-beside-a-ready-node",
+        "a loading node started cold when the only ready one fell silent, and answered without what that one knew",
+        "who was ready counts as not loading, though out of hearing (4f98139)",
+        file="tests/simulation/test_message_failures.py",
+        test="test_d21_a_node_does_not_start_cold_because_the_only_ready_one_falls_silent",
+    ),
+    Exhibit(
+        "redo-at-the-limit",
+        "a client at its limit of publications could not redo what its older session had published at the same node",
+        "what an older session published is none more (4f98139)",
+        file="tests/simulation/test_message_failures.py",
+        test="test_a_client_at_its_limit_can_redo_what_its_older_session_published_at_the_same_node",
+    ),
+    Exhibit(
+        "stamps-at-the-end-of-time",
+        "one stamp near 2^64 was followed by every clock, and no node could make a greater one",
+        "numbers that nobody could follow are refused (d77cf5f)",
+        file="tests/actors/test_forged_frames.py",
+        test="test_after_the_highest_stamp_there_is_a_next_one_that_others_take",
+    ),
+)
+
+
+def plan_of(ablation: str) -> Plan:
+    return msgspec.json.decode((ROOM / f"{ablation}.json").read_bytes(), type=Plan)

@@ -1,0 +1,90 @@
+"""What a single turn of an actor shows, and no later look can tell.
+
+A4: two copies of an origin never differ at equal watermarks. A node that finds such a difference mends it by itself, so
+it has to be caught at that moment. (In the swarm no memory rots: any difference is a broken rule.)
+A9: a node that stood still judges nobody for one lease: it hides nobody more, and does not take the others for dead.
+A7: what a node acknowledges is in its index when the answer leaves, and so in every later answer of that node.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from actors.base import Role, Tell
+from actors.messages.distro import DigestAccepted
+from actors.messages.index import RecordsChanged
+from actors.messages.io import AnswerClients
+from actors.messages.members import DigestsTaken
+from actors.messages.values import Origin
+from rollbook.wire import Done, Tag, answer_body, open_envelope
+from runtime.simulation.cluster import SimCluster
+from runtime.simulation.node import SimNode
+from runtime.simulation.scheduler import Turn
+
+MARGIN_MS = 100  # a beat may come a little later, and clocks drift
+
+
+class _Beat(NamedTuple):
+    at_ms: int
+    patient_until_ms: int  # one lease after it stood still
+    known: frozenset[Origin]
+    hidden: frozenset[tuple[Origin, int]]
+    preserved: bool
+
+
+class TurnChecks:
+    def __init__(self) -> None:
+        self.looked_at = {"acknowledgements": 0, "copies": 0, "beats_after_pauses": 0}
+        self._beats: dict[Origin, _Beat] = {}  # the last one of each life of a node
+        self._indexed: dict[Origin, int] = {}  # by the life of a node: up to which seq its own records are indexed
+
+    def __call__(self, _cluster: SimCluster, node: SimNode, turn: Turn) -> None:
+        if node.identity is None:
+            return
+        if turn.role is Role.MEMBERS and isinstance(turn.message, DigestsTaken):
+            self._check_judgement(node, Origin(node.node_id, node.identity.epoch), turn.at_us // 1_000)
+        if turn.role is Role.DISTRO and isinstance(turn.message, DigestAccepted):
+            self._check_copies(node, turn.message)
+        if turn.role in (Role.CLIENTS, Role.INDEX, Role.DISTRO):
+            self._check_answers(node.name, Origin(node.node_id, node.identity.epoch), turn)
+
+    def _check_copies(self, node: SimNode, message: DigestAccepted) -> None:
+        self.looked_at["copies"] += len(message.entries)
+        found = node.behaviour(Role.DISTRO).counters["digest_mismatches"]
+        assert not found, f"A4: {node.name} and {message.node_id} differ at equal watermarks"
+
+    def _check_judgement(self, node: SimNode, own: Origin, at_ms: int) -> None:
+        members = node.behaviour(Role.MEMBERS)
+        lease_ms = members._settings.lease_ms
+        lives = members._leases.lives.items()
+        hidden = frozenset((origin, life.hidden_grace_ms) for origin, life in lives if life.hidden_grace_ms)
+        preserved = members._told.standing.preserved
+        known = frozenset(members._leases.lives)
+        before = self._beats.get(own, _Beat(at_ms, 0, known, hidden, preserved))
+        stood_still = at_ms - before.at_ms > lease_ms // 3 + MARGIN_MS
+        patient_until_ms = at_ms + lease_ms - MARGIN_MS if stood_still else before.patient_until_ms
+        if at_ms < patient_until_ms:
+            self.looked_at["beats_after_pauses"] += 1
+            more = sorted(each for each in hidden - before.hidden if each[0] in before.known)
+            assert not more, f"A9: {node.name} hides {more}, and stood still itself less than a lease ago"
+            assert before.preserved or not preserved, f"A9: {node.name} takes its own pause for the death of others"
+        self._beats[own] = _Beat(at_ms, patient_until_ms, known, hidden, preserved)
+
+    def _check_answers(self, name: str, own: Origin, turn: Turn) -> None:
+        if turn.role is Role.INDEX and isinstance(turn.message, RecordsChanged):
+            seqs = [record.seq for record in turn.message.records if record.origin == own]
+            self._indexed[own] = max([self._indexed.get(own, 0), *seqs])
+        for effect in turn.effects:
+            if isinstance(effect, Tell) and isinstance(effect.message, AnswerClients):
+                for frame in effect.message.frames:
+                    self._check_answer(name, own, frame.payload)
+
+    def _check_answer(self, name: str, own: Origin, payload: bytes) -> None:
+        envelope = open_envelope(payload)
+        if envelope.tag != Tag.DONE:
+            return
+        done = answer_body(envelope)
+        assert isinstance(done, Done), "this is what the tag says"
+        self.looked_at["acknowledgements"] += 1
+        here = self._indexed.get(own, 0)
+        assert done.seq <= here, f"A7: {name} acknowledged seq {done.seq}, and its index has come to {here}"
