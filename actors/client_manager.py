@@ -43,6 +43,8 @@ from rollbook.errors import Code, RemoteProtocolError
 from rollbook.status import OwnerStatus
 from rollbook.wire import Failed, SessionEnded, SessionOpened, Tag, encode
 
+REDO_MS_MAX = 1_000  # from the first record of a new session to the last of what it takes over
+
 
 class ClientsSettings(msgspec.Struct, frozen=True):
     tombstone_age_ms: int
@@ -122,6 +124,10 @@ class ClientManager:
         self._settling_until_ms = 0  # after a stall
         self._welcome_from_ms = 0
         self._lost_meanwhile: list[Route] = []  # sessions lost while this node settles
+        self._lingering: dict[tuple[str, int], int] = {}  # (client, session) that a newer one replaces, since when
+        self._turned_away: set[Route] = (
+            set()
+        )  # sessions here whose clients asked for a new one, and were sent elsewhere
 
     def start(self, now: Now) -> Effects:
         return [Remind(self.settings.collect_interval_ms, _CollectDue())]
@@ -202,11 +208,16 @@ class ClientManager:
             sentence = f"session {number} is not above {highest}, the highest known one of client {message.client}"
             return Failed(Code.SESSION_STALE, sentence, field="session", retryable=True, session=highest)
         servers = message.standing.servers
-        if servers and (self._settles(now) or now.monotonic_ms < self._welcome_from_ms):
-            # Others may have hidden this node meanwhile, and with it whoever signs in here before they hear it again.
-            sentence = "this node has just stood still, try another"
-            return Failed(Code.NOT_READY, sentence, retryable=True, servers=servers)
-        return None
+        if not servers or not (self._settles(now) or now.monotonic_ms < self._welcome_from_ms):
+            return None
+        session = self.sessions.of(message.client)
+        if session is not None and session.route in self._turned_away:
+            return None  # It is back from the others: all nodes may have stood still together.
+        if session is not None:
+            self._turned_away.add(session.route)
+        # Others may have hidden this node meanwhile, and with it whoever signs in here before they hear it again.
+        sentence = "this node has just stood still, try another"
+        return Failed(Code.NOT_READY, sentence, retryable=True, servers=servers)
 
     def _on_release_session(self, message: ReleaseSession, now: Now) -> Effects:
         session = self.sessions.at(message.route)
@@ -224,18 +235,21 @@ class ClientManager:
         self.sessions.close(session)
         effects: list[Effect] = [Tell(Role.INDEX, SubscribersReleased((session.route,)))]
         number = session.number
-        if how == "moved" or self.sessions.highest(session.client) > number:
+        is_looking = session.route in self._turned_away and how == "lost"  # it lives: it has asked for a new session
+        self._turned_away.discard(session.route)
+        if how == "moved" or is_looking or self.sessions.highest(session.client) > number:
             # A tombstone now could overtake the new session's record on its way to a third node and leave a gap there.
+            self._lingering[session.client, number] = now.monotonic_ms
             return [*effects, Remind(session.grace_ms, _LingerEnded(session.client, number))]
         return effects + self._remove_publications(session.client, number, now)
 
-    def _remove_publications(self, client: str, number: int, now: Now) -> list[Effect]:
+    def _remove_publications(self, client: str, number: int, now: Now, *, only_forsaken: bool = False) -> list[Effect]:
         """Tombstones for what exactly this session published."""
         records: list[Record] = []
         for service in self.sessions.published(client):
             key = RecordKey(client, service)
             record = self.native.records[key]
-            if record.session == number:
+            if record.session == number and not (only_forsaken and self._is_taken_over(key, number)):
                 stamp = self.clock.next(now.wall_ms)
                 records.append(self.native.commit(key, number, stamp, record.grace_ms, (), now.monotonic_ms))
         for record in records:
@@ -250,7 +264,22 @@ class ClientManager:
     def _on_linger_ended(self, message: _LingerEnded, now: Now) -> Effects:
         if self._settles(now):  # the newer session's record may have stood still with this node
             return [Remind(self.settings.stall_settle_ms, message)]
+        self._lingering.pop((message.client, message.session), None)
         return self._remove_publications(message.client, message.session, now)
+
+    def _end_lingering(self, now: Now) -> list[Effect]:
+        """After a stall: what lingers and no newer session has was withdrawn meanwhile. Its removal may be forgotten
+        everywhere else, tombstone and all, so it would be shown again until its grace ends."""
+        effects: list[Effect] = []
+        for (client, number), since_ms in sorted(self._lingering.items()):
+            is_redoing = self.sessions.of(client) is not None or now.monotonic_ms - since_ms < REDO_MS_MAX
+            if not is_redoing:
+                effects += self._remove_publications(client, number, now, only_forsaken=True)
+        return effects
+
+    def _is_taken_over(self, key: RecordKey, number: int) -> bool:
+        held = (table.records.get(key) for table in self.tables.values())
+        return any(record is not None and record.session > number and record.instances for record in held)
 
     def _supersede(self, client: str, number: int, now: Now) -> list[Effect]:
         """A higher session of this client exists, here or elsewhere: the one that is open here ends."""
@@ -343,7 +372,11 @@ class ClientManager:
             self._welcome_from_ms = self._settling_until_ms + self.settings.stall_welcome_ms
             effects.append(Log("WARNING", "this node stood still", {"stall_ms": gap_ms}))
         settles = now.monotonic_ms < self._settling_until_ms
+        if now.monotonic_ms >= self._welcome_from_ms:
+            self._turned_away.clear()
         released = [] if settles else self._release_lost(now)
+        if before is not None and before < self._settling_until_ms <= now.monotonic_ms:
+            released += self._end_lingering(now)
         entries = tuple(self.tables[origin].entry() for origin in sorted(self.tables))
         proves_life = not settles and not released
         return [*effects, *released, Tell(Role.MEMBERS, DigestsTaken(message.number, entries, proves_life))]
@@ -407,3 +440,4 @@ class ClientManager:
             assert origin == table.origin, "a table stands under its origin"
             table.check_invariants()
         self.sessions.check_invariants(self.native)
+        assert all(self.sessions.at(route) is not None for route in self._turned_away), "who is turned away is known"

@@ -294,11 +294,13 @@ class DistroSyncActor:
         return [*self._heartbeat_raised(link, delta), Tell(Role.CLIENTS, chunk)]
 
     def _on_owners_applied(self, message: OwnersApplied, now: Now) -> list[Effect]:
-        self._pushed.index(message.watermarks, message.touches)
-        synced = [watermark for watermark in message.watermarks if watermark.origin != self.origin]
+        # What was in the index when a purge came is gone, and must not be claimed.
+        watermarks = [watermark for watermark in message.watermarks if not self._incoming.is_purged(watermark.origin)]
+        self._pushed.index(watermarks, message.touches)
+        synced = [watermark for watermark in watermarks if watermark.origin != self.origin]
         frames = self._incoming.owners_applied(synced)
         self._pushed_news.acknowledged(synced)
-        answers = self._waits.settle(now.monotonic_ms) if len(synced) < len(message.watermarks) else []
+        answers = self._waits.settle(now.monotonic_ms) if len(synced) < len(watermarks) else []
         return [*_sending(frames), *_answering(answers), *self._caught_up()]
 
     def _heartbeat_raised(self, link: str, delta: Delta) -> list[Effect]:

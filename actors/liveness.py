@@ -110,12 +110,15 @@ class Leases:
                 self._catch_up(origin, life, now_ms)
         return True
 
-    def admit(self, entries: Sequence[DigestEntry], now_ms: int) -> tuple[DigestEntry, ...]:
-        """Take over a digest, less what is not admitted. Newer epochs first: they make orphans of older ones."""
+    def admit(self, entries: Sequence[DigestEntry], now_ms: int, waited_ms: int = 0) -> tuple[DigestEntry, ...]:
+        """Take over a digest, less what is not admitted. Newer epochs first: they make orphans of older ones.
+
+        ``waited_ms``: for so long it may have lain here unread.
+        """
         refused = {
             entry.origin
             for entry in sorted(entries, key=lambda entry: -entry.epoch)
-            if not self._admit_entry(entry, now_ms)
+            if not self._admit_entry(entry, entry.age_ms + waited_ms, now_ms)
         }
         return tuple(entry for entry in entries if entry.origin not in refused) if refused else tuple(entries)
 
@@ -232,11 +235,11 @@ class Leases:
             hidden_ms=life.hidden_grace_ms if life.returns_at_ms is None else 0,
         )
 
-    def _admit_entry(self, entry: DigestEntry, now_ms: int) -> bool:
+    def _admit_entry(self, entry: DigestEntry, age_ms: int, now_ms: int) -> bool:
         origin = entry.origin
         is_new = origin not in self.lives
         if not self._has_room(origin) or not self.hear(
-            origin, entry.heartbeat, entry.age_ms, now_ms, owner_seq=entry.owner_seq, left=entry.left
+            origin, entry.heartbeat, age_ms, now_ms, owner_seq=entry.owner_seq, left=entry.left
         ):
             return False
         if is_new and entry.hidden_ms and self.is_orphan(origin):

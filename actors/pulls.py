@@ -136,8 +136,6 @@ class Incoming:
         """Raise what this node has, acknowledge to whoever sent it, end the pulls that this completes."""
         acks: dict[tuple[str, Origin], PeerFrame] = {}
         for origin, applied, link in watermarks:
-            if origin in self._purged:
-                continue  # it was in the index when the purge came
             here = self.applied[origin] = max(applied, self.applied.get(origin, 0))
             arrival = self.arrivals.get((link, origin))
             if arrival is not None and arrival.upper <= applied:

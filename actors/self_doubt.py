@@ -15,6 +15,7 @@ class SelfDoubt:
         self._beat_at_ms = 0
         self._majority_at_ms = 0  # when a majority was last heard, or might have been
         self._suspended_until_ms = 0
+        self._last_gap_ms = 0  # before the last beat, if that was a pause
         self._awake_from_ms = 0  # the start, put off by the time in which this node stood still
         self.is_isolated = False
 
@@ -33,11 +34,19 @@ class SelfDoubt:
     def beat(self, now_ms: int) -> int:
         """The length of the pause before this beat if it was one, else 0."""
         gap_ms = self.gap_ms(now_ms)
-        self._beat_at_ms = now_ms
+        self._beat_at_ms, self._last_gap_ms = now_ms, gap_ms
         if gap_ms:
             self._suspended_until_ms = now_ms + self._lease_ms
             self._awake_from_ms += gap_ms
         return gap_ms
+
+    def stale_ms(self, now_ms: int) -> int:
+        """How old a frame may be that is handled now: it may have waited in a socket while this node stood still. At
+        the second beat after the pause all that waited has been read."""
+        gap_ms = self.gap_ms(now_ms)
+        if gap_ms:
+            return gap_ms
+        return self._last_gap_ms + now_ms - self._beat_at_ms if self._last_gap_ms else 0
 
     def suspends(self, now_ms: int) -> bool:
         """No expiry now: nothing is hidden or purged, no grace ends, isolation does not begin."""

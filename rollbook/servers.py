@@ -40,7 +40,7 @@ class ServerList:
         self._pause_ms_max = pause_ms_max
         self._last = chance.choice(self._configured)  # Any start will do, so the one after a random one.
         self._hints: deque[str] = deque()
-        self._hints_in_a_row = 0
+        self._hinted: list[str] = []  # since a session stood
         self._failures = 0
         self._troubles: dict[str, str] = {}
 
@@ -63,12 +63,13 @@ class ServerList:
             self._learned = tuple(server for server in learned if server not in self._configured)
 
     def hint(self, servers: Iterable[str]) -> bool:
-        """Try these first. False if there are none, or if hints have led nowhere three times."""
+        """Try one of these first. False if there are none, or if hints have led nowhere three times."""
         hints = [server for server in servers if is_server(server)]
-        if not hints or self._hints_in_a_row >= HINTS_IN_A_ROW_MAX:
+        if not hints or len(self._hinted) >= HINTS_IN_A_ROW_MAX:
             return False
-        self._hints_in_a_row += 1
-        self._hints = deque([self._chance.choice(hints)])
+        fresh = [server for server in hints if server not in (self._last, *self._hinted)]
+        self._hinted.append(self._chance.choice(fresh or hints))
+        self._hints = deque(self._hinted[-1:])
         return True
 
     def failed(self, server: str, trouble: str) -> int:
@@ -82,7 +83,7 @@ class ServerList:
         """A session stands: what was wrong there is over, and hints count anew."""
         self._troubles.pop(server, None)
         self._hints.clear()
-        self._hints_in_a_row = 0
+        self._hinted.clear()
 
     def steady(self) -> None:
         """A session has stood for a while: the next loss is answered at once."""

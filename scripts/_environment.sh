@@ -96,7 +96,8 @@ _build() {
 _lock() {
     local base
     base="$(_find_python)" || exit
-    exec 9>"$ROLLBOOK_ROOT/.venv.lock"
+    { exec 9>"$ROLLBOOK_ROOT/.venv.lock"; } 2>/dev/null ||
+        _die "$(id -un) can neither use $ROLLBOOK_ROOT/.venv as it is nor set it up: no right to write there"
     "$base" -I -c '
 import fcntl, sys
 try:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import pytest
 
-from actors.base import Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
-from actors.client_manager import ClientManager, ClientsSettings
+from actors.base import Log, Remind, Role, StatusRequested
 from actors.messages.clients import (
     ApplyDelta,
     BeatPassed,
@@ -33,73 +31,22 @@ from rollbook.wire import (
     Ping,
     Publish,
     Query,
-    SessionOpened,
     Tag,
     Withdraw,
-    answer_body,
-    open_envelope,
 )
-from tests.support.settings import settings_of
-
-SERVICE = Service("public", "DEFAULT_GROUP", "orders")
-ONE, TWO = Instance("10.0.0.1", 1), Instance("10.0.0.1", 2)
-T = TypeVar("T")
-
-
-def now(ms: int = 1_000) -> Now:
-    return Now(ms, 1_700_000_000_000 + ms)
-
-
-def manager(node_id: str = "n1", epoch: int = 5, **overrides: Any) -> ClientManager:
-    identity = NodeIdentity(node_id, epoch, "test", "127.0.0.1:1", "127.0.0.1:2", 256)
-    return ClientManager(identity, settings_of("clients", ClientsSettings, **overrides), random.Random(0))
-
-
-def told(effects: Effects, kind: type[T], to: Role | None = None) -> list[T]:
-    return [
-        effect.message
-        for effect in effects
-        if isinstance(effect, Tell) and isinstance(effect.message, kind) and to in (None, effect.to)
-    ]
-
-
-def opened(clients: ClientManager, client: str, session: int, link: bytes = b"l1", ms: int = 1_000) -> Route:
-    route = Route(link, session)
-    effects = clients.handle(OpenSessionOrdered(route, 1, client, 15_000, Standing(ready=True)), now(ms))
-    frame = told(effects, AnswerClients)[0].frames[0]
-    assert isinstance(answer(frame.payload), SessionOpened)
-    clients.check_invariants()
-    return route
-
-
-def answer(payload: bytes) -> Any:
-    return answer_body(open_envelope(payload))
-
-
-def ordered(clients: ClientManager, route: Route, *bodies: Any, ms: int = 1_000) -> tuple[RecordsChanged, Effects]:
-    orders = tuple(Order(route, number, body) for number, body in enumerate(bodies, 1))
-    effects = clients.handle(OrdersReceived(orders), now(ms))
-    clients.check_invariants()
-    return told(effects, RecordsChanged, Role.INDEX)[0], effects
-
-
-def publish(*instances: Instance, **more: Any) -> Publish:
-    return Publish(SERVICE, instances, **more)
-
-
-def copied(source: ClientManager, target: ClientManager, link: str = "peer", ms: int = 1_000) -> Effects:
-    """One delta of everything native, as DistroSyncActor would carry it."""
-    effects = source.handle(GetRecordRange(source.origin, 0, False, 0, (link,)), now(ms))
-    part = told(effects, RecordRange)[0]
-    last = len(part.chunks) - 1
-    effects = []
-    for index, bodies in enumerate(part.chunks):
-        delta = ApplyDelta(
-            link, part.origin, part.after, part.upper, part.full, 0, part.gc_floor, index, index == last, bodies
-        )
-        effects = [*effects, *target.handle(delta, now(ms))]
-    target.check_invariants()
-    return effects
+from tests.support.client_manager_bench import (
+    ONE,
+    SERVICE,
+    TWO,
+    answer,
+    copied,
+    manager,
+    now,
+    opened,
+    ordered,
+    publish,
+    told,
+)
 
 
 def test_a_registration_becomes_a_record_and_its_answer_waits_for_the_index() -> None:
@@ -387,20 +334,6 @@ def test_the_beat_that_releases_what_a_stall_has_lost_proves_no_life_but_the_nex
     (at_release,) = told(clients.handle(BeatPassed(3), now(44_000)), DigestsTaken)
     (after,) = told(clients.handle(BeatPassed(4), now(45_000)), DigestsTaken)
     assert [(taken.proves_life, taken.entries[0].records) for taken in (at_release, after)] == [(False, 0), (True, 0)]
-
-
-def test_what_a_moved_session_left_stays_a_while_longer_if_its_grace_ends_in_a_stall() -> None:
-    clients = manager()
-    route = opened(clients, "c1", 10)
-    ordered(clients, route, publish(ONE))
-    (reminder,) = [e for e in clients.handle(ReleaseSession(route, "moved"), now()) if isinstance(e, Remind)]
-    clients.handle(BeatPassed(1), now(1_000))
-    (again,) = clients.handle(reminder.message, now(41_000))  # the newer session's node may have stood still as well
-    assert again == Remind(clients.settings.stall_settle_ms, reminder.message)
-    for ms in (41_100, 42_500, 44_000, 45_000):
-        clients.handle(BeatPassed(2), now(ms))
-    effects = clients.handle(reminder.message, now(45_200))
-    assert [record.is_tombstone for record in told(effects, RecordsChanged)[0].records] == [True]
 
 
 def test_a_purged_origin_leaves_the_index_but_the_own_one_never_does() -> None:

@@ -149,6 +149,13 @@ def test_a_purged_owner_begins_at_nothing_again(node: PushingNode) -> None:
     assert acks(node.index(Watermark(TWO, 5, "to-n2"), touched={TWO: 1})) == [("to-n2", 5, 0)]
 
 
+def test_what_was_in_the_index_when_its_owner_was_purged_is_not_claimed_to_it(node: PushingNode) -> None:
+    node.receive("to-n2", delta(TWO, 0, 9))
+    node.handle(OwnersPurged((TWO,)))
+    assert not acks(node.index(Watermark(TWO, 9, "to-n2")))
+    assert not acks(node.round()), "it has nothing of that owner any more"
+
+
 # -- callers that wait for subscribers
 
 

@@ -274,6 +274,18 @@ def test_for_one_lease_after_a_pause_of_its_own_a_node_says_that_others_may_know
     assert not node.standing().warming
 
 
+def test_what_waited_unread_while_a_node_stood_still_renews_no_lease() -> None:
+    """It may be the last word of an owner that died long ago, and the others must not be told that it was heard now."""
+    node = MemberNode().running("bc")
+    node.ms += 40_000
+    node.digest("c")
+    assert node.age_ms("c") >= 40_000, "before the beat that ends the pause"
+    node.digest("c")
+    assert node.age_ms("c") >= 40_000, "and as long as something may be left to read: until the next beat"
+    node.digest("c")
+    assert node.age_ms("c") == 0
+
+
 def test_a_pause_of_a_third_of_a_lease_is_none_yet() -> None:
     node = MemberNode().running("bc")
     node.ms += 5_000

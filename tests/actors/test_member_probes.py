@@ -202,7 +202,7 @@ def test_a_digest_of_a_large_cluster_names_some_members_at_a_time_and_in_the_end
 def test_who_was_out_of_hearing_is_told_everything_as_soon_as_it_can_be_reached() -> None:
     node = large()
     node.tell(LinkClosed("to-c", peer("c"), "silent"))
-    node.ms += 20_000
+    node.run(20)
     (greeting,) = [e for e in node.connect("c") if isinstance(e, Remind) and e.delay_ms == 150]
     assert [link for link, _ in frames(node.tell(greeting.message), Digest)] == ["to-c"]
     node.digest("c")

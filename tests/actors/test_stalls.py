@@ -9,12 +9,13 @@ import pytest
 
 from actors.base import NodeIdentity, Now, Role, Tell
 from actors.client_manager import ClientManager, ClientsSettings
-from actors.messages.clients import BeatPassed, OpenSessionOrdered
+from actors.messages.clients import BeatPassed, OpenSessionOrdered, OrdersReceived, ReleaseSession
 from actors.messages.connections import SessionDiscarded
 from actors.messages.io import AnswerClients
-from actors.messages.values import Route, Standing
+from actors.messages.values import Order, Route, Standing
 from rollbook.errors import Code
-from rollbook.wire import Failed, SessionOpened, answer_body, open_envelope
+from rollbook.model import Instance, Service
+from rollbook.wire import Failed, Publish, SessionOpened, answer_body, open_envelope
 from tests.support.settings import settings_of
 
 IDENTITY = NodeIdentity("a", 100, "test", "a:8851", "a:8850", 256)
@@ -65,3 +66,37 @@ def test_it_lets_them_in_again_once_the_others_have_had_time_to_hear_it() -> Non
 
 def test_a_node_without_others_lets_everyone_in_at_once() -> None:
     assert isinstance(asked(asleep(), AWAKE_MS, servers=()), SessionOpened)
+
+
+def lose_in_the_stall(clients: ClientManager) -> None:
+    """A session of c1 that was opened and has published before the stall, and whose connection broke in it."""
+    assert isinstance(asked(clients, 1_100), SessionOpened)
+    route = Route(b"l1", 1_100)
+    order = Order(route, 2, Publish(Service("public", "DEFAULT_GROUP", "orders"), (Instance("10.0.0.1", 80),)))
+    clients.handle(OrdersReceived((order,)), now(1_200))
+    assert clients.native.live == 1
+    clients.handle(BeatPassed(2), now(AWAKE_MS))
+    clients.handle(ReleaseSession(route, "lost"), now(AWAKE_MS + 300))
+
+
+def beat(clients: ClientManager, until_ms: int) -> None:
+    for number, ms in enumerate(range(AWAKE_MS + 1_000, until_ms + 1, 1_000), 3):
+        clients.handle(BeatPassed(number), now(ms))
+        clients.check_invariants()
+
+
+def test_a_client_that_comes_back_from_the_others_is_let_in_where_its_last_session_stands() -> None:
+    clients = asleep()
+    lose_in_the_stall(clients)
+    assert isinstance(asked(clients, AWAKE_MS + 400), Failed), "the others may show it sooner"
+    assert isinstance(asked(clients, AWAKE_MS + 500), SessionOpened), "but they have not taken it either"
+    beat(clients, AWAKE_MS + 6_000)
+    assert clients.native.live == 1
+
+
+def test_a_client_that_has_just_asked_for_a_new_session_loses_nothing_when_the_stall_is_over() -> None:
+    clients = asleep()
+    lose_in_the_stall(clients)
+    assert isinstance(asked(clients, AWAKE_MS + 400), Failed)
+    beat(clients, AWAKE_MS + 6_000)
+    assert clients.native.live == 1, "it lives, and its next session is on its way"

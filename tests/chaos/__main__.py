@@ -46,6 +46,8 @@ def chaos(
     lack = missing()
     if lack:
         refuse(lack)
+    if keep is not None:
+        _make(keep)
     for label in sweep():
         console.print(f"removed what {label} left behind")
     if "clock" in kinds and not ClockShim.is_possible():
@@ -98,6 +100,14 @@ def _kinds(faults: str) -> tuple[str, ...]:
     if unknown:
         refuse(f"unknown faults: {', '.join(unknown)}; there are {', '.join(KINDS)}")
     return kinds
+
+
+def _make(folder: Path) -> None:
+    """Before the round: what cannot be kept should not cost one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        refuse(f"{folder} cannot be used to keep anything: {error.strerror}")
 
 
 def _tell(line: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 from rollbook import wire
 from rollbook.codec import pack
 from rollbook.errors import ClientClosed, ClientIdInUse, ClusterUnreachable, Code
 from rollbook.orders import Connect, ConnectionOpened, FrameReceived
+from rollbook.servers import ServerList
 from rollbook.wire import Failed, Ping, Pong, Probe, Publish, Query, SessionEnded, Tag
 from tests.support.session_bench import ORDERS, SERVERS, WALL_OFFSET_MS, SessionBench, instance
 
@@ -115,6 +118,16 @@ def test_hints_lead_on_at_most_three_times_in_a_row() -> None:
         bench.pass_ms(500)
     assert dials(bench)[1:4] == ["hint0:1", "hint1:1", "hint2:1"]
     assert dials(bench)[4] in SERVERS
+
+
+def test_a_hint_leads_to_a_server_that_has_not_refused_yet() -> None:
+    for seed in range(20):
+        servers = ServerList(SERVERS, random.Random(seed), 50, 2_000)
+        asked = [servers.next()]
+        while len(asked) < len(SERVERS):
+            assert servers.hint(server for server in SERVERS if server != asked[-1])
+            asked.append(servers.next())
+        assert sorted(asked) == list(SERVERS), "all were asked before any was asked again"
 
 
 def test_servers_the_cluster_reports_are_tried_after_the_configured_ones_until_it_reports_others() -> None:

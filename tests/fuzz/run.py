@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -22,8 +24,8 @@ from typing import NamedTuple
 from tests.fuzz.corpus import CORPUS, inputs_in, keep
 from tests.fuzz.seeds import seeds_of
 from tests.fuzz.targets import TARGETS
+from tests.support.running_total import ROOT, keep_total
 
-ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "var" / "fuzz"
 HISTORY = ROOT / "docs" / "fuzzing.jsonl"
 EXECUTIONS_DEFAULT = 200_000
@@ -43,8 +45,10 @@ class Outcome(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/fuzz.sh", description="Fuzz the readers of wire and files.")
     parser.add_argument("--target", action="append", choices=sorted(TARGETS), help="may be repeated; default: all")
-    parser.add_argument("--executions", type=int, default=EXECUTIONS_DEFAULT, help="in all, shared among the targets")
-    parser.add_argument("--minutes", type=float, default=0.0, help="at most, in all; 0: as long as it takes")
+    parser.add_argument(
+        "--executions", type=_count, default=EXECUTIONS_DEFAULT, help="in all, shared among the targets"
+    )
+    parser.add_argument("--minutes", type=_duration, default=0.0, help="at most, in all; 0: as long as it takes")
     parser.add_argument("--keep", action="store_true", help="renew tests/fuzz/corpus from what was found")
     options = parser.parse_args(arguments)
     targets = options.target or list(TARGETS)
@@ -61,6 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if findings else 0
 
 
+def _count(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return value
+
+
+def _duration(text: str) -> float:
+    if not (value := float(text)) >= 0:
+        raise argparse.ArgumentTypeError("0 or more")
+    return value
+
+
 def _fuzz(target: str, executions: int, seconds_max: float) -> Outcome:
     found, findings = WORK / "corpus" / target, WORK / "findings" / target
     for directory in (found, findings, CORPUS / target):
@@ -73,8 +89,16 @@ def _fuzz(target: str, executions: int, seconds_max: float) -> Outcome:
     command += [f"-artifact_prefix={findings}/", str(found), str(CORPUS / target)]
     log = WORK / f"{target}.log"
     began_s = time.monotonic()
-    with log.open("w", encoding="utf-8") as output:
-        ended = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, check=False)
+    # libFuzzer ends a worker without its exit handlers, so what it put aside is removed here.
+    with log.open("w", encoding="utf-8") as output, tempfile.TemporaryDirectory(prefix="rollbook-fuzz-") as scratch:
+        ended = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": scratch},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
     seconds = time.monotonic() - began_s
     said = log.read_text(encoding="utf-8", errors="replace")
     counted = _EXECUTED.search(said)
@@ -95,9 +119,7 @@ def _options(target: str, executions: int) -> list[str]:
 
 
 def _write_down(target: str, outcome: Outcome, kept: int) -> None:
-    entry = {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "commit": _commit(),
+    facts = {
         "target": target,
         "executions": outcome.executions,
         "seconds": round(outcome.seconds, 1),
@@ -107,18 +129,13 @@ def _write_down(target: str, outcome: Outcome, kept: int) -> None:
         "python": platform.python_version(),
         "atheris": version("atheris"),
     }
-    with HISTORY.open("a", encoding="utf-8") as history:
-        history.write(json.dumps(entry) + "\n")
-    print(json.dumps(entry), flush=True)
-
-
-def _commit() -> str:
-    """What was fuzzed; a plus sign says that the tree held changes beyond it."""
-    said = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return said.stdout.strip() or "unknown"
+    keep_total(HISTORY, facts)
+    print(json.dumps(facts), flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted; this target is not written down", file=sys.stderr)
+        sys.exit(130)

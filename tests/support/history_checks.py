@@ -156,14 +156,20 @@ class HistoryChecks(HistoryState):
         self.counts["A3"] += 1
         if any(claim.is_possible for claim in claims) or not claims or self.reach.majority_since_ms[name] == NEVER_MS:
             return
+        back_ms = max(self.reach.majority_since_ms[name], self.resumed_ms[name])
+        if at_ms - back_ms < self.bounds.equal_ms + self.bounds.settle_ms:
+            return  # it was cut off or stood still, and agrees with the others in this time; nobody signs in meanwhile
         claim = max(claims, key=lambda claim: claim.gone)
-        owners = [serving.node for serving in self.parties[claim.client].sessions]
-        if claim.gone.how == "vanished" and any(self.resumed_ms[owner] > claim.gone.since_ms for owner in owners):
-            return  # its owner stood still meanwhile, and waits for heartbeats again
+        sessions = self.parties[claim.client].sessions
+        is_unheard = claim.gone.how == "vanished" or (sessions[-1].node, sessions[-1].life) in self.ended_ms
+        if is_unheard and any(self.resumed_ms[serving.node] > claim.gone.since_ms for serving in sessions):
+            return  # nobody has written down its end, and an owner that stood still waits for its grace again
+        if not node.is_ready:
+            return  # it loads, owner by owner
         if "guarded" in node.tables[listed[0]].flags:
             return  # what comes late of an owner that is held on to is shown like the rest of it
-        if any(self._has_been_apart(name, serving, at_ms) for serving in self.parties[claim.client].sessions):
-            return  # who took its last order lives and is out of reach, or was; others may bring what they know
+        if any(self._is_out_of_reach(name, serving) for serving in self.parties[claim.client].sessions):
+            return  # only the node that took its last order knows of it
         if at_ms - claim.gone.since_ms > self.bounds.sync_ms:
             self._fail(
                 "A3",
@@ -172,13 +178,10 @@ class HistoryChecks(HistoryState):
                 claim.client,
             )
 
-    def _has_been_apart(self, name: str, serving: Serving, at_ms: int) -> bool:
-        if self.lives[serving.node] != serving.life or not self.reach.runs(serving.node):
-            return False
-        joined_ms = self.reach.together_since_ms(name, serving.node)
-        if self.reach.are_together(name, serving.node):  # one that stood still could have known: it settles first
-            return at_ms - joined_ms <= self.bounds.sync_ms and joined_ms > self.resumed_ms[serving.node]
-        return True
+    def _is_out_of_reach(self, name: str, serving: Serving) -> bool:
+        """It lives and runs beyond a cut."""
+        lives = self.lives[serving.node] == serving.life and self.reach.runs(serving.node)
+        return lives and not self.reach.are_together(name, serving.node)
 
     # -- what should have happened
 
