@@ -317,9 +317,9 @@ class DistroSyncActor:
 
     def _on_digest_round(self, message: DigestRound) -> list[Effect]:
         entries = message.digest.entries
-        self._heartbeat = max(
-            (entry.heartbeat for entry in entries if entry.origin == self.origin), default=self._heartbeat
-        )
+        own = next((entry for entry in entries if entry.origin == self.origin), None)
+        if own is not None:
+            self._heartbeat = own.heartbeat if own.age_ms == 0 else 0  # one from before a pause proves nothing
         self._incoming.note_round(entry for entry in entries if entry.origin != self.origin)
         targets = sorted(self._peers.peers)
         if len(targets) > self.settings.digest_peers_max:

@@ -79,6 +79,7 @@ class Leases:
         self.lives: dict[Origin, Life] = {}
         self.purged: dict[Origin, Purged] = {}
         self.heartbeat = 0
+        self._beaten_at_ms: int | None = None
         self._held: dict[Origin, DigestEntry] = {}
         self._returning: set[Origin] = set()
         self.epochs: dict[str, int] = {own.owner: own.epoch}  # the highest one heard of each owner
@@ -125,6 +126,7 @@ class Leases:
     def hold(self, entries: Sequence[DigestEntry], now_ms: int, *, proves_life: bool = True) -> None:
         """What the record table holds at this beat; with it this node's own heart has beaten once more."""
         self.heartbeat += proves_life
+        self._beaten_at_ms = now_ms if proves_life else self._beaten_at_ms
         self._held = {entry.origin: entry for entry in entries}
         for origin in self._held:
             # A delta may come before the first digest; whatever is held must have a lease, or it would never end.
@@ -223,7 +225,11 @@ class Leases:
     def _entry(self, origin: Origin, now_ms: int) -> DigestEntry:
         held = self._held.get(origin) or DigestEntry(*origin, applied=0, heartbeat=0, age_ms=0, records=0, digest=0)
         if origin == self._own:
-            return msgspec.structs.replace(held, heartbeat=self.heartbeat, age_ms=0, left=False, owner_seq=held.applied)
+            # After a pause the newest counter is as old as that: who missed it must not take it for life.
+            age_ms = 0 if self._beaten_at_ms is None else now_ms - self._beaten_at_ms
+            return msgspec.structs.replace(
+                held, heartbeat=self.heartbeat, age_ms=age_ms, left=False, owner_seq=held.applied
+            )
         life = self.lives[origin]
         age_ms = now_ms - life.heard_at_ms
         return msgspec.structs.replace(

@@ -26,7 +26,7 @@ if len(sys.argv) != 5 or not sys.argv[4].isdigit():
 server, service, ip, port = sys.argv[1:]
 with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
     socket.set(zmq.RECONNECT_IVL, -1)  # A session is one connection.
-    socket.set(zmq.HEARTBEAT_IVL, 1000)  # Sent by libzmq's own thread; the node expects one in four seconds.
+    socket.heartbeat_ivl, socket.heartbeat_ttl = 1000, 4000  # ms; pings by its own thread, and how long they count
     socket.set(zmq.LINGER, 500)
     socket.connect(f"tcp://{server}")
     session = time.time_ns() // 1_000_000  # Higher than every earlier one of this client id.

@@ -330,7 +330,7 @@ def test_a_digest_holds_ages_and_counters_of_all_origins_with_or_without_records
     table.hear(B, 5, 1_000, 100_000, left=True)
     table.hold([entry("a", 0, applied=7, records=2, digest=9), entry("c", 0, applied=3)], 100_000)
     assert table.entries(102_000) == (
-        entry("a", 1, applied=7, records=2, digest=9, owner_seq=7),
+        entry("a", 1, age_ms=2_000, applied=7, records=2, digest=9, owner_seq=7),
         entry("b", 5, age_ms=3_000, left=True),
         entry("c", 0, age_ms=2_000, applied=3),
     )
@@ -361,3 +361,14 @@ def test_what_comes_after_the_purge_stays_hidden_and_is_purged_again() -> None:
     assert purged(table, 161_000) == (B,)
     table.hold([], 162_000)
     assert (table.hidden(162_000), purged(table, 162_000)) == ((), ())
+
+
+def test_the_own_counter_is_as_old_as_the_last_beat_that_proved_life() -> None:
+    table = leases()
+    table.hold([], 100_000)
+    table.hold([], 140_000, proves_life=False)
+    (own,) = table.entries(140_000)
+    assert (own.heartbeat, own.age_ms) == (1, 40_000)
+    table.hold([], 143_000)
+    (own,) = table.entries(143_000)
+    assert (own.heartbeat, own.age_ms) == (2, 0)

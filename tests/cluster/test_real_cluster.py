@@ -199,7 +199,7 @@ def test_a_node_that_was_stopped_for_forty_seconds_costs_nobody(cluster: RealClu
     watch = watcher.stop()
     assert (watch.missing, watch.answers > 500) == (0, True)
     assert_same_content(observers, 20)
-    cluster.until_digests_agree(5)
+    cluster.until_digests_agree(10)
 
 
 def test_a_node_started_late_has_everything_before_it_answers(tmp_path: Path, stack: ExitStack) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tests.swarm.ablations import ABLATIONS
 from tests.swarm.campaign import default_jobs, run_campaign, say_failure
-from tests.swarm.report import save, show
+from tests.swarm.report import record, save, show
 from tests.swarm.run import run_seed
 from tests.swarm.validation import Trial, run_trials, save_findings, show_findings
 
@@ -23,19 +23,20 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def swarm(
     nodes: Annotated[str, typer.Option(help="Sizes of clusters, separated by commas; else 3,5,7.")] = "",
-    seeds: Annotated[int, typer.Option(help="So many seeds per size; 0: until the minutes are over.")] = 0,
-    minutes: Annotated[float, typer.Option(help="No seed begins later; 0: no such limit.")] = 0.0,
-    first: Annotated[int, typer.Option(help="The first seed.")] = 1,
-    clients: Annotated[int, typer.Option(help="Applications at a time.")] = 60,
-    scale: Annotated[int, typer.Option(help="Divides every patience: 5 puts 20 leases into a minute.")] = 5,
+    seeds: Annotated[int, typer.Option(min=0, help="So many seeds per size; 0: until the minutes are over.")] = 0,
+    minutes: Annotated[float, typer.Option(min=0, help="No seed begins later; 0: no such limit.")] = 0.0,
+    first: Annotated[int, typer.Option(min=1, help="The first seed.")] = 1,
+    clients: Annotated[int, typer.Option(min=1, help="Applications at a time.")] = 60,
+    scale: Annotated[int, typer.Option(min=1, help="Divides every patience: 5 puts 20 leases into a minute.")] = 5,
     ablation: Annotated[str, typer.Option(help=f"Break a rule: {', '.join(ABLATIONS)}.")] = "",
     ablations: Annotated[
         bool, typer.Option("--ablations", help="Break every rule, one at a time, on 3,5 nodes.")
     ] = False,
-    jobs: Annotated[int, typer.Option(help="Processes; 0: one per core.")] = 0,
-    failures: Annotated[int, typer.Option(help="End after so many failed seeds.")] = 10,
-    replay: Annotated[int, typer.Option(help="Run this one seed again, here, and say its trace hash.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
+    failures: Annotated[int, typer.Option(min=1, help="End after so many failed seeds.")] = 10,
+    replay: Annotated[int, typer.Option(min=0, help="Run this one seed again, here, and say its trace hash.")] = 0,
     json: Annotated[Path | None, typer.Option(help="Write the results here, for machines.")] = None,
+    keep: Annotated[bool, typer.Option("--record", help="Add them to the total in docs/swarm.jsonl.")] = False,
 ) -> None:
     """Random faults under random work, by seed; what breaks is told with the command that plays it again.
 
@@ -45,6 +46,8 @@ def swarm(
     console = Console()
     if ablation and ablation not in ABLATIONS:
         raise typer.BadParameter(f"no such ablation; there are {', '.join(ABLATIONS)}")
+    if json is not None and not json.parent.is_dir():  # said now, not after hours
+        raise typer.BadParameter(f"there is no folder {json.parent}")
     sizes = _sizes(nodes or ("3,5" if ablations else "3,5,7"))
     if ablations:
         trials = [Trial(name, tuple(sizes), first, seeds or ABLATION_SEEDS, clients, scale) for name in ABLATIONS]
@@ -69,6 +72,8 @@ def swarm(
     show(console, totals)
     if json is not None:
         save(json, totals)
+    if keep:
+        record(totals, first)
     if any(total.failed for total in totals):
         raise typer.Exit(1)
 
@@ -105,4 +110,4 @@ def _replay(console: Console, seed: int, sizes: list[int], clients: int, scale: 
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="scripts/swarm.sh")

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any
 
-from actors.base import Effects, Now
+import msgspec
+
 from actors.client_manager import ClientManager
-from actors.messages.clients import BeatPassed
+from actors.liveness import Leases
+from actors.messages.values import DigestEntry, Origin
 from actors.pulls import Incoming
 from actors.roster import Roster
-from runtime.simulation.hosts import Heartbeats
-from tests.support import sim_cluster
 from tests.swarm.breaking import Ablation, replaced
-
-
-def _late_clients() -> AbstractContextManager[None]:
-    kept = sim_cluster._patience
-
-    def patience(scale: int) -> Any:
-        return kept(scale)._replace(heartbeats=Heartbeats(1_000_000 // scale, 4_000_000 // scale))
-
-    return replaced(sim_cluster, "_patience", patience)
 
 
 def _deaths_counted_one_by_one() -> AbstractContextManager[None]:
@@ -52,27 +42,21 @@ def _nameless_never_judged() -> AbstractContextManager[None]:
     return replaced(Roster, "hide_after_ms", hide_after_ms)
 
 
+def _old_heartbeats_count() -> AbstractContextManager[None]:
+    kept = Leases._entry
+
+    def entry(self: Leases, origin: Origin, now_ms: int) -> DigestEntry:
+        told = kept(self, origin, now_ms)
+        return msgspec.structs.replace(told, age_ms=0) if origin == self._own else told
+
+    return replaced(Leases, "_entry", entry)
+
+
 def _fresh_nodes_judge() -> AbstractContextManager[None]:
     return replaced(Roster, "is_blind", lambda *_: False)
 
 
-def _slow_taken_for_asleep() -> AbstractContextManager[None]:
-    kept = ClientManager._on_beat
-
-    def on_beat(self: ClientManager, message: BeatPassed, now: Now) -> Effects:
-        if self._beat_ms is not None and now.monotonic_ms - self._beat_ms > self.settings.stall_ms:
-            self._settling_until_ms = min(self._settling_until_ms, self._beat_ms)
-        return kept(self, message, now)
-
-    return replaced(ClientManager, "_on_beat", on_beat)
-
-
 BEFORE: Mapping[str, Ablation] = {
-    "late-clients": Ablation(
-        "a client notices the loss of its connection before its node does",
-        "both wait for four seconds",
-        _late_clients,
-    ),
     "deaths-counted-one-by-one": Ablation(
         "self-preservation counts who is about to be judged dead",
         "it counts only who is judged dead already",
@@ -93,14 +77,14 @@ BEFORE: Mapping[str, Ablation] = {
         "it has thirty seconds more, like an owner that is in no list",
         _nameless_never_judged,
     ),
+    "old-heartbeats-count": Ablation(
+        "the own counter in a digest is as old as the last beat that proved life",
+        "it is always new",
+        _old_heartbeats_count,
+    ),
     "fresh-nodes-judge": Ablation(
         "a node that has just started and hears less than half of the members hides nobody",
         "it judges by the ages that it is told",
         _fresh_nodes_judge,
-    ),
-    "slow-taken-for-asleep": Ablation(
-        "a node whose every beat comes late is slow, not asleep",
-        "it settles for ever, and proves no life",
-        _slow_taken_for_asleep,
     ),
 }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,6 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tests.swarm.run import SeedOutcome, run_seed
+
+_PR_SET_PDEATHSIG = 1
 
 
 class Job(NamedTuple):
@@ -91,7 +96,7 @@ def run_campaign(
     totals = {nodes: Totals(nodes, clients, scale, ablation or "") for nodes in sizes}
     ends_s = time.monotonic() + minutes * 60 if minutes else None
     todo = (Job(seed, nodes, clients, scale, ablation) for seed in seeds for nodes in sizes)
-    with _progress(console) as progress, ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with _progress(console) as progress, workers(jobs) as pool:
         bar = progress.add_task("seeds", total=seeds_count * len(sizes) if seeds_count else None)
         running: set[Future[SeedOutcome]] = set()
         while True:
@@ -111,6 +116,10 @@ def run_campaign(
     return list(totals.values())
 
 
+def workers(jobs: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=die_with_parent)
+
+
 def say_failure(console: Console, outcome: SeedOutcome) -> None:
     options = f"--nodes {outcome.nodes}"
     options += f" --clients {outcome.clients}" if outcome.clients != 60 else ""
@@ -119,12 +128,19 @@ def say_failure(console: Console, outcome: SeedOutcome) -> None:
     client = f" --client {outcome.subject}" if outcome.subject else ""
     console.print(f"[red]{outcome.nodes} nodes, seed {outcome.seed}, at {outcome.at_ms} ms[/]")
     console.print("  " + outcome.violation.split("\n")[0], markup=False, highlight=False, soft_wrap=True)
-    console.print(f"  again:  scripts/swarm.sh --replay {outcome.seed} {options}", highlight=False)
-    console.print(f"  story:  scripts/story.sh --seed {outcome.seed} {options}{client} --shrink", highlight=False)
+    console.print(f"  again:  scripts/swarm.sh --replay {outcome.seed} {options}", highlight=False, soft_wrap=True)
+    story = f"scripts/story.sh --seed {outcome.seed} {options}{client} --shrink"
+    console.print(f"  story:  {story}", highlight=False, soft_wrap=True)
 
 
 def default_jobs() -> int:
     return os.cpu_count() or 1
+
+
+def die_with_parent() -> None:
+    """A worker whose campaign was killed would go on with what is queued. Where the system cannot help, it does."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _work(job: Job) -> SeedOutcome:

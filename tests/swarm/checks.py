@@ -23,6 +23,8 @@ from tests.support.parties import Party, Serving
 from tests.support.reach import NEVER_MS
 from tests.support.zombies import Bounds
 
+FLASH_MS = 100  # what several owners did comes within one exchange with each
+
 
 class Overtaken(NamedTuple):
     """A client has published a key that another one had, at a node that knew."""
@@ -51,6 +53,7 @@ class SwarmChecks(HistoryChecks):
         self._cold_until_ms: dict[tuple[str, int], int] = {}  # by node and life
         self._orders: dict[tuple[str, str], int] = {}  # by client and service: changes ordered so far
         self._overtaken: dict[Listed, Overtaken] = {}
+        self._flashes: dict[tuple[str, Listed], int] = {}  # by node: what it lists again since when, just after a cut
         self._shown_before: dict[str, str] = {}  # what the node listed whose list is looked at
         self._ended: dict[tuple[str, int], Ended] = {}  # by node and life
 
@@ -149,6 +152,30 @@ class SwarmChecks(HistoryChecks):
             text = f"{name} still lists {listed[1]} of {listed[0]}, {claim.gone.how} like the node of {claim.client}"
             self._fail("A3", f"{text}: until {until_ms} ms. {name} has started since and grants more", claim.client)
 
+    def _on_returned(self, name: str, node: NodeLife, listed: Listed, at_ms: int) -> None:
+        """After a cut what several owners did meanwhile comes from each in its turn; that takes a moment."""
+        claims = self.claims.on(*listed)
+        if not claims or any(claim.is_possible for claim in claims):
+            return
+        for serving in self.parties[max(claims, key=lambda claim: claim.gone).client].sessions:
+            joined_ms = self.reach.together_since_ms(name, serving.node)
+            is_back = self.reach.are_together(name, serving.node) and at_ms - joined_ms <= self.bounds.sync_ms
+            if is_back and joined_ms > max(self.resumed_ms[serving.node], node.started_ms):
+                self._flashes[name, listed] = at_ms
+                return
+        super()._on_returned(name, node, listed, at_ms)
+
+    def _check_flash(self, name: str, node: NodeLife, listed: Listed, at_ms: int) -> None:
+        since_ms = self._flashes.pop((name, listed), at_ms)
+        claims = self.claims.of_listed.get(listed, [])
+        is_long = at_ms - since_ms > FLASH_MS and since_ms > node.started_ms and not self.is_slowed(at_ms)
+        if not is_long or any(claim.is_possible for claim in claims):
+            return
+        claim = max(claims, key=lambda claim: claim.gone)
+        if claim.gone.how != "vanished":  # of that one nobody may know yet
+            text = f"{name} listed {listed[1]} of {listed[0]} again for {at_ms - since_ms} ms, after it was"
+            self._fail("A3", f"{text} {claim.gone.how} at {claim.gone.since_ms} ms", claim.client)
+
     # -- A10
 
     def _on_node_ready(self, event: NodeSeen) -> None:
@@ -183,16 +210,13 @@ class SwarmChecks(HistoryChecks):
         owners = {serving.node for serving in self.parties[claim.client].sessions}
         if 2 * len(far) <= len(self.nodes) or not owners <= set(far) or not all(map(self.reach.runs, self.nodes)):
             return False
+        starts_ms = [life.started_ms for other in far if (life := self.nodes[other]) is not None]
         parted_ms = [self.reach.apart_since_ms(name, other) for other in far]
         first_ms, last_ms = min(parted_ms), max(parted_ms)
         is_listed = not self.unlisted and max(self.listed_ms.values()) < first_ms - self.bounds.sync_ms
         was_well = node.is_ready and max(self.resumed_ms.values()) < first_ms - self.bounds.sync_ms
-        return (
-            is_listed
-            and was_well
-            and last_ms - first_ms <= self.bounds.gone_ms
-            and at_ms - last_ms > self.bounds.sync_ms
-        )
+        at_one_moment = max(starts_ms) < first_ms and last_ms - first_ms <= self.bounds.gone_ms
+        return is_listed and was_well and at_one_moment and at_ms - last_ms > self.bounds.sync_ms
 
     def _on_node_ended(self, event: NodeSeen) -> None:
         """Before it is noted: who was well until this moment, and whom it concerns."""
@@ -225,6 +249,7 @@ class SwarmChecks(HistoryChecks):
 
     def _on_dropped(self, name: str, node: NodeLife, listed: Listed, at_ms: int) -> None:
         super()._on_dropped(name, node, listed, at_ms)
+        self._check_flash(name, node, listed, at_ms)
         for claim in self.claims.of_listed.get(listed, []):
             if self._shown_before[listed[1]] not in claim.payloads:
                 continue  # it has dropped the instance as another client published it

@@ -12,8 +12,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from tests.swarm.plan import Plan
+from tests.swarm.plan import Deed, Plan
+from tests.swarm.run import run_seed
+from tests.swarm.validation import noticed
 
+CHANCES = 5
 ROOM = Path(__file__).resolve().parent / "museum"
 
 
@@ -32,7 +35,8 @@ EXHIBITS = (
         "node and client both waited 4 s for a silent connection; the node was first, and a live instance was missing"
         " until its client had signed in elsewhere",
         "clients notice after 2 s; docs/adr/0007 (b3a7353)",
-        "late-clients",
+        file="tests/simulation/test_sdk_in_a_cluster.py",
+        test="test_an_application_cut_off_from_its_node_moves_and_stays_listed",
     ),
     Exhibit(
         "stood-still-and-went-on",
@@ -81,6 +85,13 @@ EXHIBITS = (
         "nameless-never-judged",
     ),
     Exhibit(
+        "heartbeats-from-before-a-pause",
+        "a counter that an owner had raised while it was cut off, before it stood still, was told after that as new:"
+        " the others showed it again, with who had died in its pause",
+        "the own counter is as old as the last beat that proved life",
+        "old-heartbeats-count",
+    ),
+    Exhibit(
         "judged-by-a-fresh-node",
         "a node that was restarted among a minority hid the living of the other side, by the ages that it was told,"
         " before it had missed anybody long enough to preserve them",
@@ -120,3 +131,25 @@ EXHIBITS = (
 
 def plan_of(ablation: str) -> Plan:
     return msgspec.json.decode((ROOM / f"{ablation}.json").read_bytes(), type=Plan)
+
+
+def check_plan(ablation: str) -> None:
+    """Its plan shows the broken rule, and is clean with all rules."""
+    plan = plan_of(ablation)
+    outcome = noticed(plan, ablation, CHANCES)
+    assert outcome is not None, f"no check has noticed; a new plan: python -m tests.swarm.keep {ablation}"
+    clean = run_seed(outcome.seed, plan.nodes, plan=msgspec.structs.replace(plan, seed=outcome.seed))
+    assert not clean.violation, clean.violation
+
+
+def written(plan: Plan) -> bytes:
+    """One line for each deed, with what says something: so that two plans can be compared."""
+    fields = {name: value for name, value in msgspec.to_builtins(plan).items() if name != "deeds"}
+    deeds = [_said(deed) for deed in plan.deeds]
+    head = msgspec.json.encode(fields).removesuffix(b"}")
+    return head + b',"deeds":[\n' + b",\n".join(deeds) + b"\n]}\n"
+
+
+def _said(deed: Deed) -> bytes:
+    fields, silent = msgspec.structs.asdict(deed), msgspec.structs.asdict(Deed(-1, ""))
+    return msgspec.json.encode({name: value for name, value in fields.items() if value != silent[name]})

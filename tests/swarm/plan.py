@@ -43,7 +43,7 @@ class Plan(msgspec.Struct, frozen=True):
     duration_ms: int
     deeds: tuple[Deed, ...]
     tiny: bool = False  # mailboxes and windows are so small that they overflow
-    forgetful: bool = False  # few tombstones are kept, and a delta has many chunks
+    tombstones_max: int = 0  # if not 0, so few are kept, and a delta has many chunks
 
 
 class FaultKind(NamedTuple):

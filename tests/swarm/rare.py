@@ -17,7 +17,8 @@ HOPS = 4
 CLAIMS = 3
 CHANGES_PER_CRASH = 8
 KILLS_PER_PAUSE = 6
-FORGETFUL_SHARE = 0.3  # of the seeds
+FORGETFUL_SHARE = 0.3  # of the seeds keep so few tombstones that most are younger than the shipped settings let them be
+TOMBSTONES_MAX = 25
 PAYLOAD_FIRST = 1_000_000  # above those of the plan
 CRASHES = frozenset({"crash", "crash with clients", "power loss", "new address", "failpoint", "isolation", "pause"})
 LONG_PAUSE_MS = 10_000  # unscaled
@@ -28,7 +29,7 @@ def whole_plan(seed: int, nodes: int, clients: int, scale: int) -> Plan:
     plan = make_plan(seed, nodes, clients, scale)
     rare = RareDeeds(plan)
     deeds = tuple(sorted([*plan.deeds, *rare.make()], key=lambda deed: deed.at_ms))
-    return msgspec.structs.replace(plan, deeds=deeds, forgetful=rare.is_forgetful)
+    return msgspec.structs.replace(plan, deeds=deeds, tombstones_max=rare.tombstones_max)
 
 
 class RareDeeds:
@@ -38,7 +39,7 @@ class RareDeeds:
         self._deeds: list[Deed] = []
         self._published = [deed for deed in plan.deeds if deed.kind == "publish"]
         self._payloads = PAYLOAD_FIRST
-        self.is_forgetful = self._chance.random() < FORGETFUL_SHARE
+        self.tombstones_max = TOMBSTONES_MAX if self._chance.random() < FORGETFUL_SHARE else 0
 
     def make(self) -> list[Deed]:
         chance = self._chance

@@ -10,9 +10,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from tests.support.running_total import ROOT, keep_total
 from tests.swarm.campaign import Totals
 from tests.swarm.faults import pairs_of
 from tests.swarm.plan import FAULTS
+
+RUNNING_TOTAL = ROOT / "docs" / "swarm.jsonl"
 
 
 def show(console: Console, totals: Sequence[Totals]) -> None:
@@ -23,6 +26,23 @@ def show(console: Console, totals: Sequence[Totals]) -> None:
 
 def save(path: Path, totals: Sequence[Totals]) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode([_summary(total) for total in totals]), indent=2) + b"\n")
+
+
+def record(totals: Sequence[Totals], first: int) -> None:
+    """Add these seeds to the running total."""
+    for total in totals:
+        facts = {
+            "nodes": total.nodes,
+            "clients": total.clients,
+            "scale": total.scale,
+            "first_seed": first,
+            "seeds": total.seeds,
+            "failed": sorted(outcome.seed for outcome in total.failed),
+            "virtual_seconds": total.virtual_ms // 1_000,
+            "cpu_seconds": sum(total.cpu_ms) // 1_000,
+            "equal_after_heal_ms_max": max(total.equal_ms, default=0),
+        }
+        keep_total(RUNNING_TOTAL, facts)
 
 
 def percentile(values: Sequence[int], share: float) -> int:

@@ -8,6 +8,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from tests.swarm.ablations import ABLATIONS
 from tests.swarm.plan import Deed, Plan
 from tests.swarm.rare import whole_plan
 from tests.swarm.run import SeedOutcome, run_seed
@@ -21,17 +22,19 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def story(
     seed: Annotated[int, typer.Option(help="Which run.")],
-    nodes: Annotated[int, typer.Option(help="Of how many nodes.")] = 5,
+    nodes: Annotated[int, typer.Option(min=2, help="Of how many nodes.")] = 5,
     client: Annotated[str, typer.Option(help="About this client (c12); else whom the violation is about.")] = "",
     service: Annotated[str, typer.Option(help="About this service (s3).")] = "",
     instance: Annotated[str, typer.Option(help="About this instance (10.1.0.5:80).")] = "",
-    clients: Annotated[int, typer.Option(help="As the swarm was told.")] = 60,
-    scale: Annotated[int, typer.Option(help="As the swarm was told.")] = 5,
+    clients: Annotated[int, typer.Option(min=1, help="As the swarm was told.")] = 60,
+    scale: Annotated[int, typer.Option(min=1, help="As the swarm was told.")] = 5,
     ablation: Annotated[str, typer.Option(help="As the swarm was told.")] = "",
     smaller: Annotated[bool, typer.Option("--shrink", help="Drop what the violation does not need first.")] = False,
     last: Annotated[int, typer.Option(help="Only the last so many milliseconds; 0: all.")] = 0,
 ) -> None:
     """What happened to one client, on all nodes, in order of time."""
+    if ablation and ablation not in ABLATIONS:
+        raise typer.BadParameter(f"no such ablation; there are {', '.join(ABLATIONS)}")
     console = Console()
     plan = whole_plan(seed, nodes, clients, scale)
     outcome = run_seed(seed, nodes, ablation=ablation or None, plan=plan)
@@ -84,4 +87,4 @@ def _print(console: Console, text: str) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="scripts/story.sh")

@@ -1,5 +1,6 @@
 """What a single turn of an actor shows, and no later look can tell.
 
+A3: an owner that was hidden is shown again when what it had done by its first heartbeat is here, or after a lease.
 A4: two copies of an origin never differ at equal watermarks. A node that finds such a difference mends it by itself, so
 it has to be caught at that moment. (In the swarm no memory rots: any difference is a broken rule.)
 A9: a node that stood still judges nobody for one lease: it hides nobody more, and does not take the others for dead.
@@ -32,21 +33,35 @@ class _Beat(NamedTuple):
     preserved: bool
 
 
+class _Absence(NamedTuple):
+    """An owner that a node hides: its counter then, and the first one that was heard since."""
+
+    counter: int
+    heard: int
+    heard_ms: int
+
+
 class TurnChecks:
     def __init__(self) -> None:
-        self.looked_at = {"acknowledgements": 0, "copies": 0, "beats_after_pauses": 0}
+        self.looked_at = {"acknowledgements": 0, "copies": 0, "beats_after_pauses": 0, "returns": 0}
+        self._seqs: dict[tuple[Origin, int], int] = {}  # by life of a node and heartbeat: how far it had come
+        self._absent: dict[tuple[Origin, Origin], _Absence] = {}  # by who hides and who is hidden
         self._beats: dict[Origin, _Beat] = {}  # the last one of each life of a node
         self._indexed: dict[Origin, int] = {}  # by the life of a node: up to which seq its own records are indexed
 
     def __call__(self, _cluster: SimCluster, node: SimNode, turn: Turn) -> None:
         if node.identity is None:
             return
-        if turn.role is Role.MEMBERS and isinstance(turn.message, DigestsTaken):
-            self._check_judgement(node, Origin(node.node_id, node.identity.epoch), turn.at_us // 1_000)
+        own, at_ms = Origin(node.node_id, node.identity.epoch), turn.at_us // 1_000
+        if turn.role is Role.MEMBERS:
+            if isinstance(turn.message, DigestsTaken):
+                self._seqs[own, node.behaviour(Role.MEMBERS)._leases.heartbeat] = _applied(turn.message, own)
+                self._check_judgement(node, own, at_ms)
+            self._check_returns(node, own, at_ms)
         if turn.role is Role.DISTRO and isinstance(turn.message, DigestAccepted):
             self._check_copies(node, turn.message)
         if turn.role in (Role.CLIENTS, Role.INDEX, Role.DISTRO):
-            self._check_answers(node.name, Origin(node.node_id, node.identity.epoch), turn)
+            self._check_answers(node.name, own, turn)
 
     def _check_copies(self, node: SimNode, message: DigestAccepted) -> None:
         self.looked_at["copies"] += len(message.entries)
@@ -70,6 +85,27 @@ class TurnChecks:
             assert before.preserved or not preserved, f"A9: {node.name} takes its own pause for the death of others"
         self._beats[own] = _Beat(at_ms, patient_until_ms, known, hidden, preserved)
 
+    def _check_returns(self, node: SimNode, own: Origin, at_ms: int) -> None:
+        members = node.behaviour(Role.MEMBERS)
+        for origin, life in members._leases.lives.items():
+            absence = self._absent.get((own, origin))
+            if life.hidden_grace_ms:
+                absence = absence or _Absence(life.counter, 0, 0)
+                if not absence.heard and life.counter > absence.counter:
+                    absence = absence._replace(heard=life.counter, heard_ms=at_ms)
+                self._absent[own, origin] = absence
+            elif absence is not None:
+                del self._absent[own, origin]
+                patient = absence.heard and at_ms - absence.heard_ms >= members._settings.lease_ms - MARGIN_MS
+                if not patient:
+                    self._check_return(node, origin, absence.heard or life.counter)
+
+    def _check_return(self, node: SimNode, origin: Origin, heard: int) -> None:
+        self.looked_at["returns"] += 1
+        table = node.behaviour(Role.CLIENTS).tables.get(origin)
+        here, owed = table.applied if table is not None else 0, self._seqs.get((origin, heard), 0)
+        assert here >= owed, f"A3: {node.name} shows {origin.owner} again and has {here} of the {owed} it had done"
+
     def _check_answers(self, name: str, own: Origin, turn: Turn) -> None:
         if turn.role is Role.INDEX and isinstance(turn.message, RecordsChanged):
             seqs = [record.seq for record in turn.message.records if record.origin == own]
@@ -88,3 +124,7 @@ class TurnChecks:
         self.looked_at["acknowledgements"] += 1
         here = self._indexed.get(own, 0)
         assert done.seq <= here, f"A7: {name} acknowledged seq {done.seq}, and its index has come to {here}"
+
+
+def _applied(message: DigestsTaken, origin: Origin) -> int:
+    return next((entry.applied for entry in message.entries if entry.origin == origin), 0)

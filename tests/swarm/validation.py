@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tests.swarm.ablations import ABLATIONS
+from tests.swarm.campaign import workers
+from tests.swarm.plan import Plan
 from tests.swarm.run import SeedOutcome, run_seed
 
 _CHECKED = re.compile(r"A\d+|AssertionError")  # an invariant, or one that an actor checks of itself
+
+OF_THE_ACTOR = "of the actor"
 
 
 class Trial(NamedTuple):
@@ -80,15 +83,28 @@ def is_flagged(outcome: SeedOutcome) -> bool:
     return True
 
 
+def noticed(plan: Plan, ablation: str, chances: int = 1) -> SeedOutcome | None:
+    """The first run of the plan with this rule broken to which a check objects; None if none does.
+
+    ``chances``: it is tried with so many sources of chance. A plan hits a narrow moment by chance, and with the product
+    it changes how many numbers are drawn before.
+    """
+    for seed in range(plan.seed, plan.seed + chances):
+        outcome = run_seed(seed, plan.nodes, plan=msgspec.structs.replace(plan, seed=seed), ablation=ablation)
+        if is_flagged(outcome):
+            return outcome
+    return None
+
+
 def short_name(outcome: SeedOutcome) -> str:
     """The invariant; of one that an actor checks of itself, so much as says that."""
-    return outcome.invariant if outcome.invariant[1:].isdigit() else "of the actor"
+    return outcome.invariant if outcome.invariant[1:].isdigit() else OF_THE_ACTOR
 
 
 def run_trials(trials: Sequence[Trial], jobs: int, console: Console) -> list[Finding]:
     """In the order of the trials."""
     findings: dict[str, Finding] = {}
-    with _progress(console) as progress, ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with _progress(console) as progress, workers(jobs) as pool:
         bar = progress.add_task("ablations", total=len(trials))
         for future in as_completed([pool.submit(run_trial, trial) for trial in trials]):
             finding = future.result()

@@ -29,7 +29,7 @@ TINY: Overrides = {
     "clients": {"chunk_bytes_max": 2_048, "tombstones_max": 100},
     "distro": {"chunks_in_flight_max": 1, "cluster_waits_max": 2},
 }
-FORGETFUL: Overrides = {"clients": {"chunk_bytes_max": 600, "tombstones_max": 5, "collect_interval_ms": 200}}
+FORGETFUL = {"chunk_bytes_max": 600, "collect_interval_ms": 200}
 SPARED_MS = 4_500  # unscaled: an owner is hidden 6 s after its last heartbeat at the earliest; it beats once a second
 WARMING_MS = 14_500  # unscaled: a lease, less what it takes to say that it is over
 
@@ -225,7 +225,8 @@ class World:
 
 
 def _settings(plan: Plan) -> Overrides:
-    sections = TINY if plan.tiny else {}
-    if not plan.forgetful:
-        return sections
-    return {**sections, **{name: {**sections.get(name, {}), **values} for name, values in FORGETFUL.items()}}
+    sections = dict(TINY) if plan.tiny else {}
+    if plan.tombstones_max:
+        few = {**FORGETFUL, "tombstones_max": plan.tombstones_max}
+        sections["clients"] = {**sections.get("clients", {}), **few}
+    return sections
