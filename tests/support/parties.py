@@ -56,4 +56,6 @@ class Party:
         serving = self.serving
         if serving is None or not self.alive or self.still or lives[serving.node] != serving.life:
             return 0
+        if self.blocked and reach.stands_since_ms(self.client, serving.node) > serving.since_ms:
+            return 0  # its connection may have broken meanwhile, and it cannot say so
         return reach.groups[serving.node] if reach.is_open(self.client, serving.node) else 0

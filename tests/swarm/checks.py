@@ -21,7 +21,7 @@ from tests.support.history_checks import HistoryChecks
 from tests.support.history_state import NOTHING, NodeLife
 from tests.support.parties import Party, Serving
 from tests.support.reach import NEVER_MS
-from tests.support.zombies import Bounds
+from tests.support.zombies import Bounds, deadline_ms
 
 FLASH_MS = 100  # what several owners did comes within one exchange with each
 
@@ -171,10 +171,11 @@ class SwarmChecks(HistoryChecks):
         is_long = at_ms - since_ms > FLASH_MS and since_ms > node.started_ms and not self.is_slowed(at_ms)
         if not is_long or any(claim.is_possible for claim in claims):
             return
-        claim = max(claims, key=lambda claim: claim.gone)
-        if claim.gone.how != "vanished":  # of that one nobody may know yet
-            text = f"{name} listed {listed[1]} of {listed[0]} again for {at_ms - since_ms} ms, after it was"
-            self._fail("A3", f"{text} {claim.gone.how} at {claim.gone.since_ms} ms", claim.client)
+        deadlines = [deadline_ms(self, self.bounds, name, node, claim, at_ms) for claim in claims]
+        known = [until_ms for until_ms in deadlines if until_ms is not None]
+        if len(known) == len(deadlines) and at_ms > max(known):
+            text = f"{name} listed {listed[1]} of {listed[0]} again for {at_ms - since_ms} ms, and had time until"
+            self._fail("A3", f"{text} {max(known)} ms", claims[-1].client)
 
     # -- A10
 
