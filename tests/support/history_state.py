@@ -199,6 +199,7 @@ class HistoryState:
             party.blocked = event.still
         else:
             party.still = event.still
+            party.resumed_ms = event.at_ms
         if not event.still:
             party.went_on_ms = event.at_ms
         party.note_reach(self.reach, self.lives, event.at_ms)

@@ -27,6 +27,7 @@ class Party:
         self.still = False
         self.blocked = False
         self.went_on_ms = 0  # when it last did, after it stood still or was blocked
+        self.resumed_ms = 0  # when it last did after it stood still
         self.serving: Serving | None = None
         self.sessions: deque[Serving] = deque(maxlen=SESSIONS_KEPT)
         self.reached_since_ms: dict[str, int] = {}  # per node, without a break
@@ -56,6 +57,7 @@ class Party:
         serving = self.serving
         if serving is None or not self.alive or self.still or lives[serving.node] != serving.life:
             return 0
-        if self.blocked and reach.stands_since_ms(self.client, serving.node) > serving.since_ms:
+        broken_ms = max(self.resumed_ms, reach.stands_since_ms(self.client, serving.node))
+        if self.blocked and broken_ms > serving.since_ms:
             return 0  # its connection may have broken meanwhile, and it cannot say so
         return reach.groups[serving.node] if reach.is_open(self.client, serving.node) else 0
