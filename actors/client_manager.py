@@ -18,6 +18,7 @@ import msgspec
 
 from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
 from actors.batch import OrderBatch
+from actors.holdings import Holdings
 from actors.messages.clients import (
     ApplyDelta,
     BeatPassed,
@@ -34,16 +35,14 @@ from actors.messages.distro import ChunkApplied, DeltaRejected
 from actors.messages.index import RecordsChanged, SubscribersReleased
 from actors.messages.io import AnswerClients, ClientFrame, PushToClients
 from actors.messages.members import DigestsTaken
-from actors.messages.values import WHOLE, Origin, Record, RecordKey, Route, Watermark
+from actors.messages.values import WHOLE, Origin, Record, RecordKey, Watermark
 from actors.owner_table import Chunk, OwnerTable
 from actors.ranges import RangeDesk, ScanDue
 from actors.records import HybridClock, read_record
 from actors.sessions import Session, SessionTable
+from actors.stalls import Lingering, Stalls
 from rollbook.errors import Code, RemoteProtocolError
-from rollbook.status import OwnerStatus
 from rollbook.wire import Failed, SessionEnded, SessionOpened, Tag, encode
-
-REDO_MS_MAX = 1_000  # from the first record of a new session to the last of what it takes over
 
 
 class ClientsSettings(msgspec.Struct, frozen=True):
@@ -103,6 +102,7 @@ class ClientManager:
             scan_records_max=settings.scan_records_max,
             snapshot_ms=settings.snapshot_ms,
         )
+        self._holdings = Holdings(self.tables)
         self.sessions = SessionTable()
         self.clock = HybridClock()
         self.counters = dict.fromkeys(
@@ -120,14 +120,8 @@ class ClientManager:
             ),
             0,
         )
-        self._beat_ms: int | None = None
-        self._settling_until_ms = 0  # after a stall
-        self._welcome_from_ms = 0
-        self._lost_meanwhile: list[Route] = []  # sessions lost while this node settles
-        self._lingering: dict[tuple[str, int], int] = {}  # (client, session) that a newer one replaces, since when
-        self._turned_away: set[Route] = (
-            set()
-        )  # sessions here whose clients asked for a new one, and were sent elsewhere
+        self._stalls = Stalls(settings)
+        self._lingering = Lingering()
 
     def start(self, now: Now) -> Effects:
         return [Remind(self.settings.collect_interval_ms, _CollectDue())]
@@ -207,15 +201,10 @@ class ClientManager:
         if number <= highest:
             sentence = f"session {number} is not above {highest}, the highest known one of client {message.client}"
             return Failed(Code.SESSION_STALE, sentence, field="session", retryable=True, session=highest)
-        servers = message.standing.servers
-        if not servers or not (self._settles(now) or now.monotonic_ms < self._welcome_from_ms):
+        servers, session = message.standing.servers, self.sessions.of(message.client)
+        standing = None if session is None else session.route
+        if not servers or not self._stalls.turns_away(standing, now.monotonic_ms):
             return None
-        session = self.sessions.of(message.client)
-        if session is not None and session.route in self._turned_away:
-            return None  # It is back from the others: all nodes may have stood still together.
-        if session is not None:
-            self._turned_away.add(session.route)
-        # Others may have hidden this node meanwhile, and with it whoever signs in here before they hear it again.
         sentence = "this node has just stood still, try another"
         return Failed(Code.NOT_READY, sentence, retryable=True, servers=servers)
 
@@ -223,9 +212,8 @@ class ClientManager:
         session = self.sessions.at(message.route)
         if session is None:
             return []  # ended by ourselves before its transport was seen to close
-        if message.how == "lost" and self._settles(now):
-            # Its client may have moved while this node stood still; the newer session's record is on its way here.
-            self._lost_meanwhile.append(message.route)
+        if message.how == "lost" and self._stalls.settles(now.monotonic_ms):
+            self._stalls.put_off(message.route)
             return []
         return self._release(session, message.how, now)
 
@@ -235,11 +223,10 @@ class ClientManager:
         self.sessions.close(session)
         effects: list[Effect] = [Tell(Role.INDEX, SubscribersReleased((session.route,)))]
         number = session.number
-        is_looking = session.route in self._turned_away and how == "lost"  # it lives: it has asked for a new session
-        self._turned_away.discard(session.route)
+        is_looking = self._stalls.closed(session.route) and how == "lost"
         if how == "moved" or is_looking or self.sessions.highest(session.client) > number:
             # A tombstone now could overtake the new session's record on its way to a third node and leave a gap there.
-            self._lingering[session.client, number] = now.monotonic_ms
+            self._lingering.begin(session.client, number, now.monotonic_ms)
             return [*effects, Remind(session.grace_ms, _LingerEnded(session.client, number))]
         return effects + self._remove_publications(session.client, number, now)
 
@@ -249,7 +236,7 @@ class ClientManager:
         for service in self.sessions.published(client):
             key = RecordKey(client, service)
             record = self.native.records[key]
-            if record.session == number and not (only_forsaken and self._is_taken_over(key, number)):
+            if record.session == number and not (only_forsaken and self._holdings.is_taken_over(key, number)):
                 stamp = self.clock.next(now.wall_ms)
                 records.append(self.native.commit(key, number, stamp, record.grace_ms, (), now.monotonic_ms))
         for record in records:
@@ -262,24 +249,10 @@ class ClientManager:
         ]
 
     def _on_linger_ended(self, message: _LingerEnded, now: Now) -> Effects:
-        if self._settles(now):  # the newer session's record may have stood still with this node
+        if self._stalls.settles(now.monotonic_ms):  # the newer session's record may have stood still with this node
             return [Remind(self.settings.stall_settle_ms, message)]
-        self._lingering.pop((message.client, message.session), None)
+        self._lingering.end(message.client, message.session)
         return self._remove_publications(message.client, message.session, now)
-
-    def _end_lingering(self, now: Now) -> list[Effect]:
-        """After a stall: what lingers and no newer session has was withdrawn meanwhile. Its removal may be forgotten
-        everywhere else, tombstone and all, so it would be shown again until its grace ends."""
-        effects: list[Effect] = []
-        for (client, number), since_ms in sorted(self._lingering.items()):
-            is_redoing = self.sessions.of(client) is not None or now.monotonic_ms - since_ms < REDO_MS_MAX
-            if not is_redoing:
-                effects += self._remove_publications(client, number, now, only_forsaken=True)
-        return effects
-
-    def _is_taken_over(self, key: RecordKey, number: int) -> bool:
-        held = (table.records.get(key) for table in self.tables.values())
-        return any(record is not None and record.session > number and record.instances for record in held)
 
     def _supersede(self, client: str, number: int, now: Now) -> list[Effect]:
         """A higher session of this client exists, here or elsewhere: the one that is open here ends."""
@@ -361,71 +334,47 @@ class ClientManager:
         """Pass the beat on. It is no heartbeat if this node has just been asleep: its closed sockets come first, for a
         counter that rises would show the publications of clients that died meanwhile. Nor is the beat at which these
         are released, so that their tombstones have left before any peer shows this owner again."""
-        before, self._beat_ms = self._beat_ms, now.monotonic_ms
+        beat = self._stalls.beat(now.monotonic_ms)
         effects: list[Effect] = []
-        gap_ms = 0 if before is None else now.monotonic_ms - before
-        # A node whose every beat comes so late is slow, not asleep: settling for ever it would be taken for dead.
-        is_slow = before is not None and before < self._settling_until_ms and gap_ms <= 2 * self.settings.stall_ms
-        if gap_ms > self.settings.stall_ms and not is_slow:
+        if beat.stood_still_ms:
             self.counters["stalls"] += 1
-            self._settling_until_ms = now.monotonic_ms + self.settings.stall_settle_ms
-            self._welcome_from_ms = self._settling_until_ms + self.settings.stall_welcome_ms
-            effects.append(Log("WARNING", "this node stood still", {"stall_ms": gap_ms}))
-        settles = now.monotonic_ms < self._settling_until_ms
-        if now.monotonic_ms >= self._welcome_from_ms:
-            self._turned_away.clear()
-        released = [] if settles else self._release_lost(now)
-        if before is not None and before < self._settling_until_ms <= now.monotonic_ms:
-            released += self._end_lingering(now)
+            effects.append(Log("WARNING", "this node stood still", {"stall_ms": beat.stood_still_ms}))
+        released = [] if beat.settles else self._release_lost(now)
+        if beat.has_settled:
+            released += self._remove_leavings(now)
         entries = tuple(self.tables[origin].entry() for origin in sorted(self.tables))
-        proves_life = not settles and not released
+        proves_life = not beat.settles and not released
         return [*effects, *released, Tell(Role.MEMBERS, DigestsTaken(message.number, entries, proves_life))]
 
     def _release_lost(self, now: Now) -> list[Effect]:
         """The sessions that were lost in a stall, less those that a newer one has ended meanwhile."""
-        routes, self._lost_meanwhile = self._lost_meanwhile, []
-        sessions = [session for route in routes if (session := self.sessions.at(route)) is not None]
+        sessions = [session for route in self._stalls.take_lost() if (session := self.sessions.at(route)) is not None]
         return [effect for session in sessions for effect in self._release(session, "lost", now)]
 
-    def _settles(self, now: Now) -> bool:
-        """This node has just stood still, whether or not a beat has told it so yet."""
-        unseen = self._beat_ms is not None and now.monotonic_ms - self._beat_ms > self.settings.stall_ms
-        return unseen or now.monotonic_ms < self._settling_until_ms
+    def _remove_leavings(self, now: Now) -> list[Effect]:
+        leavings = self._lingering.after_stall(lambda client: self.sessions.of(client) is not None, now.monotonic_ms)
+        return [
+            effect
+            for client, number in leavings
+            for effect in self._remove_publications(client, number, now, only_forsaken=True)
+        ]
 
     def _on_owners_purged(self, message: OwnersPurged) -> Effects:
-        removed: list[tuple[Origin, RecordKey]] = []
-        for origin in message.origins:
-            table = self.tables.get(origin)
-            if table is None or origin == self.origin:
-                continue
-            del self.tables[origin]
-            self.ranges.forget((origin,))
-            removed += [(origin, key) for key in table.records]
+        gone = tuple(origin for origin in message.origins if origin in self.tables and origin != self.origin)
+        self.ranges.forget(gone)
+        removed = self._holdings.purge(gone)
         return [Tell(Role.INDEX, RecordsChanged(removed=tuple(removed)))] if removed else []
 
     def _on_collect(self, now: Now) -> Effects:
-        removed: list[tuple[Origin, RecordKey]] = []
-        for origin in sorted(self.tables):
-            keys = self.tables[origin].collect(
-                now.monotonic_ms, self.settings.tombstone_age_ms, self.settings.tombstones_max, self._is_needed
-            )
-            removed += [(origin, key) for key in keys]
+        removed = self._holdings.collect(now.monotonic_ms, self.settings.tombstone_age_ms, self.settings.tombstones_max)
         self.counters["tombstones_collected"] += len(removed)
         self.ranges.forget_old(now.monotonic_ms)
         self.sessions.forget_unknown_clients(self.tables.values())
         again = Remind(self.settings.collect_interval_ms, _CollectDue())
         return [again, Tell(Role.INDEX, RecordsChanged(removed=tuple(removed)))] if removed else [again]
 
-    def _is_needed(self, tombstone: Record) -> bool:
-        """An older session of that client has left something under another origin, which would be shown again."""
-        others = (table.records.get(tombstone.key) for table in self.tables.values())
-        return any(other is not None and other.session < tombstone.session and other.instances for other in others)
-
     def _on_status(self, message: StatusRequested) -> Effects:
-        owners = tuple(
-            OwnerStatus(origin.owner, origin.epoch, table.applied, table.live, table.digest, table.tombstones)
-            for origin, table in sorted(self.tables.items())
-        )
+        owners = self._holdings.status()
         parts = message.with_parts(
             epoch=self.identity.epoch,
             seq=self.native.applied,
@@ -436,8 +385,6 @@ class ClientManager:
         return [Tell(Role.INDEX, parts)]
 
     def check_invariants(self) -> None:
-        for origin, table in self.tables.items():
-            assert origin == table.origin, "a table stands under its origin"
-            table.check_invariants()
+        self._holdings.check_invariants()
         self.sessions.check_invariants(self.native)
-        assert all(self.sessions.at(route) is not None for route in self._turned_away), "who is turned away is known"
+        self._stalls.check_invariants(lambda route: self.sessions.at(route) is not None)

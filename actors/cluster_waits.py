@@ -57,8 +57,10 @@ class ClusterWaits:
 
     def deadline(self) -> int | None:
         """The earliest one."""
+        if not self._waits:
+            return None
         self._forget_gone(self._by_deadline)
-        return self._by_deadline[0][0] if self._by_deadline else None
+        return self._by_deadline[0][0]
 
     def check_invariants(self) -> None:
         for heap in (self._by_seq, self._by_deadline):

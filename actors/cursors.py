@@ -95,7 +95,8 @@ class Outgoing:
     def serve(self) -> list[GetRecordRange]:
         """A range for every idle peer that lacks something; peers that have come equally far share one."""
         lacking: dict[int, list[str]] = {}
-        for node_id in sorted(self._peers.peers):
+        behind = [node_id for node_id in self._peers.peers if self.cursors[node_id].acknowledged < self.native_seq]
+        for node_id in sorted(behind):
             cursor = self.cursors[node_id]
             if cursor.known and self._is_owed(cursor) and not cursor.retry_ms and not self._is_busy(node_id):
                 lacking.setdefault(cursor.acknowledged, []).append(node_id)

@@ -24,8 +24,9 @@ class Differences:
 
     def is_confirmed(self, entry: DigestEntry, node_id: str, applied: int) -> bool:
         """A peer's entry differs, for the second time running, and it is for this node to mend that."""
-        key = (entry.origin, node_id)
-        if not self._differs(entry, node_id, applied):
+        origin = entry.origin
+        key = (origin, node_id)
+        if not self._differs(origin, entry, node_id, applied):
             self._differing.pop(key, None)
             return False
         if self._differing.get(key) != entry.applied:
@@ -59,15 +60,15 @@ class Differences:
         self._entries = {origin: entry for origin, entry in self._entries.items() if origin not in origins}
         self._differing = {key: applied for key, applied in self._differing.items() if key[0] not in origins}
 
-    def _differs(self, entry: DigestEntry, node_id: str, applied: int) -> bool:
+    def _differs(self, origin: Origin, entry: DigestEntry, node_id: str, applied: int) -> bool:
         """With the owner in reach only its word counts. Among relays the copy with fewer live records gives way, so
         that two of them never swap, and doubt never removes a live instance."""
-        own = self._entries.get(entry.origin)
+        own = self._entries.get(origin)
         if own is None or not own.settled or not entry.settled:
             return False
         if not entry.applied == own.applied == applied:
             return False
-        if self._peers.has_owner(entry.origin):
+        if self._peers.has_owner(origin):
             is_mine_to_mend = node_id == entry.owner
         else:
             is_mine_to_mend = (own.records, own.digest) < (entry.records, entry.digest)

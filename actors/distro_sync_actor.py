@@ -1,8 +1,9 @@
 """DistroSyncActor: replication between nodes. It holds no records: ClientManager freezes ranges and applies chunks.
 
 Owns: a cursor per peer and the deltas under way (actors/cursors.py); what is known to be applied here, arriving deltas,
-open pulls and the goals of a loading node (actors/pulls.py); up to where subscribers have been told
-(actors/pushed.py); callers that wait for others (actors/confirmations.py); the links of peers (actors/peer_table.py).
+open pulls and the goals of a loading node (actors/pulls.py); the heartbeats that ride on deltas (actors/reception.py);
+up to where subscribers have been told (actors/pushed.py); callers that wait for others (actors/confirmations.py,
+actors/flush.py); the links of peers (actors/peer_table.py).
 Accepts: messages/distro.py. Tells: ClientManager (ranges, chunks), I/O (peer frames, late answers), MemberManager
 (heartbeats, catching up, flushed), IndexManager (what it times).
 """
@@ -19,7 +20,8 @@ from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, S
 from actors.confirmations import Confirmations
 from actors.convergence import Convergence
 from actors.cursors import Outgoing
-from actors.messages.clients import ApplyDelta, ExpectParts, GetRecordRange, GiveUpParts, OwnersPurged
+from actors.flush import Flush
+from actors.messages.clients import ExpectParts, GetRecordRange, GiveUpParts, OwnersPurged
 from actors.messages.distro import (
     CatchUpOrdered,
     ChunkApplied,
@@ -39,15 +41,16 @@ from actors.messages.distro import (
     RecordRange,
 )
 from actors.messages.index import EchoWatermark
-from actors.messages.io import AnswerClients, ClientFrame, PeerFrame, SendToPeers
-from actors.messages.members import CaughtUp, Flushed, HeartbeatRaised
-from actors.messages.peers import Delta, PeerTag
+from actors.messages.io import AnswerClients, ClientFrame, PeerFrame
+from actors.messages.members import CaughtUp
+from actors.messages.peers import PeerTag
 from actors.messages.values import Origin, Watermark
 from actors.parted_pulls import PartedPulls
-from actors.peer_frames import encode_peer
+from actors.peer_frames import encode_peer, sending
 from actors.peer_table import PeerTable
 from actors.pulls import Incoming
 from actors.pushed import PushedNews, PushedWatermarks
+from actors.reception import Reception
 
 
 class DistroSettings(msgspec.Struct, frozen=True):
@@ -160,6 +163,7 @@ class DistroSyncActor:
             interval_ms=settings.pull_interval_ms,
             part_records_max=settings.part_records_max,
         )
+        self._reception = Reception(self._peers, self._incoming, self.counters)
         self._waits = Confirmations(
             self.origin,
             self._outgoing,
@@ -171,8 +175,7 @@ class DistroSyncActor:
             waits_max=settings.cluster_waits_max,
         )
         self._heartbeat = 0  # this node's own counter, of its last digest
-        self._heartbeats: dict[Origin, int] = {}  # the highest that came with a delta of the owner itself
-        self._flush_deadline_ms: int | None = None
+        self._flush = Flush()
         self._reminded_ms: int | None = None  # the earliest deadline for which a reminder is out
 
     def start(self, now: Now) -> Effects:
@@ -180,7 +183,7 @@ class DistroSyncActor:
 
     def handle(self, message: DistroInput, now: Now) -> Effects:
         effects = self._route(message, now)
-        effects += [*_asking(self._parts.take_asks()), *_sending(self._parts.take_frames())]
+        effects += [*_asking(self._parts.take_asks()), *sending(self._parts.take_frames())]
         return [*effects, *self._remind(now)]
 
     def _route(self, message: DistroInput, now: Now) -> list[Effect]:  # noqa: C901 - one case per message
@@ -194,7 +197,7 @@ class DistroSyncActor:
             case DeltaReceived():
                 return self._on_delta_received(message, now)
             case ChunkApplied():
-                return _sending(self._incoming.chunk_applied(message, now.monotonic_ms))
+                return sending(self._incoming.chunk_applied(message, now.monotonic_ms))
             case PartsExpected():
                 self._parts.expected(message, now.monotonic_ms)
                 return []
@@ -202,9 +205,9 @@ class DistroSyncActor:
                 return self._on_owners_applied(message, now)
             case OwnersPushed():
                 self._pushed.told(message)
-                return [*_sending(self._pushed_news.risen()), *self._settled(now)]
+                return [*sending(self._pushed_news.risen()), *self._settled(now)]
             case DeltaRejected():
-                return _sending(self._incoming.rejected(message))
+                return sending(self._incoming.rejected(message))
             case PullReceived():
                 return self._on_pull_received(message, now)
             case DigestRound():
@@ -221,7 +224,7 @@ class DistroSyncActor:
             case ClusterWaitsAdded():
                 return self._on_cluster_waits_added(message, now)
             case FlushOrdered():
-                self._flush_deadline_ms = now.monotonic_ms + message.deadline_ms
+                self._flush.order(now.monotonic_ms + message.deadline_ms)
                 return self._settled(now)
             case StatusRequested():
                 return self._on_status_requested(message)
@@ -243,14 +246,14 @@ class DistroSyncActor:
             self.counters["ranges_unknown"] += 1
             self._outgoing.drop(message)
             return []
-        return _sending(self._outgoing.send(message, self._heartbeat, now.monotonic_ms))
+        return sending(self._outgoing.send(message, self._heartbeat, now.monotonic_ms))
 
     def _on_delta_acknowledged(self, message: DeltaAcknowledged, now: Now) -> list[Effect]:
         node_id = self._peers.node_of(message.link)
         if node_id is None:
             return []  # the link was lost meanwhile; the next digest says the same
         frames = self._outgoing.acknowledge(node_id, message.ack, self._heartbeat, now.monotonic_ms)
-        return [*_sending(frames), *self._settled(now)]
+        return [*sending(frames), *self._settled(now)]
 
     def _on_pull_received(self, message: PullReceived, now: Now) -> list[Effect]:
         node_id = self._peers.node_of(message.link)
@@ -266,32 +269,10 @@ class DistroSyncActor:
     # -- receive: chunks go to ClientManager; what is in the index is acknowledged
 
     def _on_delta_received(self, message: DeltaReceived, now: Now) -> list[Effect]:
-        link, delta = message.link, message.delta
-        if delta.origin == self.origin:
+        if message.delta.origin == self.origin:
             self.counters["foreign_claims"] += 1
             return []
-        if link in self._peers and self._incoming.is_purged(delta.origin):
-            self.counters["deltas_purged"] += 1
-            return [*self._heartbeat_raised(link, delta), *_sending(self._incoming.turned_away(link, delta))]
-        if link not in self._peers or not self._incoming.take(link, delta, now.monotonic_ms):
-            self.counters["deltas_unexpected"] += 1
-            return []
-        self.counters["deltas_received"] += delta.last
-        chunk = ApplyDelta(
-            link=link,
-            origin=delta.origin,
-            after=delta.after,
-            upper=delta.upper,
-            full=delta.full,
-            resume=delta.resume,
-            gc_floor=delta.gc_floor,
-            index=delta.index,
-            last=delta.last,
-            bodies=delta.bodies,
-            scope=delta.scope,
-            whole=delta.whole,
-        )
-        return [*self._heartbeat_raised(link, delta), Tell(Role.CLIENTS, chunk)]
+        return self._reception.take(message.link, message.delta, now.monotonic_ms)
 
     def _on_owners_applied(self, message: OwnersApplied, now: Now) -> list[Effect]:
         # What was in the index when a purge came is gone, and must not be claimed.
@@ -301,17 +282,7 @@ class DistroSyncActor:
         frames = self._incoming.owners_applied(synced)
         self._pushed_news.acknowledged(synced)
         answers = self._waits.settle(now.monotonic_ms) if len(synced) < len(watermarks) else []
-        return [*_sending(frames), *_answering(answers), *self._caught_up()]
-
-    def _heartbeat_raised(self, link: str, delta: Delta) -> list[Effect]:
-        """The owner's counter rides on its deltas; a relay has no say in it."""
-        origin = delta.origin
-        if delta.heartbeat <= self._heartbeats.get(origin, 0):
-            return []
-        if self._peers.node_of(link) != origin.owner or not self._peers.has_owner(origin):
-            return []
-        self._heartbeats[origin] = delta.heartbeat
-        return [Tell(Role.MEMBERS, HeartbeatRaised(origin, delta.heartbeat))]
+        return [*sending(frames), *_answering(answers), *self._caught_up()]
 
     # -- verify: digests once a second
 
@@ -328,7 +299,7 @@ class DistroSyncActor:
         payload = encode_peer(PeerTag.DIGEST, message.digest)
         frames = [PeerFrame(self._peers.peers[node_id].link, payload) for node_id in targets]
         frames += self._pushed_news.repeated(targets)
-        return [*_sending(frames), *self._caught_up()]
+        return [*sending(frames), *self._caught_up()]
 
     def _on_digest_accepted(self, message: DigestAccepted, now: Now) -> list[Effect]:
         if message.node_id not in self._peers.peers:
@@ -338,7 +309,7 @@ class DistroSyncActor:
         frames, differences = self._incoming.compare(message.node_id, message.ready, message.entries, now.monotonic_ms)
         self.counters["digest_mismatches"] += len(differences)
         logs = [Log("WARNING", "equal watermarks, other records: pulling what differs", facts) for facts in differences]
-        return [*logs, *_sending(frames), *self._settled(now), *self._caught_up()]
+        return [*logs, *sending(frames), *self._settled(now), *self._caught_up()]
 
     # -- members
 
@@ -347,11 +318,10 @@ class DistroSyncActor:
         self._waits.living = tuple(sorted(set(message.living) - {self.origin.owner}))
         self._outgoing.change_peers(self._waits.living)
         self._incoming.change_peers(now.monotonic_ms)
-        return [*_sending(self._pushed_news.met()), *self._settled(now)]
+        return [*sending(self._pushed_news.met()), *self._settled(now)]
 
     def _on_owners_purged(self, message: OwnersPurged) -> list[Effect]:
-        for origin in message.origins:
-            self._heartbeats.pop(origin, None)
+        self._reception.purge(message.origins)
         self._outgoing.purge(message.origins)
         self._incoming.purge(message.origins)
         self._pushed.purge(message.origins)
@@ -383,23 +353,19 @@ class DistroSyncActor:
         self._outgoing.expire(now.monotonic_ms)
         self._incoming.expire(now.monotonic_ms)
         effects = _answering(self._waits.expire(now.monotonic_ms))
-        if self._flush_deadline_ms is not None and self._flush_deadline_ms <= now.monotonic_ms:
-            self._flush_deadline_ms = None
-            effects.append(Tell(Role.MEMBERS, Flushed()))
-        return [*effects, *self._settled(now)]
+        return [*effects, *self._flush.expire(now.monotonic_ms), *self._settled(now)]
 
     def _settled(self, now: Now) -> list[Effect]:
         """After any news of what peers have: who lacks something is served, who waited for it is told."""
         effects = [*_asking(self._outgoing.serve()), *_answering(self._waits.settle(now.monotonic_ms))]
-        if self._flush_deadline_ms is not None and self._outgoing.everyone_has_everything:
-            self._flush_deadline_ms = None
-            effects.append(Tell(Role.MEMBERS, Flushed()))
+        if self._flush.deadlines() and self._outgoing.everyone_has_everything:
+            effects += self._flush.end()
         return effects
 
     def _remind(self, now: Now) -> list[Effect]:
         """One reminder, for the earliest deadline; a later one follows when that is due."""
         deadlines = [*self._outgoing.deadlines(), *self._incoming.deadlines(), *self._waits.deadlines()]
-        deadlines += [] if self._flush_deadline_ms is None else [self._flush_deadline_ms]
+        deadlines += self._flush.deadlines()
         if not deadlines:
             return []
         earliest_ms = min(deadlines)
@@ -419,10 +385,6 @@ class DistroSyncActor:
 
 def _asking(wanted: Sequence[GetRecordRange | ExpectParts | GiveUpParts]) -> list[Effect]:
     return [Tell(Role.CLIENTS, question) for question in wanted]
-
-
-def _sending(frames: Sequence[PeerFrame]) -> list[Effect]:
-    return [Tell(Role.IO, SendToPeers(tuple(frames)))] if frames else []
 
 
 def _answering(frames: Iterable[ClientFrame]) -> list[Effect]:

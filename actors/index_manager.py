@@ -21,7 +21,8 @@ from actors.messages.index import EchoWatermark, OwnersVisible, RecordsChanged, 
 from actors.messages.io import AnswerClients, ClientFrame
 from actors.messages.push import ServicesTouched, Subscription, SubscriptionsChanged, ViewsBuilt
 from actors.messages.values import Order, Origin, Route
-from actors.service_index import ServiceIndex, encode_view
+from actors.service_entry import encode_view
+from actors.service_index import ServiceIndex
 from rollbook.errors import Code, InvalidField, Refused, RollbookError
 from rollbook.model import Service, View, clusters_of
 from rollbook.wire import (
@@ -192,7 +193,7 @@ class IndexManager:
         if entry is None:
             return encode_view(self.index.empty_view(query.service, now.wall_ms), frozenset())
         self.index.view(entry, now.wall_ms)
-        return self.index.body(entry, query.clusters, clusters)
+        return entry.body(query.clusters, clusters)
 
     def _subscribed(
         self, route: Route, client: str, order: Subscribe, now: Now, changes: SubscriptionChanges
@@ -204,7 +205,7 @@ class IndexManager:
         subscription = Subscription(route, order.service, order.clusters, view.version, client)
         changes.last[(route, order.service)] = subscription
         changes.views[order.service] = view
-        return self.index.body(entry, order.clusters, clusters)
+        return entry.body(order.clusters, clusters)
 
     def _listed(self, order: ListServices) -> Services:
         if order.page < 1:

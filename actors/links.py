@@ -47,6 +47,9 @@ class LinkTable:
         self._to_address: dict[str, dict[str, PeerLink]] = {}
         self._to_node: dict[str, dict[str, PeerLink]] = {}
         self._dialled: dict[str, dict[str, PeerLink]] = {}
+        self._in_order: list[PeerLink] = []  # and by rank; empty: some have come or gone since
+        self._sendable: list[PeerLink] = []  # as last looked at
+        self._peers: tuple[Peer, ...] = ()  # who that makes
 
     def expect_proof(self, proof_ms: int, pong_timeout_ms: int) -> None:
         """From now on a proof lasts so long, and an answer may take so long."""
@@ -149,14 +152,18 @@ class LinkTable:
         """All links of every peer that can be sent to. The first one of each is the one to send on: the current one
         while it is usable, else the first usable one by name, dialled ones first. The others may bring frames too."""
         best: dict[str, PeerLink] = {}
-        in_order = sorted(self.links.values(), key=_rank)
-        for link in in_order:
+        self._in_order = self._in_order or sorted(self.links.values(), key=_rank)
+        for link in self._in_order:
             is_better = link.node_id not in best or current.get(link.node_id) == link.name
             if is_better and self.usable(link, now_ms) and link.peer_address in addresses:
                 best[link.node_id] = link
         chosen = [best[node_id] for node_id in sorted(best)]
-        others = [link for link in in_order if link.node_id in best and link is not best[link.node_id]]
-        return tuple(Peer(link.node_id, link.epoch, link.name) for link in (*chosen, *others))
+        others = [link for link in self._in_order if link.node_id in best and link is not best[link.node_id]]
+        sendable = chosen + others
+        if sendable != self._sendable:
+            self._sendable = sendable
+            self._peers = tuple(Peer(link.node_id, link.epoch, link.name) for link in sendable)
+        return self._peers
 
     def check_invariants(self) -> None:
         for index, key in ((self._to_address, "peer_address"), (self._to_node, "node_id"), (self._dialled, "dialled")):
@@ -164,15 +171,20 @@ class LinkTable:
             indexed = [(name, link) for links in index.values() for name, link in links.items()]
             assert len(indexed) == len(named), f"every link is found once by its {key}"
             assert all(self.links[name] is link for name, link in indexed), f"links are found by their {key}"
+        assert not self._in_order or self._in_order == sorted(self.links.values(), key=_rank), "links are in order"
+        peers = tuple(Peer(link.node_id, link.epoch, link.name) for link in self._sendable)
+        assert self._peers == peers, "who can be sent to is who the links say"
 
     def _add(self, link: PeerLink) -> None:
         self.links[link.name] = link
+        self._look_anew()
         for index, key in self._places(link):
             index.setdefault(key, {})[link.name] = link
 
     def _drop(self, name: str) -> PeerLink | None:
         link = self.links.pop(name, None)
         if link is not None:
+            self._look_anew()
             for index, key in self._places(link):
                 del index[key][name]
                 if not index[key]:
@@ -183,6 +195,10 @@ class LinkTable:
         self._drop(link.name)
         link.node_id, link.epoch, link.proven_at_ms, link.asked_at_ms = "", 0, None, None
         self._add(link)
+
+    def _look_anew(self) -> None:
+        """A link has come, gone, or another node at its end."""
+        self._in_order, self._sendable, self._peers = [], [], ()
 
     def _places(self, link: PeerLink) -> Iterable[tuple[dict[str, dict[str, PeerLink]], str]]:
         places = ((self._to_address, link.peer_address), (self._to_node, link.node_id), (self._dialled, link.dialled))

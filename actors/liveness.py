@@ -82,7 +82,7 @@ class Leases:
         self._beaten_at_ms: int | None = None
         self._held: dict[Origin, DigestEntry] = {}
         self._returning: set[Origin] = set()
-        self.epochs: dict[str, int] = {own.owner: own.epoch}  # the highest one heard of each owner
+        self._newest: dict[str, Origin] = {own.owner: own}  # of each owner that was heard, its highest epoch
 
     def hear(
         self,
@@ -144,7 +144,12 @@ class Leases:
         self.hear(origin, 0, 0, now_ms, left=True)
 
     def newest(self, owner: str) -> Origin:
-        return Origin(owner, self.epochs.get(owner, 0))
+        return self._newest.get(owner) or Origin(owner, 0)
+
+    def newest_life(self, owner: str) -> Life | None:
+        """What is known of its newest epoch."""
+        origin = self._newest.get(owner)
+        return None if origin is None else self.lives.get(origin)
 
     def age_ms(self, origin: Origin, now_ms: int) -> int | None:
         """Time since the last heartbeat; None for an origin that is not known or no longer."""
@@ -164,7 +169,7 @@ class Leases:
         return entry is not None and entry.left
 
     def is_orphan(self, origin: Origin) -> bool:
-        return origin.epoch < self.epochs.get(origin.owner, 0) or self.has_left(origin)
+        return origin.epoch < self.newest(origin.owner).epoch or self.has_left(origin)
 
     def judge(self, hide_after_ms: Callable[[str], int], now_ms: int) -> None:
         """Hide what has been silent for too long. ``hide_after_ms``: the threshold of an owner's newest epoch."""
@@ -215,9 +220,7 @@ class Leases:
     def check_invariants(self) -> None:
         assert self._own not in self.lives, "this node does not judge itself"
         assert not self.lives.keys() & self.purged.keys(), "an origin is known or purged"
-        assert all(origin.epoch <= self.epochs[origin.owner] for origin in self.lives), (
-            "the newest epoch is the highest"
-        )
+        assert all(origin <= self._newest[origin.owner] for origin in self.lives), "the newest epoch is the highest"
         returning = {origin for origin, life in self.lives.items() if life.returns_at_ms is not None}
         assert self._returning == returning, "who returns is known"
         assert all(self.lives[origin].hidden_grace_ms for origin in returning), "only who is hidden returns"
@@ -265,7 +268,7 @@ class Leases:
         if age_ms >= self._purge_age_ms(origin, left):
             return None
         self.purged.pop(origin, None)
-        self.epochs[origin.owner] = max(origin.epoch, self.epochs.get(origin.owner, 0))
+        self._newest[origin.owner] = max(origin, self.newest(origin.owner))
         life = self.lives[origin] = Life(counter, now_ms - age_ms)
         if purged is not None:
             life.hidden_grace_ms, life.hidden_at_ms = self._graces_ms[-1], now_ms
@@ -274,7 +277,7 @@ class Leases:
 
     def _purge_age_ms(self, origin: Origin, left: bool) -> int:
         largest_ms = self._graces_ms[-1]
-        if not left and origin.epoch >= self.epochs.get(origin.owner, 0):
+        if not left and origin.epoch >= self.newest(origin.owner).epoch:
             largest_ms = max(largest_ms, self._patience.hide_silent_ms)
         return largest_ms + self._patience.lease_ms
 
@@ -310,7 +313,7 @@ class Leases:
     def _strays(self) -> set[Origin]:
         """Purged origins of which records are held again: a delta came after the purge. Without a lease they would be
         shown for ever."""
-        return {origin for origin in self._held if origin in self.purged}
+        return self._held.keys() & self.purged.keys()
 
     def _forget_purged(self, now_ms: int) -> None:
         old = [
@@ -320,7 +323,7 @@ class Leases:
             del self.purged[origin]
             known = any(other.owner == origin.owner for other in (*self.lives, *self.purged))
             if not known and origin.owner != self._own.owner:
-                del self.epochs[origin.owner]
+                del self._newest[origin.owner]
 
 
 def ended_grace_ms(graces_ms: Sequence[int], threshold_ms: int, age_ms: int) -> int:

@@ -6,9 +6,9 @@ IndexManager (hidden owners, standing), ClientManager (purged owners), Connectio
 
 The rules stand beside it: links.py (which links can be sent on), handshake.py (who may speak on them), liveness.py
 (leases, hiding, purging), roster.py (what the members are up to), swim.py and probing.py (above ten members),
-readiness.py, self_doubt.py, judgement.py, departure.py, announcements.py (what was told last). Owners are
-judged at beats only, after the pause guard: a node that was stopped itself handles its closed links and its mail before
-it declares anybody dead.
+loading.py and readiness.py (when this node may answer), self_doubt.py, judgement.py, departure.py, haste.py (what does
+not wait for the next beat), announcements.py (what was told last). Owners are judged at beats only, after the pause
+guard: a node that was stopped itself handles its closed links and its mail before it declares anybody dead.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from typing import assert_never
 import msgspec
 
 from actors.announcements import Announcements
-from actors.base import Effect, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell, Terminate
+from actors.base import Effect, Log, NodeIdentity, Now, Role, StatusRequested, Tell, Terminate
 from actors.departure import Departure, DepartureInput, GoodbyeSent, LeaveOverdue
 from actors.handshake import Handshakes, end_for_epoch
+from actors.haste import CatchUpDue, GreetDue, Haste, HasteDue, ReviewDue
 from actors.judgement import Judgement
 from actors.links import LinkTable, PeerLink, send
 from actors.liveness import Leases
+from actors.loading import Loading
 from actors.member_status import completed
 from actors.messages.connections import SessionsCompared
 from actors.messages.distro import CatchUpOrdered, DigestAccepted, DigestRound
-from actors.messages.io import Beat, DialPeers
+from actors.messages.io import DialPeers
 from actors.messages.members import (
     CaughtUp,
     DigestsTaken,
@@ -56,14 +58,9 @@ from actors.messages.peers import (
 )
 from actors.messages.values import Origin, Standing
 from actors.probing import FavourDue, ProbeDue, Prober
-from actors.readiness import Readiness, readiness
 from actors.roster import Roster
 from actors.self_doubt import SelfDoubt
 from actors.swim import Suspicions
-
-REVIEW_DELAY_MS = 50
-GREET_DELAY_MS = 150
-CATCH_UP_LOOK_MS = 200  # a pull takes less; the next beat in rhythm may be a second away
 
 
 class MembersSettings(msgspec.Struct, frozen=True):
@@ -94,20 +91,6 @@ class MembersSettings(msgspec.Struct, frozen=True):
     rebalance_interval_ms: int
 
 
-class _CatchUpDue(msgspec.Struct, frozen=True):
-    """By now this node may have caught up with one that was hidden."""
-
-
-class _GreetDue(msgspec.Struct, frozen=True):
-    """By now the other side of this link has found it usable too, and reviewed whom it can reach."""
-
-    link: str
-
-
-class _ReviewDue(msgspec.Struct, frozen=True):
-    """In a large cluster: what has come since may have changed whom this node can reach."""
-
-
 MembersInput = (
     MembersListed
     | LinkOpened
@@ -123,9 +106,7 @@ MembersInput = (
     | StatusRequested
     | LeaveOverdue
     | GoodbyeSent
-    | _CatchUpDue
-    | _GreetDue
-    | _ReviewDue
+    | HasteDue
     | ProbeDue
     | FavourDue
 )
@@ -145,16 +126,13 @@ class MemberManager:
         self._prober = Prober(self._links, self._leases, self._roster, self._suspicions, settings, chance)
         self._handshakes = Handshakes(identity, self._links, self._leases, self._roster)
         self._doubt = SelfDoubt(settings.lease_ms, settings.isolation_ms)
-        self._warming_until_ms = 0
-        self._caught_up: set[str] = set()
-        self._is_beat_asked = False  # a beat out of rhythm is on its way
+        self._haste = Haste()
         self._compare_at_ms = 0
-        self._is_catch_up_due = False
-        self._is_review_due = False
         self._told = Announcements(Standing(ready=identity.standalone, majority=identity.standalone))
         names = ("beats", "pauses", "peer_frames_refused", "digest_entries_refused", "owners_purged")
         self.counters = dict.fromkeys(names, 0)
         self._judgement = Judgement(self._leases, self._roster, self._doubt, self._told, self.counters)
+        self._loading = Loading(identity, self._roster, self._handshakes, self._doubt, self._told, settings)
         self._departure = Departure(self._own, self._links, self._told, settings)
 
     def start(self, now: Now) -> list[Effect]:
@@ -189,7 +167,7 @@ class MemberManager:
                 return self._on_own_state(message, now)
             case StatusRequested():
                 return self._on_status_requested(message, now)
-            case _CatchUpDue() | _GreetDue() | _ReviewDue() | ProbeDue() | FavourDue():
+            case CatchUpDue() | GreetDue() | ReviewDue() | ProbeDue() | FavourDue():
                 return self._on_due(message, now)
             case LeaveOrdered() | SessionsGone() | Flushed() | LeaveOverdue() | GoodbyeSent():
                 return self._on_leave(message)
@@ -247,10 +225,9 @@ class MemberManager:
     def _greet_usable(self, link: PeerLink, now: Now) -> list[Effect]:
         """In a large cluster a beat would tell three others; who was out of hearing is told what it missed directly."""
         if not self._roster.is_large:
-            return self._beat_now()
-        if not self._roster.is_silent(link.node_id, now.monotonic_ms):
-            return []
-        return [Remind(GREET_DELAY_MS, _GreetDue(link.name))]
+            return self._haste.beat_now()
+        is_missed = self._roster.is_silent(link.node_id, now.monotonic_ms)
+        return self._haste.greet_soon(link.name) if is_missed else []
 
     def _on_handshake(self, frame: PeerFrameReceived, body: Hello | Welcome | PeerRefused, now: Now) -> list[Effect]:
         if isinstance(body, Hello) == frame.dialled_here:
@@ -276,9 +253,11 @@ class MemberManager:
         self.counters["digest_entries_refused"] += len(digest.entries) - len(entries)
         self._roster.report(link.peer_address, digest, now.monotonic_ms)
         accepted = DigestAccepted(link.name, digest.node_id, digest.ready, entries)
-        effects = [Tell(Role.DISTRO, accepted), *self._review_soon(now), *self._catch_up_soon()]
+        effects = [Tell(Role.DISTRO, accepted), *self._review_soon(now)]
+        if self._leases.is_catching_up:
+            effects += self._haste.look_soon()
         if self._roster.is_large and self._prober.on_digest(digest, self._own, self._leases.heartbeat, now):
-            effects += self._beat_now()
+            effects += self._haste.beat_now()
         return effects
 
     def _on_goodbye(self, link: PeerLink, goodbye: Goodbye, now: Now) -> list[Effect]:
@@ -295,25 +274,18 @@ class MemberManager:
         self._leases.hear(message.origin, message.heartbeat, waited_ms, now.monotonic_ms)
         return self._review_soon(now)
 
-    def _catch_up_soon(self) -> list[Effect]:
-        """What is held here is only known at a beat, and a live owner should not stay hidden until the next."""
-        if not self._leases.is_catching_up or self._is_catch_up_due:
-            return []
-        self._is_catch_up_due = True
-        return [Remind(CATCH_UP_LOOK_MS, _CatchUpDue())]
-
     # What this actor reminded itself of.
 
-    def _on_due(self, message: _CatchUpDue | _GreetDue | _ReviewDue | ProbeDue | FavourDue, now: Now) -> list[Effect]:
+    def _on_due(self, message: HasteDue | ProbeDue | FavourDue, now: Now) -> list[Effect]:
         match message:
-            case _CatchUpDue():
-                self._is_catch_up_due = False
-                return self._beat_now() if self._leases.is_catching_up else []
-            case _GreetDue():
+            case CatchUpDue():
+                self._haste.look_came()
+                return self._haste.beat_now() if self._leases.is_catching_up else []
+            case GreetDue():
                 digest = self._roster.digest(self._told.standing, now.monotonic_ms)
                 return [send((message.link, PeerTag.DIGEST, digest))]
-            case _ReviewDue():
-                self._is_review_due = False
+            case ReviewDue():
+                self._haste.review_came()
                 return self._review(now)
             case ProbeDue():
                 return self._prober.on_probe_due(message, now)
@@ -324,7 +296,7 @@ class MemberManager:
 
     def _on_digests_taken(self, message: DigestsTaken, now: Now) -> list[Effect]:
         self.counters["beats"] += 1
-        self._is_beat_asked = False
+        self._haste.beat_came()
         self._leases.hold(message.entries, now.monotonic_ms, proves_life=message.proves_life)
         ending = self._handshakes.give_way(now, self._settings.lease_ms)
         if ending:
@@ -346,7 +318,7 @@ class MemberManager:
         if isinstance(message, SessionsCounted):
             self._roster.sessions = message.sessions
             return []
-        self._caught_up.add(message.node_id)
+        self._loading.caught_up(message.node_id)
         return self._review(now)
 
     def _compare_sessions(self, now: Now) -> list[Effect]:
@@ -376,46 +348,23 @@ class MemberManager:
         effects += self._told.set_standing(
             majority=census.has_majority,
             isolated=self._told.standing.isolated and not census.has_majority,
-            warming=at_ms < self._warming_until_ms or self._has_missed_something(at_ms),
+            warming=self._loading.is_warming(at_ms),
             servers=census.servers,
         )
         return [*effects, *self._check_readiness(now)]
 
-    def _has_missed_something(self, at_ms: int) -> bool:
-        """After a pause of its own the node learns in some order what happened meanwhile: the end of an older session
-        from one peer, perhaps, before the newer session from another."""
-        return not self._me.standalone and self._doubt.suspends(at_ms)
-
     def _review_soon(self, now: Now) -> list[Effect]:
-        """At once in a small cluster. In a large one news comes in bursts, and a review looks at every member."""
-        if not self._roster.is_large:
-            return self._review(now)
-        if self._is_review_due:
-            return []
-        self._is_review_due = True
-        return [Remind(REVIEW_DELAY_MS, _ReviewDue())]
+        """At once in a small cluster."""
+        return self._haste.review_soon() if self._roster.is_large else self._review(now)
 
     def _check_readiness(self, now: Now) -> list[Effect]:
-        """A node whose id may be another's, or that is about to go, does not become ready."""
-        doubtful = self._handshakes.is_doubtful or self._departure.stage != "serving"
-        if self._told.standing.ready or doubtful or not self._roster.is_listed:
-            return []
-        waited_ms = self._doubt.awake_ms(now.monotonic_ms)
-        sight = self._roster.sight(self._caught_up, waited_ms, now.monotonic_ms)
-        outcome = readiness(sight, self._settings.majority_wait_ms, self._settings.cold_start_wait_ms)
-        if outcome is Readiness.LOADING:
-            return []
-        warming = self._roster.started_cold(now.monotonic_ms)
-        if warming:
-            self._warming_until_ms = now.monotonic_ms + self._settings.lease_ms
-        effects: list[Effect] = [Tell(Role.DISTRO, CatchUpOrdered(False))]
-        effects += self._told.set_standing(ready=True, warming=warming)
-        effects.append(Log("INFO", "ready", {"after_ms": waited_ms, "how": outcome.value}))
-        return [*effects, *self._beat_now()]
+        """A node that is about to go does not become ready."""
+        effects = self._loading.finish(now.monotonic_ms) if self._departure.stage == "serving" else []
+        return [*effects, *self._haste.beat_now()] if effects else []
 
     def _on_leave(self, message: DepartureInput) -> list[Effect]:
         effects = self._departure.step(message)
-        return [*effects, *self._beat_now()] if effects and self._departure.stage == "leaving" else effects
+        return [*effects, *self._haste.beat_now()] if effects and self._departure.stage == "leaving" else effects
 
     # The status question.
 
@@ -428,14 +377,6 @@ class MemberManager:
         return {**self._handshakes.counters, **self._prober.counters, **self.counters}
 
     # Small things.
-
-    def _beat_now(self) -> list[Effect]:
-        """What has just changed is worth more than the rhythm: a fresh cluster waits for digests. It is a whole beat,
-        because a digest of the last one could be a second old, and who loads must not take it for the present."""
-        if self._is_beat_asked:
-            return []
-        self._is_beat_asked = True
-        return [Tell(Role.IO, Beat(0))]
 
     def _refuse_frame(self) -> list[Effect]:
         """A frame that this link may not send now; a restart makes some, so they cost nothing but a count."""

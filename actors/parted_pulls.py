@@ -160,8 +160,11 @@ class PartedPulls:
         self._assign(now_ms)
 
     def deadlines(self) -> list[int]:
-        heard = [part.heard_ms + self._timeout_ms for pull in self.pulls.values() for part in pull.open.values()]
-        return heard + [pull.moved_ms + self._patience_ms for pull in self.pulls.values()]
+        deadlines: list[int] = []
+        for pull in self.pulls.values():
+            deadlines.append(pull.moved_ms + self._patience_ms)
+            deadlines += [part.heard_ms + self._timeout_ms for part in pull.open.values()]
+        return deadlines
 
     def purge(self, origins: Iterable[Origin]) -> None:
         for origin in origins:

@@ -5,8 +5,11 @@ Actors encode what they send; the edge (runtime/edge.py) decodes what arrives, u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from actors.base import Effect, Role, Tell
+from actors.messages.io import PeerFrame, SendToPeers
 from actors.messages.peers import PEER_BODIES, PEER_VERSION, PeerTag
 from rollbook.codec import UnpackLimits, pack, typed, unpack
 from rollbook.errors import Code, RemoteProtocolError
@@ -20,6 +23,11 @@ PEER_LIMITS = UnpackLimits(PEER_FRAME_BYTES_MAX, array_length_max=65_536, map_le
 def encode_peer(tag: PeerTag, body: object) -> bytes:
     """One frame. ``body`` is the struct that belongs to ``tag``."""
     return pack((PEER_VERSION, tag, body))
+
+
+def sending(frames: Sequence[PeerFrame]) -> list[Effect]:
+    """All of them in one message."""
+    return [Tell(Role.IO, SendToPeers(tuple(frames)))] if frames else []
 
 
 def decode_peer(payload: bytes) -> Any:

@@ -181,7 +181,7 @@ class Incoming:
     ) -> tuple[list[PeerFrame], list[dict[str, Any]]]:
         """A peer's digest: what to pull, and the facts of each confirmed difference."""
         entries = tuple(entries)
-        for entry in entries:
+        for entry in entries if self._purged else ():
             self._purged.pop(entry.origin, None)
         others = [entry for entry in entries if entry.owner != self.origin.owner or entry.epoch < self.origin.epoch]
         if self.loading:
@@ -189,14 +189,15 @@ class Incoming:
         frames: list[PeerFrame] = []
         differences: list[dict[str, Any]] = []
         for entry in others:
-            here = self.applied.get(entry.origin, 0)
+            origin = entry.origin
+            here = self.applied.get(origin, 0)
             if entry.applied > here:
-                self._differences.forget(entry.origin, node_id)
+                self._differences.forget(origin, node_id)
                 frames += self._close_gap(entry, node_id, here, now_ms)
                 continue
-            self._gaps.pop((entry.origin, node_id), None)
-            if self._is_moving(entry.origin, now_ms):
-                self._differences.forget(entry.origin, node_id)
+            self._gaps.pop((origin, node_id), None)
+            if self._is_moving(origin, now_ms):
+                self._differences.forget(origin, node_id)
             elif self._differences.is_confirmed(entry, node_id, here):
                 frames += self._pull(entry, node_id, True, now_ms)
                 differences.append(self._differences.facts(entry, node_id))
@@ -244,9 +245,10 @@ class Incoming:
         self._parts.expire(now_ms)
 
     def deadlines(self) -> list[int]:
-        heard = [arrival.heard_ms for arrival in self.arrivals.values()]
-        heard += [pull.heard_ms for pull in self.pulls.values()]
-        return [*(heard_ms + self._timeout_ms for heard_ms in heard), *self._parts.deadlines()]
+        deadlines = self._parts.deadlines()
+        deadlines += [arrival.heard_ms + self._timeout_ms for arrival in self.arrivals.values()]
+        deadlines += [pull.heard_ms + self._timeout_ms for pull in self.pulls.values()]
+        return deadlines
 
     def purge(self, origins: Iterable[Origin]) -> None:
         gone = frozenset(origins)
@@ -325,9 +327,9 @@ class Incoming:
         return [PeerFrame(peer.link, encode_peer(PeerTag.PULL, pull))]
 
     def _is_arriving(self, origin: Origin, now_ms: int) -> bool:
-        return any(
-            key[1] == origin and now_ms < arrival.heard_ms + self._interval_ms for key, arrival in self.arrivals.items()
-        )
+        after_ms = now_ms - self._interval_ms
+        heard_ms = [arrival.heard_ms for (_, arriving), arrival in self.arrivals.items() if arriving == origin]
+        return max(heard_ms, default=after_ms) > after_ms
 
     def _is_moving(self, origin: Origin, now_ms: int) -> bool:
         return origin in self.pulls or origin in self._parts.pulls or self._is_arriving(origin, now_ms)

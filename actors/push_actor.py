@@ -1,7 +1,8 @@
 """PushActor: what each subscriber has been sent and has acknowledged.
 
 Owns: topics, subscribers and deliveries (push_table.py). Accepts: messages/push.py. Tells: IndexManager (which views it
-wants), I/O (pushes, which links to listen to), DistroSyncActor (what subscribers have yet to be told: untold.py).
+wants: view_questions.py), I/O (pushes, which links to listen to), DistroSyncActor (what subscribers have yet to be
+told: untold.py).
 
 A touched service is pushed at once, then at most once per interval. One push per subscriber and service is in
 flight; what changes meanwhile is not queued but overtaken: after the ack, or the time-out, the newest view goes out.
@@ -11,13 +12,11 @@ Whoever acknowledges nothing is left alone until its next frame, and costs no mo
 from __future__ import annotations
 
 import random
-from itertools import islice
 from typing import assert_never
 
 import msgspec
 
 from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
-from actors.messages.index import ViewsWanted
 from actors.messages.io import ClientFrame, PushToClients, WatchLinks
 from actors.messages.push import (
     PushesAcknowledged,
@@ -29,7 +28,6 @@ from actors.messages.push import (
 )
 from actors.messages.values import Route
 from actors.push_table import (
-    ClusterFilter,
     PushAgenda,
     PushDelivery,
     PushSubscriber,
@@ -39,10 +37,9 @@ from actors.push_table import (
     check_tables,
 )
 from actors.untold import UntoldTouches
+from actors.view_questions import ViewQuestions
 from rollbook.model import Service, clusters_of
 from rollbook.wire import Tag, encode
-
-VIEWS_WANTED_MAX = 256  # per question, one question at a time: building many views must not hold up registrations
 
 
 class PushSettings(msgspec.Struct, frozen=True):
@@ -93,9 +90,8 @@ class PushActor:
             0,
         )
         self._agenda = PushAgenda()
+        self._questions = ViewQuestions(self._agenda, settings.interval_ms)
         self._reminders_ms: list[int] = []  # under way, latest first; a new one is always the earliest
-        self._wanted: dict[Service, None] = {}  # to be asked for
-        self._is_asking = False
         self._frames: list[ClientFrame] = []  # of this turn, as are the logs
         self._logs: list[Log] = []
 
@@ -142,7 +138,7 @@ class PushActor:
             if topic is not None and topic.is_news(view):
                 topic.show(view)
                 if len(topic.deliveries) > 1:
-                    self._touch(topic, now_ms)  # The others learn of it in their turn.
+                    self._questions.touch(topic, now_ms)  # The others learn of it in their turn.
 
     def _changed(self, route: Route, now_ms: int) -> None:
         """What was in flight may have ended with its subscription."""
@@ -160,13 +156,7 @@ class PushActor:
         subscriber = self.subscribers.get(route)
         if subscriber is None:
             subscriber = self.subscribers[route] = PushSubscriber(route, client)
-        clusters = clusters_of(text)
-        cluster_filter = topic.filters.get(clusters)
-        if cluster_filter is None:
-            cluster_filter = topic.filters[clusters] = ClusterFilter(clusters, version)
-        cluster_filter.watchers += 1
-        delivery = PushDelivery(subscriber, topic, cluster_filter, version)
-        subscriber.deliveries[service] = topic.deliveries[route] = delivery
+        topic.subscribe(subscriber, clusters_of(text), version)
 
     def _remove(self, route: Route, service: Service, now_ms: int, *, keep: bool = False) -> None:
         """End a subscription; with ``keep`` its topic and subscriber stay, though it was their last one."""
@@ -176,16 +166,13 @@ class PushActor:
             return
         self._land(delivery)
         subscriber.waiting.pop(delivery, None)
-        topic, cluster_filter = delivery.topic, delivery.cluster_filter
-        del topic.deliveries[route]
+        topic = delivery.topic
+        topic.unsubscribe(delivery)
         self.untold.given_up(delivery, now_ms)
-        cluster_filter.watchers -= 1
-        if not cluster_filter.watchers:
-            del topic.filters[cluster_filter.clusters]
         if not topic.deliveries and not keep:
             del self.topics[service]
             self.untold.forget(service)
-            self._wanted.pop(service, None)
+            self._questions.forget(service)
             self._agenda.forget(service)
         if not subscriber.deliveries and not keep:
             self.silent.discard(route)
@@ -204,23 +191,12 @@ class PushActor:
         if message.number:
             self.untold.taken_in(message.number, wholly=wholly)
         for service in message.services:
-            self._touch(self.topics.get(service), now_ms)
-
-    def _touch(self, topic: PushTopic | None, now_ms: int) -> None:
-        if topic is None or topic.asked or topic.dirty:
-            return  # Nobody subscribes any more, or a view that will show this touch is on its way or due.
-        if now_ms < topic.quiet_until_ms:
-            topic.dirty = True
-            self._agenda.schedule(topic.service, topic.quiet_until_ms)
-        else:
-            self._want(topic)
-
-    def _want(self, topic: PushTopic) -> None:
-        topic.asked, topic.dirty = True, False
-        self._wanted[topic.service] = None
+            topic = self.topics.get(service)
+            if topic is not None:
+                self._questions.touch(topic, now_ms)
 
     def _on_views(self, message: ViewsBuilt, now_ms: int) -> None:
-        self._is_asking = False
+        self._questions.answered()
         for view in message.views:
             topic = self.topics.get(view.service)
             if topic is None:
@@ -236,7 +212,7 @@ class PushActor:
                 self.counters["push_suppressed"] += len(topic.deliveries) - len(behind)
             self.untold.viewed(topic, now_ms)
             if is_news or behind:
-                topic.quiet_until_ms = now_ms + self.settings.interval_ms
+                self._questions.rest(topic, now_ms)
 
     def _offer(self, delivery: PushDelivery, now_ms: int) -> None:
         """Send the newest view, unless one is in flight: its ack, or its time-out, will send what is newest then."""
@@ -249,18 +225,11 @@ class PushActor:
             subscriber.waiting[delivery] = None
 
     def _send(self, delivery: PushDelivery, now_ms: int) -> None:
-        topic, subscriber = delivery.topic, delivery.subscriber
-        assert topic.view is not None, "nobody is behind before a view has come"
-        body = topic.body(delivery.cluster_filter)
+        subscriber = delivery.subscriber
+        body = delivery.topic.body(delivery.cluster_filter)
         if not delivery.attempts:
-            delivery.first_sent_ms = now_ms
-            topic.in_flight += 1
             self.counters["push_pending"] += 1
-        delivery.attempts += 1
-        delivery.sent_version, delivery.sent_ms = topic.view.version, now_ms
-        subscriber.waiting.pop(delivery, None)
-        subscriber.in_flight.pop(delivery, None)
-        subscriber.in_flight[delivery] = None
+        delivery.depart(now_ms)
         self.counters["push_sent"] += 1
         self._frames.append(ClientFrame(subscriber.route, encode(Tag.PUSH, 0, subscriber.route.session, body)))
         self._agenda.schedule(subscriber.route, now_ms + self.settings.ack_timeout_ms)
@@ -268,9 +237,7 @@ class PushActor:
     def _land(self, delivery: PushDelivery) -> None:
         """It is no longer in flight, for whatever reason."""
         if delivery.attempts:
-            delivery.attempts = delivery.sent_version = 0
-            del delivery.subscriber.in_flight[delivery]
-            delivery.topic.landed()
+            delivery.land()
             self.counters["push_pending"] -= 1
 
     # -- who reads
@@ -354,7 +321,7 @@ class PushActor:
             if isinstance(key, Route):
                 self._review(self.subscribers[key], now_ms)
             elif isinstance(key, Service):
-                self._want(self.topics[key])
+                self._questions.want(self.topics[key])
 
     def _review(self, subscriber: PushSubscriber, now_ms: int) -> None:
         """Something of this subscriber may have waited too long for its ack."""
@@ -390,12 +357,9 @@ class PushActor:
         links = self.silent.take_new()
         if links:
             effects.append(Tell(Role.IO, WatchLinks(links)))
-        if self._wanted and not self._is_asking:
-            services = tuple(islice(self._wanted, VIEWS_WANTED_MAX))
-            for service in services:
-                del self._wanted[service]
-            self._is_asking = True
-            effects.append(Tell(Role.INDEX, ViewsWanted(services)))
+        question = self._questions.take()
+        if question is not None:
+            effects.append(Tell(Role.INDEX, question))
         effects += self._report(now_ms)
         due_ms = self._agenda.earliest_ms()
         if due_ms is not None and (not self._reminders_ms or due_ms < self._reminders_ms[-1]):
@@ -416,6 +380,7 @@ class PushActor:
     def check_invariants(self) -> None:
         assert not self._frames, "a push was not sent"
         self.untold.check_invariants()
+        self._questions.check_invariants(self.topics)
         check_tables(self.topics, self.subscribers)
         assert self.counters["push_pending"] == sum(len(known.in_flight) for known in self.subscribers.values())
         watched = {route for routes in self.silent.routes.values() for route in routes}
@@ -426,11 +391,6 @@ class PushActor:
             assert free >= 0, "too many in flight"
             assert not (subscriber.waiting and free), "a push waits for nothing"
             assert not subscriber.in_flight or route in self._agenda, "nobody looks after a push in flight"
-        assert self._wanted.keys() <= self.topics.keys(), "a view is wanted for nobody"
-        for service, topic in self.topics.items():
-            assert not (topic.asked and topic.dirty)
-            assert not topic.dirty or service in self._agenda, "nobody looks after a touched service"
-            assert topic.asked or service not in self._wanted
         assert sorted(self._reminders_ms, reverse=True) == self._reminders_ms, "the last reminder is the earliest"
         due_ms = self._agenda.earliest_ms()
         assert due_ms is None or self._reminders_ms[-1] <= due_ms, "something is due and nobody is reminded"

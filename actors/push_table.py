@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from actors.messages.values import Route
-from actors.service_index import encode_view
+from actors.service_entry import encode_view
 from rollbook.model import Service, View, filter_clusters
 
 
@@ -44,6 +44,22 @@ class PushTopic:
         self.dirty = False  # touched in its quiet time
         self.quiet_until_ms = 0
         self.in_flight = 0  # deliveries that wait for an ack
+
+    def subscribe(self, subscriber: PushSubscriber, clusters: frozenset[str], version: int) -> None:
+        """``version``: of the view that the answer carries."""
+        cluster_filter = self.filters.get(clusters)
+        if cluster_filter is None:
+            cluster_filter = self.filters[clusters] = ClusterFilter(clusters, version)
+        cluster_filter.watchers += 1
+        delivery = PushDelivery(subscriber, self, cluster_filter, version)
+        subscriber.deliveries[self.service] = self.deliveries[subscriber.route] = delivery
+
+    def unsubscribe(self, delivery: PushDelivery) -> None:
+        cluster_filter = delivery.cluster_filter
+        del self.deliveries[delivery.subscriber.route]
+        cluster_filter.watchers -= 1
+        if not cluster_filter.watchers:
+            del self.filters[cluster_filter.clusters]
 
     def is_news(self, view: View) -> bool:
         return self.view is None or self.view.version < view.version
@@ -100,6 +116,24 @@ class PushDelivery:
     @property
     def is_behind(self) -> bool:
         return self.version < self.cluster_filter.changed_version
+
+    def depart(self, now_ms: int) -> None:
+        """The newest view is on its way, for the first time or once more."""
+        topic, in_flight = self.topic, self.subscriber.in_flight
+        assert topic.view is not None, "nobody is behind before a view has come"
+        if not self.attempts:
+            self.first_sent_ms = now_ms
+            topic.in_flight += 1
+        self.attempts += 1
+        self.sent_version, self.sent_ms = topic.view.version, now_ms
+        self.subscriber.waiting.pop(self, None)
+        in_flight.pop(self, None)
+        in_flight[self] = None  # the last one to be sent
+
+    def land(self) -> None:
+        self.attempts = self.sent_version = 0
+        del self.subscriber.in_flight[self]
+        self.topic.landed()
 
 
 class PushSubscriber:

@@ -168,12 +168,14 @@ class Roster:
         ranked: list[tuple[int, str]] = []
         heard = 1
         for member in self.members.values():
-            is_fresh = self._is_fresh(member.node_id, now_ms)
+            life = self._leases.newest_life(member.node_id)
+            is_known = life is not None and not life.left
+            is_fresh = life is not None and is_known and now_ms - life.heard_at_ms < self._suspect_ms
             is_heard = is_fresh or self._links.reaches(member.address, now_ms)
             heard += is_heard
             if is_fresh:
                 living.append(member.node_id)
-            if is_fresh or self._leases.is_known(self._leases.newest(member.node_id)):
+            if is_known:
                 known.append(member.node_id)
             if member.client_address:
                 ranked.append((_rank(member.report, is_heard), member.client_address))
@@ -270,7 +272,7 @@ class Roster:
         return member.report.links.get(address, "")
 
     def _is_fresh(self, node_id: str, now_ms: int) -> bool:
-        life = self._leases.lives.get(self._leases.newest(node_id))
+        life = self._leases.newest_life(node_id)
         return life is not None and now_ms - life.heard_at_ms < self._suspect_ms and not life.left
 
     def _hide_member_after_ms(self, accused: Member, owner: str, now_ms: int) -> int:

@@ -1,87 +1,22 @@
 """The tables of IndexManager: services, what their clients publish, who subscribes, and the views built of it.
 
-Pure data and rules; IndexManager owns the one instance of it. Everything derived is lazy: a change marks its service,
-and the view is built when somebody asks for it. Two indexes point both ways: service ↔ origin, and service ↔
-subscribing session.
+Pure data and rules; IndexManager owns the one instance of it. Everything derived is lazy: a change marks its service
+(service_entry.py), and the view is built when somebody asks for it. Two indexes point both ways: service ↔ origin, and
+service ↔ subscribing session.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from actors.messages.values import Origin, Record, RecordKey, Route
 from actors.records import HybridClock
+from actors.service_entry import ServiceEntry, ServiceGroup
 from actors.shrink_guard import ShrinkGuard, ShrinkPatience, is_held
 from actors.views import InstanceConflict, live_winner, live_winners, merge_instances
-from rollbook.codec import pack
-from rollbook.model import Instance, Service, View, filter_clusters
-
-BODIES_PER_VIEW_MAX = 32  # encoded answers kept per view: one per cluster filter in use, not one per filter ever asked
-
-
-class ServiceGroup:
-    """The services of one (namespace, group), and the sorted list of those with a live publisher."""
-
-    __slots__ = ("key", "live", "names", "names_changed", "size", "unsettled")
-
-    def __init__(self, key: tuple[str, str]) -> None:
-        self.key = key
-        self.size = 0  # entries
-        self.live: set[str] = set()
-        self.names: list[str] = []  # sorted; as of the last listing
-        self.names_changed: set[str] = set()  # whose liveness has changed since
-        self.unsettled: set[ServiceEntry] = set()  # whose liveness is not known since their last change
-
-    def forget(self, name: str) -> None:
-        """The service is gone. Whoever lists next need hear of it only if it stood in the last listing."""
-        place = bisect_left(self.names, name)
-        if self.names[place : place + 1] != [name]:
-            self.names_changed.discard(name)
-
-    def listing(self) -> list[str]:
-        """The names of live services, sorted. Costs one pass if any has changed since the last listing."""
-        if self.names_changed:
-            kept = [name for name in self.names if name not in self.names_changed]
-            kept += self.names_changed & self.live
-            kept.sort()
-            self.names, self.names_changed = kept, set()
-        return self.names
-
-
-class ServiceEntry:
-    """All that is known of one service. It lives as long as it has a record or a subscriber."""
-
-    __slots__ = (
-        "bodies",
-        "clients",
-        "conflicts",
-        "dirty",
-        "group",
-        "guarded",
-        "live",
-        "origins",
-        "service",
-        "settled",
-        "subscribers",
-        "view",
-    )
-
-    def __init__(self, service: Service, group: ServiceGroup) -> None:
-        self.service = service
-        self.group = group
-        self.clients: dict[str, tuple[Record, ...]] = {}  # by client: one record per origin, tombstones too
-        self.origins: dict[Origin, int] = {}  # records of each origin in here
-        self.subscribers: dict[Route, None] = {}
-        self.view: View | None = None  # the last one built
-        self.dirty = True  # records or filter have changed since
-        self.settled = False  # view or liveness was computed since the last change; one flag keeps the hot path short
-        self.live = False  # as of the last computation
-        self.conflicts: tuple[InstanceConflict, ...] = ()  # likewise
-        self.guarded = False  # likewise: something is shown only because of the shrink guard
-        self.bodies: dict[str, msgspec.Raw] = {}  # the view, encoded, by the text of the cluster filter
+from rollbook.model import Instance, Service, View
 
 
 class ServiceIndex:
@@ -119,7 +54,7 @@ class ServiceIndex:
             else:
                 self._put_beside(entry, held, record)
             if entry.settled:
-                self._unsettle(entry)
+                entry.unsettle()
             if entry.subscribers:
                 self._touch(service, record.origin, record.seq)
 
@@ -216,16 +151,6 @@ class ServiceIndex:
         """The answer for a service that nobody knows; not kept, but its version rises with all others."""
         return View(service, self.clock.next(wall_ms), (), self.warming, self.preserved)
 
-    def body(self, entry: ServiceEntry, text: str, clusters: frozenset[str]) -> msgspec.Raw:
-        """The entry's newest view for one cluster filter, encoded once."""
-        assert entry.view is not None, "encode only what was built"
-        body = entry.bodies.get(text)
-        if body is None:
-            body = encode_view(entry.view, clusters)
-            if len(entry.bodies) < BODIES_PER_VIEW_MAX:
-                entry.bodies[text] = body
-        return body
-
     def live_names(self, namespace: str, group: str) -> list[str]:
         """Sorted names of the services of a group that have at least one live publisher. Not to be changed."""
         found = self.groups.get((namespace, group))
@@ -233,7 +158,7 @@ class ServiceIndex:
             return []
         for entry in tuple(found.unsettled):
             hidden = self.filter_of(entry.service)
-            self._settle(entry, any(live_winner(records, hidden) for records in entry.clients.values()))
+            entry.settle(any(live_winner(records, hidden) for records in entry.clients.values()))
         return found.listing()
 
     def take_touched(self) -> dict[Service, dict[Origin, int]]:
@@ -264,7 +189,7 @@ class ServiceIndex:
     def _forget_if_empty(self, entry: ServiceEntry) -> None:
         if entry.clients or entry.subscribers:
             return
-        self._settle(entry, live=False)
+        entry.settle(live=False)
         entry.group.forget(entry.service.name)
         self._note_conflicts(entry, ())
         del self.entries[entry.service]
@@ -298,22 +223,9 @@ class ServiceIndex:
 
     def _mark(self, entry: ServiceEntry) -> None:
         if entry.settled:
-            self._unsettle(entry)
+            entry.unsettle()
         if entry.subscribers:
             self.touched.setdefault(entry.service, {})
-
-    def _unsettle(self, entry: ServiceEntry) -> None:
-        entry.settled = False
-        entry.dirty = True
-        entry.group.unsettled.add(entry)
-
-    def _settle(self, entry: ServiceEntry, live: bool) -> None:
-        entry.settled = True
-        entry.group.unsettled.discard(entry)
-        if live != entry.live:
-            entry.live = live
-            entry.group.names_changed.add(entry.service.name)
-            (entry.group.live.add if live else entry.group.live.discard)(entry.service.name)
 
     def _merge(self, entry: ServiceEntry) -> tuple[Instance, ...]:
         winners = live_winners(entry.clients.values(), self.filter_of(entry.service))
@@ -321,7 +233,7 @@ class ServiceIndex:
         entry.guarded = entry.service in self.guard.services and is_held(winners, self.guard.hidden)
         entry.dirty = False
         self.views_built += 1
-        self._settle(entry, live=bool(winners))
+        entry.settle(live=bool(winners))
         if conflicts or entry.conflicts:
             self._note_conflicts(entry, conflicts)
         return instances
@@ -388,20 +300,9 @@ class ServiceIndex:
         for route, services in self.subscriptions.items():
             assert services, "a session is kept without subscriptions"
             assert all(route in self.entries[service].subscribers for service in services)
-        sizes: dict[tuple[str, str], int] = {}
+        members: dict[tuple[str, str], list[ServiceEntry]] = {}
         for entry in entries:
-            sizes[entry.group.key] = sizes.get(entry.group.key, 0) + 1
-        assert sizes == {key: group.size for key, group in self.groups.items()}, "groups are miscounted"
+            members.setdefault(entry.group.key, []).append(entry)
+        assert members.keys() == self.groups.keys(), "a group is kept without services"
         for key, group in self.groups.items():
-            live = {entry.service.name for entry in entries if entry.group.key == key and entry.live}
-            assert group.live == live
-            assert set(group.names) ^ group.names_changed >= live - group.names_changed
-            there = {entry.service.name for entry in entries if entry.group.key == key}
-            assert group.names_changed <= there | set(group.names), "names of services that are gone pile up"
-
-
-def encode_view(view: View, clusters: frozenset[str]) -> msgspec.Raw:
-    """The body of an answer or a push: the view, less other clusters, in its own version."""
-    if clusters:
-        view = msgspec.structs.replace(view, instances=filter_clusters(view.instances, clusters))
-    return msgspec.Raw(pack(view))
+            group.check_invariants(members[key])

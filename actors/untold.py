@@ -97,7 +97,9 @@ class UntoldTouches:
     def due_ms(self) -> int | None:
         """When to ask for a report."""
         news_ms = self._quiet_until_ms if self._rising or self._is_news else None
-        return min((due_ms for due_ms in (news_ms, self._look_ms) if due_ms is not None), default=None)
+        if news_ms is None or self._look_ms is None:
+            return self._look_ms if news_ms is None else news_ms
+        return min(news_ms, self._look_ms)
 
     def report(self, now_ms: int) -> OwnersPushed | None:
         """What is due by now; None if a look at the laggards finds nothing new."""

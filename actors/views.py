@@ -49,8 +49,7 @@ def live_winner(records: tuple[Record, ...], hidden: Mapping[Origin, int]) -> Re
 
 def live_winners(clients: Iterable[tuple[Record, ...]], hidden: Mapping[Origin, int]) -> list[Record]:
     """Step 1 for every client of one service."""
-    winners = (live_winner(records, hidden) for records in clients)
-    return [winner for winner in winners if winner is not None]
+    return [winner for records in clients if (winner := live_winner(records, hidden)) is not None]
 
 
 def merge_instances(winners: Iterable[Record]) -> MergedInstances:

@@ -5,6 +5,12 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/_environment.sh"
 cd -- "$ROLLBOOK_ROOT"
 
+for argument in "$@"; do
+    if [[ "$argument" == -h || "$argument" == --help ]]; then
+        exec "$ROLLBOOK_PYTHON" -m tests.fuzz.run --help # which needs no fuzzer
+    fi
+done
+
 if ! "$ROLLBOOK_PYTHON" -I -c 'import atheris' 2>/dev/null; then
     _say "installing the fuzzer (the extra \"fuzz\" of setup.cfg)"
     # In a subshell: what pip needs to know stays out of the fuzzer.

@@ -36,6 +36,10 @@ class SimNetwork:
         self.counters = {"frames": 0, "bytes": 0, "frames_lost": 0, "connections": 0, "retransmissions": 0}
         self._scheduler = scheduler
         self._chance: random.Random = scheduler.chance
+        self._draw = scheduler.chance.random
+        self._base_us = self.profile.delay_us
+        self._jitter_us = self.profile.jitter_us
+        self._bytes_per_ms = self.profile.bytes_per_ms
         self._hosts: dict[str, SimHost] = {}
         self._addresses: dict[str, SimHost] = {}
         self._troubled: dict[tuple[str, str], TroubledPath] = {}  # by source and target
@@ -270,7 +274,7 @@ class SimNetwork:
     # -- what travels
 
     def _delay_us(self) -> int:
-        return self.profile.delay_us + int(self._chance.random() * self.profile.jitter_us)
+        return self._base_us + int(self._draw() * self._jitter_us)
 
     def _transit_us(self, source: SimHost, target: SimHost) -> int:
         """How long one small packet takes."""
@@ -286,12 +290,12 @@ class SimNetwork:
         return delay_us, retransmission_us(losses, self._silence.retransmit_us(fault))
 
     def _travel(self, to: SimEnd, payload: bytes | None) -> None:
-        profile = self.profile
-        now_us, size = self._scheduler.now_us, 0 if payload is None else len(payload)
-        at_us = now_us + profile.delay_us + int(self._chance.random() * profile.jitter_us)
+        size, now_us = 0 if payload is None else len(payload), self._scheduler.now_us
+        at_us = now_us + self._delay_us()
         path = self._troubled.get((to.other.host.name, to.host.name)) if self._troubled else None
         if path is None:
-            at_us = max(at_us, to.arrival_us) + size * 1_000 // profile.bytes_per_ms
+            before_us = to.arrival_us
+            at_us = (at_us if at_us > before_us else before_us) + size * 1_000 // self._bytes_per_ms
         else:
             at_us = self._drag(to, path, size, at_us)
         to.arrival_us = at_us

@@ -57,6 +57,7 @@ class SimNode:
         self.members: tuple[str, ...] = ()
         self.exits: list[Terminate] = []
         self.identity: NodeIdentity | None = None
+        self.origin: Origin | None = None  # of what this life of it owns
         self.was_ready = False  # at any moment of this life
         self.standing = Standing()  # as IndexManager was last told: behind all records that came before
         self.on_turn: Callable[[Turn], None] = lambda _: None
@@ -86,6 +87,7 @@ class SimNode:
         except StoreUnusable as error:
             self.exits.append(Terminate(EXIT_UNUSABLE, str(error)))
             return
+        self.origin = Origin(self.node_id, self.identity.epoch)
         self.was_ready, self.standing = False, Standing()
         stage = self._stage = SimStage(self._scheduler, self.clock, self.name, self._failpoints)
         stage.slow_us = self._slow_us

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from heapq import heappop, heappush
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -25,7 +25,7 @@ SLOW_TURN_SHARE = 0.01  # so often the operating system gives the core to someon
 
 TRACE_BYTES_MAX = 65_536  # kept before they are hashed in one go
 
-_trace_encoder = msgspec.msgpack.Encoder(enc_hook=str, order="deterministic")
+_encode_into = msgspec.msgpack.Encoder(enc_hook=str, order="deterministic").encode_into
 
 
 class Scheduler:
@@ -72,7 +72,7 @@ class Scheduler:
     def note(self, kind: str, place: str, payload: object = None) -> None:
         """Add one event to the trace that ``trace_hash`` stands for."""
         noted = self._noted
-        _trace_encoder.encode_into((self.now_us, kind, place, type(payload).__name__, payload), noted, -1)
+        _encode_into((self.now_us, kind, place, type(payload).__name__, payload), noted, -1)
         if len(noted) > TRACE_BYTES_MAX:
             self._trace.update(noted)
             noted.clear()
@@ -92,21 +92,27 @@ class NodeClock:
         self._boot_ms = boot_ms
         self._skew_ms = skew_ms
         self._rate_ppm = 1_000_000 + drift_ppm
+        self._passed_ms = -1  # at the last look
+        self._now = Now(0, 0)  # and what the clock showed then
 
     def now(self) -> Now:
         passed_ms = self._scheduler.now_us * self._rate_ppm // 1_000_000_000
-        return Now(self._boot_ms + passed_ms, WALL_START_MS + passed_ms + self._skew_ms)
+        if passed_ms != self._passed_ms:  # many turns fall into one millisecond
+            self._passed_ms = passed_ms
+            self._now = Now(self._boot_ms + passed_ms, WALL_START_MS + passed_ms + self._skew_ms)
+        return self._now
 
     def step_wall(self, by_ms: int) -> None:
         """Somebody sets the wall clock; the monotonic one does not notice."""
         self._skew_ms += by_ms
+        self._passed_ms = -1
 
     def true_us(self, delay_ms: int) -> int:
         """How long ``delay_ms`` of this clock really take, rounded up: a reminder never comes early."""
         return -(-delay_ms * 1_000_000_000 // self._rate_ppm)
 
 
-class Turn(NamedTuple):
+class Turn(msgspec.Struct, frozen=True, gc=False):
     """One turn that was taken, for checkers and stories."""
 
     at_us: int
@@ -149,8 +155,11 @@ class SimStage:
         self.invariants_every = 1
         self.turns = 0
         self._scheduler = scheduler
+        self._after = scheduler.after
         self._draw = scheduler.chance.random
         self._clock = clock
+        self._now = clock.now
+        self._note = scheduler.note
         self._actors: dict[Role, _Actor] = {}
         self.halted = False
         self._held: list[Callable[[], None]] = []  # what the halted process would have done meanwhile
@@ -189,7 +198,7 @@ class SimStage:
 
     def later(self, delay_us: int, action: Callable[[], None]) -> None:
         """Something this process does by itself after a while: not when it has ended, and late when it is halted."""
-        self._scheduler.after(delay_us, self._happen, action)
+        self._after(delay_us, self._happen, action)
 
     def halt(self) -> None:
         """SIGSTOP: no turn is taken any more, clocks go on."""
@@ -241,7 +250,7 @@ class SimStage:
     def _make_due(self, actor: _Actor) -> None:
         if not self.halted:
             actor.is_due = True
-            self._scheduler.after(self.turn_cost_us(), self._next_turn, actor)
+            self._after(self.turn_cost_us(), self._next_turn, actor)
 
     def _next_turn(self, actor: _Actor) -> None:
         actor.is_due = False
@@ -252,11 +261,12 @@ class SimStage:
             self._make_due(actor)
 
     def _take_turn(self, actor: _Actor, message: Any) -> None:
-        if self.failpoints.armed and self.strikes(actor.role, message, "before"):
+        armed = self.failpoints.armed
+        if armed and self.strikes(actor.role, message, "before"):
             self._held.append(partial(self._take_turn, actor, message))  # if it goes on, then with this
             return
-        behaviour, now = actor.behaviour, self._clock.now()
-        self._scheduler.note(actor.role_name, self.place, message)
+        behaviour, place, now = actor.behaviour, self.place, self._now()
+        self._note(actor.role_name, place, message)
         effects = behaviour.start(now) if message is None else behaviour.handle(message, now)
         self.turns += 1
         if self.turns % self.invariants_every == 0:
@@ -265,10 +275,10 @@ class SimStage:
         actor.turns[kind] += 1
         if len(effects) > 1:
             actor.halves[kind] += 1
-        self.on_turn(Turn(self._scheduler.now_us, self.place, actor.role, message, effects))
-        if self.failpoints.armed:
+        self.on_turn(Turn(self._scheduler.now_us, place, actor.role, message, effects))
+        if armed:
             self._perform_with_failpoints(actor.role, message, effects)
-        else:
+        elif effects:
             self._perform(actor.role, effects)
 
     def _perform_with_failpoints(self, role: Role, message: Any, effects: Effects) -> None:
@@ -287,8 +297,8 @@ class SimStage:
             if self.ended:
                 return
             match effect:
-                case Tell(to, message):
-                    self.tell(to, message)
+                case Tell():
+                    self.tell(effect.to, effect.message)
                 case Remind(delay_ms, message):
                     self.later(self._clock.true_us(delay_ms), partial(self.tell, role, message))
                 case Log():

@@ -97,14 +97,15 @@ class SimIo:
     def _turn(self) -> None:
         """One round, in the order of runtime/io_thread.py: what was told, peers, beats, clients."""
         self.is_due = False
-        if not self.flush():
+        if self._commands and not self.flush():
             self.wake()
             return
         if self.peers.waiting:
             self.peers.drain()
-        for beat in self._beats:
-            self.stage.tell(Role.CLIENTS, BeatPassed(beat.number))
-        self._beats.clear()
+        if self._beats:
+            for beat in self._beats:
+                self.stage.tell(Role.CLIENTS, BeatPassed(beat.number))
+            self._beats.clear()
         if self.clients.waiting:
             self.clients.drain()
         self.has_stalled = self.has_stalled and bool(self.peers.waiting)
@@ -113,6 +114,8 @@ class SimIo:
 
     def _perform(self, message: Any) -> None:
         match message:
+            case SendToPeers():  # most of all orders
+                self.peers.send(message.frames)
             case AnswerClients(frames):
                 self.clients.edge.answered(frames)
                 self.clients.send(frames)
@@ -120,8 +123,6 @@ class SimIo:
                 self.clients.send(frames)
             case WatchLinks(links):
                 self.clients.edge.watch(links)
-            case SendToPeers(frames):
-                self.peers.send(frames)
             case DialPeers(addresses):
                 self.peers.dial(addresses)
             case Beat():
@@ -234,8 +235,9 @@ class _PeerSide(_Side):
         self._arrived(partial(self._closed, end, how))
 
     def drain(self) -> None:
-        for _ in range(min(self._drain_max, len(self.waiting))):
-            self.waiting.popleft()()
+        waiting = self.waiting
+        for _ in range(min(self._drain_max, len(waiting))):
+            waiting.popleft()()
 
     def send(self, frames: Iterable[PeerFrame]) -> None:
         network = self._io.network

@@ -15,7 +15,7 @@ from actors.messages.push import (
     ViewsBuilt,
 )
 from actors.messages.values import Route
-from actors.push_actor import VIEWS_WANTED_MAX
+from actors.view_questions import VIEWS_WANTED_MAX
 from rollbook.model import Service, View
 from tests.support.pushing import EAST, ONE, TWO, A, B, PushUnderTest, pushes, view, wanted, watched
 from tests.support.registry import ORDERS, STOCK, instance, route, told

@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,8 @@ from tests.chaos.workload import WorkloadSpec
 from tests.chaos.world import Place, inside
 from tests.support.history import ClientEnded, OrderSent
 from tests.support.real_cluster import ROOT
+
+_PATIENCE_S = 3.0  # with a process that was asked to end
 
 
 class HelperProcess:
@@ -51,12 +54,16 @@ class HelperProcess:
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
 
-    def end(self) -> None:
-        """By its standard input, and by force if that takes long."""
+    def ask_to_end(self) -> None:
+        """By its standard input."""
         if self._process.stdin is not None and not self._process.stdin.closed:
             self._process.stdin.close()
+
+    def end(self, patience_s: float = _PATIENCE_S) -> None:
+        """As it is asked to, and by force if that takes long."""
+        self.ask_to_end()
         try:
-            self._process.wait(3.0)
+            self._process.wait(max(0.0, patience_s))
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -108,6 +115,10 @@ class Eyes(HelperProcess):
         super().__init__(place, Path(spec.journal).with_suffix(".log"), "eyes", msgspec.json.encode(spec).decode())
 
 
-def end_all(processes: Iterable[HelperProcess]) -> None:
+def end_all(processes: Sequence[HelperProcess]) -> None:
+    """All at once: who is still signing its clients in does not listen."""
+    deadline = time.monotonic() + _PATIENCE_S
     for process in processes:
-        process.end()
+        process.ask_to_end()
+    for process in processes:
+        process.end(deadline - time.monotonic())

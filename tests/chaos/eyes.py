@@ -35,7 +35,7 @@ from rollbook.wire import (
     encode,
     open_envelope,
 )
-from tests.chaos.journal import NOW, Journal
+from tests.chaos.journal import NOW, Journal, now_ms
 from tests.support.history import NodeSeen, OrderSent, SessionSeen, ViewSeen
 
 _SILENCE_S = 2.0  # without an answer for this long, the connection is given up
@@ -64,6 +64,7 @@ class NodeEye:
         self._session = 0
         self._epoch = 0  # of the node's life that was last seen
         self._open_queries = 0
+        self._asked_ms = 0  # when the open ones were sent
         self._unanswered: set[str] = set()  # services that this session has not shown yet
 
     def run(self) -> None:
@@ -111,9 +112,10 @@ class NodeEye:
             case Tag.FAILED | Tag.SESSION_ENDED:
                 return None
             case Tag.VIEW:
-                self._note("table", body)
-                self._open_queries -= envelope.correlation >= _FIRST_QUERY
-                if envelope.correlation < _FIRST_QUERY:  # the answer to a subscription is what pushes change
+                is_asked = envelope.correlation >= _FIRST_QUERY
+                self._note("table", body, self._asked_ms if is_asked else 0)
+                self._open_queries -= is_asked
+                if not is_asked:  # the answer to a subscription is what pushes change
                     self._note("push", body)
             case Tag.PUSH:
                 _send(socket, encode(Tag.PUSH_ACK, 0, self._session, PushAck(body.service, body.version)))
@@ -134,16 +136,18 @@ class NodeEye:
 
     def _ask(self, socket: zmq.Socket[bytes]) -> None:
         self._open_queries = len(self._spec.services)
+        self._asked_ms = now_ms()
         for number, service in enumerate(self._spec.services):
             _send(socket, encode(Tag.QUERY, _FIRST_QUERY + number, self._session, Query(_service(service))))
 
-    def _note(self, how: Literal["push", "table"], view: View) -> None:
+    def _note(self, how: Literal["push", "table"], view: View, asked_ms: int = 0) -> None:
         seen = {f"{found.ip}:{found.port}": found.metadata.get("v", "") for found in view.instances}
         flags = [name for name in ("warming", "preserved", "guarded") if getattr(view, name)]
         flags += ["doubled"] * (len(seen) < len(view.instances))
         observer = self._node if how == "table" else self._name
         place = (observer, how, self._node, self._session)
-        self._journal.note(ViewSeen(NOW, *place, view.service.name, view.version, seen, tuple(flags)))
+        shown = ViewSeen(NOW, *place, view.service.name, view.version, seen, tuple(flags), asked_ms=asked_ms)
+        self._journal.note(shown)
         if view.service.name in self._unanswered:
             self._unanswered.discard(view.service.name)
             if not self._unanswered:  # now, and not before, it is known what it lists as a ready node

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.chaos.world import PREFIX
+from tests.chaos.world import own_label
 
 
 def missing() -> str:
@@ -25,7 +25,7 @@ def missing() -> str:
 
 def _missing_right() -> str:
     """Root in a container may still be refused."""
-    name = f"{PREFIX}-{os.getpid()}-0.trial"
+    name = f"{own_label()}.trial"  # so that a round beside this one does not sweep it away
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
     if made.returncode != 0:
         return f"chaos rounds need network namespaces, and this machine refuses them: {made.stderr.strip()}"

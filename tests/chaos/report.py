@@ -59,6 +59,7 @@ def _rows(verdict: Verdict, stalls: StallMeter) -> list[tuple[str, str]]:
             "late by this machine",
             f"at most {stalls.longest_ms} ms, {len(stalls.stalls)} of {stalls.looks} looks late by 100 ms or more",
         ),
+        ("lists asked for after wait=cluster was confirmed", str(verdict.promises.looks)),
         ("looked at", checked),
         ("violations", ", ".join(f"{name} {count}" for name, count in sorted(by_invariant.items())) or "none"),
     ]

@@ -17,18 +17,19 @@ from tests.support.history import (
     NodeSeen,
     OrderAnswered,
     OrderSent,
+    PathSeen,
     SessionSeen,
     ViewSeen,
 )
 
 NODES = ("n1", "n2", "n3")
-HERE = "10.0.0.1:1"
+HERE, THERE = "10.0.0.1:1", "10.0.0.1:2"
 LOOK_MS = 300
 END_MS = 60_000
 
 
 def table(at_ms: int, node: str, instances: dict[str, str], flags: tuple[str, ...] = ()) -> ViewSeen:
-    return ViewSeen(at_ms, node, "table", node, 1, "s", at_ms, instances, flags)
+    return ViewSeen(at_ms, node, "table", node, 1, "s", at_ms, instances, flags, asked_ms=at_ms - 5)
 
 
 class Story:
@@ -51,6 +52,12 @@ class Story:
     def lists(self, node: str, *spans: tuple[int, int, dict[str, str]]) -> None:
         """What this node lists, from when until when."""
         self.seen[node] = list(spans)
+
+    def confirmed(self, at_ms: int) -> None:
+        """The client publishes another instance and is told that the whole cluster has it; all nodes list it then."""
+        self.add(OrderSent(at_ms - 50, "w1", 2, "publish", "s", {THERE: "1"}, "cluster"), OrderAnswered(at_ms, "w1", 2))
+        both = {HERE: "1", THERE: "1"}
+        self.seen = {node: [(250, at_ms, {HERE: "1"}), (at_ms, END_MS, both)] for node in NODES}
 
     def judged(self, complaints: Iterable[str] = ()) -> Verdict:
         for node, spans in self.seen.items():
@@ -184,3 +191,47 @@ def test_what_is_long_gone_is_forgotten_only_where_nobody_lists_it(story: Story)
     verdict = story.judged()
     assert ("s", "10.0.0.1:2") not in verdict.checks.claims.of_listed
     assert ("s", HERE) in verdict.checks.claims.of_listed
+
+
+def test_what_the_whole_cluster_was_said_to_have_is_looked_for_at_every_node(story: Story) -> None:
+    story.confirmed(20_000)
+    verdict = story.judged()
+    assert (broken(verdict), verdict.promises.looks) == (set(), 3)
+
+
+def test_a_node_that_does_not_list_what_the_cluster_was_said_to_have_breaks_a2(story: Story) -> None:
+    story.confirmed(20_000)
+    # For less than any bound of time, so that no other check could object.
+    story.lists("n3", (250, 20_400, {HERE: "1"}), (20_500, END_MS, {HERE: "1", THERE: "1"}))
+    (violation,) = story.judged().violations.values()
+    assert violation.invariant == "A2"
+    assert "n1 told w1 at 20000 ms that everybody has 10.0.0.1:2 of s, and n3, asked at 20045 ms" in violation.text
+
+
+def test_a_list_that_was_asked_for_before_the_cluster_was_said_to_have_it_proves_nothing(story: Story) -> None:
+    story.confirmed(20_000)
+    late = ViewSeen(20_010, "n3", "table", "n3", 1, "s", 20_010, {HERE: "1"}, asked_ms=19_990)
+    story.add(late)
+    verdict = story.judged()
+    assert (broken(verdict), verdict.promises.looks) == (set(), 3)
+
+
+def test_an_instance_whose_client_was_just_losing_its_session_is_not_missed(story: Story) -> None:
+    story.confirmed(20_000)
+    story.lists("n3", (250, 20_400, {HERE: "1"}), (20_500, END_MS, {HERE: "1", THERE: "1"}))
+    story.add(SessionSeen(20_800, "w1"), SessionSeen(21_000, "w1", "n2", 8))
+    verdict = story.judged()
+    assert (broken(verdict), verdict.promises.looks) == (set(), 3)
+
+
+@pytest.mark.parametrize("kind", ["cut", "loss"])
+def test_nobody_asks_a_node_for_it_that_may_rightly_be_taken_for_dead(story: Story, kind: str) -> None:
+    story.add(FaultBegan(19_000, 1, kind, "n3 is hard to reach", ("n3",)), FaultEnded(21_000, 1))
+    if kind == "cut":
+        story.add(*(PathSeen(19_000, "n3", other, carries=False) for other in ("n1", "n2")))
+        story.add(*(PathSeen(21_000, "n3", other, carries=True) for other in ("n1", "n2")))
+    story.confirmed(20_000)
+    story.lists("n3", (250, 21_100, {HERE: "1"}), (21_100, END_MS, {HERE: "1", THERE: "1"}))
+    verdict = story.judged()
+    assert broken(verdict) == set()
+    assert verdict.promises.looks == (2 if kind == "cut" else 0)

@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
+from tests.chaos.promises import ClusterPromises
 from tests.chaos.stalls import Stall, longest_between
 from tests.support.claims import Claim
 from tests.support.history import (
@@ -73,6 +76,7 @@ class Verdict:
     def __init__(self, nodes: Sequence[str]) -> None:
         bounds = Bounds()
         self.checks = HistoryChecks(nodes, Bounds(*(bound + MARGIN_MS for bound in bounds)))
+        self.promises = ClusterPromises(self.checks)
         self.violations: dict[tuple[str, str], Violation] = {}
         self.faults: Counter[str] = Counter()
         self.views: Counter[str] = Counter()
@@ -85,6 +89,7 @@ class Verdict:
         self.removals: list[str] = []  # of live instances, as told to whoever studies a round
         self.start_ms = self.end_ms = 0
         self._kinds: dict[tuple[str, int], str] = {}  # of orders without an answer yet
+        self._waiting: dict[tuple[str, int], OrderSent] = {}  # of those, the ones that wait for the cluster
         self._active: dict[int, FaultBegan] = {}
         self._tables: dict[tuple[str, str], ViewSeen] = {}
         self._died_with_node: set[str] = set()
@@ -165,6 +170,9 @@ class Verdict:
         return before is None or (before.instances, before.flags) != (event.instances, event.flags)
 
     def _checked(self, event: Event) -> None:
+        if isinstance(event, OrderSent) and event.wait == "cluster":
+            self._waiting[event.client, event.number] = event
+            event = msgspec.structs.replace(event, wait="node")  # what a look showed before the answer proves nothing
         if isinstance(event, NodeSeen) and event.what == "started":
             if self.checks.nodes[event.node] is not None:
                 text = f"{event.node} began a new life though no fault had ended the one before: see its log"
@@ -175,6 +183,10 @@ class Verdict:
             self.checks.see(event)
         except ViolationFound as found:
             self._violated(found.invariant, str(found), found.subject)
+        if isinstance(event, OrderAnswered):
+            order = self._waiting.pop((event.client, event.number), None)
+            if order is not None and not event.error:
+                self.promises.answered(order, event)
         if self.checks.removals_excused > excused and isinstance(event, ViewSeen):
             self._remember_removal(event)
         if isinstance(event, OrderSent) and event.kind == "publish":
@@ -187,6 +199,8 @@ class Verdict:
             self.checks.sweep(at_ms)
         except ViolationFound as found:
             self._violated(found.invariant, str(found), found.subject)
+        for missed in self.promises.sweep(at_ms):
+            self._violated("A2", f"A2: {missed.text}", missed.promise.client)
         self._forget(at_ms)
 
     # -- what the nodes list
@@ -195,6 +209,7 @@ class Verdict:
         """Note what is gone and still listed, and in peace everything that is not as it should be."""
         if "doubled" in view.flags:
             self._violated("A6", f"{view.node} lists an instance of {view.service} twice", view.node)
+        self.promises.shown(view)
         claims_of = self._claims.get(view.service, {})
         wrong = [
             text for instance in view.instances if (text := self._gone(view, instance, claims_of.get(instance, [])))

@@ -22,8 +22,9 @@ from typing import Literal
 import msgspec
 
 from rollbook import Difference, Instance, InstanceList, NamingClient
-from rollbook.errors import Refused, RollbookError
+from rollbook.errors import NotConfirmed, Refused, RollbookError
 from rollbook.orders import Deliver, Ended, Forget, SessionsChanged
+from rollbook.wire import Wait
 from tests.chaos.journal import NOW, Journal
 from tests.support.history import ClientEnded, OrderAnswered, OrderSent, SessionSeen, ViewSeen
 
@@ -34,6 +35,7 @@ _CALL_TIMEOUT_S = 5.0
 _INSTANCES_MAX = 3  # of one client in its first service
 _BATCH_INSTANCES = 4
 _HEARD_S_MAX = 1.0
+_CLUSTER_SHARE = 0.2  # of what is published waits until the whole cluster has it
 
 
 class WorkloadSpec(msgspec.Struct, frozen=True):
@@ -153,7 +155,9 @@ class Application:
         instances = dict.fromkeys(addresses, payload)
         self._published[service] += [address for address in addresses if address not in self._published[service]]
         listed = [_instance(address, payload) for address in addresses]
-        self._order("publish", service, instances, partial(self._client.register_instances, service, listed))
+        wait: Wait = "cluster" if self._chance.random() < _CLUSTER_SHARE else "node"
+        publish = partial(self._client.register_instances, service, listed, wait=wait)
+        self._order("publish", service, instances, publish, wait)
 
     def _withdraw(self, service: str, address: str) -> None:
         self._published[service].remove(address)
@@ -161,15 +165,19 @@ class Application:
         withdraw = partial(self._client.deregister_instance, service, ip, int(port))
         self._order("withdraw", service, {address: ""}, withdraw)
 
-    def _order(self, kind: _Kind, service: str, instances: dict[str, str], call: Callable[[], None]) -> None:
+    def _order(
+        self, kind: _Kind, service: str, instances: dict[str, str], call: Callable[[], None], wait: Wait = "node"
+    ) -> None:
         """Write down the wish, carry it out, write down what came of it."""
         self._orders += 1
         number, client_id, error = self._orders, self.client_id, ""
-        self._journal.note(OrderSent(NOW, client_id, number, kind, service, instances))
+        self._journal.note(OrderSent(NOW, client_id, number, kind, service, instances, wait))
         try:
             call()
         except Refused as refusal:
             error = f"refused: {refusal}"
+        except NotConfirmed as unconfirmed:
+            error = f"unconfirmed: {unconfirmed}"
         except RollbookError as failure:
             error = f"{type(failure).__name__}: {failure}"
         self._journal.note(OrderAnswered(NOW, client_id, number, error))

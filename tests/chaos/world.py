@@ -8,6 +8,7 @@ forwards between them; it is where packets get lost.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -170,11 +171,16 @@ def label_of(mark: ProcessMark) -> str:
 
 
 def sweep() -> list[str]:
-    """Remove what rounds left behind that were killed; their labels."""
-    left = sorted(label for label in _labels() if not _has_owner(label))
-    for label in left:
-        remove_label(label)
-    return left
+    """Remove what rounds left behind that were killed; their labels. Rounds that begin at once do it one by one."""
+    folder = os.open(tempfile.gettempdir(), os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        left = sorted(label for label in _labels() if not _has_owner(label))
+        for label in left:
+            remove_label(label)
+        return left
+    finally:
+        os.close(folder)
 
 
 def remove_label(label: str) -> None:

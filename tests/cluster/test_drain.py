@@ -69,6 +69,13 @@ def register_command(cluster: RealCluster, *options: str) -> subprocess.Popen[st
     )
 
 
+def until_registered(process: subprocess.Popen[str], subscribers: list[NamingClient]) -> None:
+    """The command knows it, and so do they: whoever is interrupted earlier has nothing to drain."""
+    assert process.stdout is not None
+    assert " registered " in process.stdout.readline()
+    until(lambda: all(client.get_all_instances(SERVICE) for client in subscribers), 15, "registered")
+
+
 def test_when_a_drain_returns_no_cache_of_any_node_holds_the_instance(
     cluster: RealCluster, subscribers: list[NamingClient]
 ) -> None:
@@ -119,7 +126,7 @@ def test_a_subscriber_that_does_not_read_is_named_and_once_it_reads_the_drain_is
 
 def test_the_register_command_drains_at_its_end(cluster: RealCluster, subscribers: list[NamingClient]) -> None:
     with register_command(cluster, "--drain") as process:
-        until(lambda: any(client.get_all_instances(SERVICE) for client in subscribers), 15, "registered")
+        until_registered(process, subscribers)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
         assert [list(client.get_all_instances(SERVICE)) for client in subscribers] == [[], [], []]
@@ -132,7 +139,7 @@ def test_the_register_command_says_who_has_not_confirmed_its_drain(
 ) -> None:
     with DeafSubscriber(cluster.addresses[1], "deaf-two", SERVICE):
         with register_command(cluster, "--drain", "--timeout", "2") as process:
-            until(lambda: any(client.get_all_instances(SERVICE) for client in subscribers), 15, "registered")
+            until_registered(process, subscribers)
             process.send_signal(signal.SIGTERM)
             _, err = process.communicate(timeout=20)
         assert process.returncode == 1

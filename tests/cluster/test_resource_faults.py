@@ -170,8 +170,8 @@ def test_a_thousand_subscribers_that_stop_reading_cost_little_and_nobody_else(tm
         changing.register_instance("busy", "10.0.0.1", 1)
         before_mib = resident_mib(node.pid)
         for number in range(rounds):
-            changing.register_instance("busy", "10.0.0.1", 1, metadata={"round": str(number)})
             pushes = reader.pushes
+            changing.register_instance("busy", "10.0.0.1", 1, metadata={"round": str(number)})
             until(lambda seen=pushes: reader.pushes > seen, CALL_S, "who reads is told of each change")  # type: ignore[misc]
         until(lambda: counters_of(node)["push_subscribers_cut"] == deaf_subscribers, 30, "the deaf are given up")
         counters = counters_of(node)

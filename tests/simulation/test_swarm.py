@@ -6,24 +6,30 @@ broken rules, and what it finds can be made small and told.
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
+from typer.testing import CliRunner
 
+from tests.swarm.campaign import run_campaign
 from tests.swarm.plan import FAULTS, Deed, Plan, make_plan
 from tests.swarm.run import run_seed
 from tests.swarm.shrink import shrink, without
-from tests.swarm.story import described, tell
+from tests.swarm.story import app, described, tell
 from tests.swarm.telling import Subject
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = (3, 5, 7)
 ABLATION = "own-digests-only"
-ABLATED_SEED = 2  # one in which breaking that rule shows
+ABLATED_SEED, FEW = 8, 12  # a seed and so few clients with which breaking that rule shows soon
 
 
 @pytest.mark.timeout(180)  # seconds of CPU at most, but the machine may be busy
@@ -73,16 +79,56 @@ def test_a_run_is_the_same_in_another_process_with_other_hashes() -> None:
 
 @pytest.mark.timeout(180)
 def test_a_broken_rule_is_seen_made_small_and_told() -> None:
-    plan = make_plan(ABLATED_SEED, 5, 60, 5)
+    plan = make_plan(ABLATED_SEED, 5, FEW, 5)
     outcome = run_seed(ABLATED_SEED, 5, ablation=ABLATION, plan=plan)
     assert outcome.invariant == "A10", outcome.violation
     said: list[str] = []
-    small = shrink(plan, outcome.invariant, ablation=ABLATION, runs_max=20, tell=said.append)
+    small = shrink(plan, outcome.invariant, ablation=ABLATION, runs_max=10, tell=said.append)
     assert len(small.deeds) < len(plan.deeds) // 4, said
     again, lines = tell(small, Subject(), ABLATION)
     assert again.invariant == outcome.invariant
     assert any(line.place == again.subject for line in lines), "the story is about the client of the violation"
     assert any("LIST" in line.text for line in lines)
+
+
+@pytest.fixture
+def heard_interrupts() -> Iterator[None]:
+    """Whoever runs the tests in the background has Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupted_campaign_has_the_seeds_that_had_ended(heard_interrupts: None) -> None:
+    def seeds() -> Iterator[int]:
+        yield from (1, 2, 3)
+        os.kill(os.getpid(), signal.SIGINT)
+        yield from range(4, 60)
+
+    campaign = run_campaign(
+        (3,),
+        seeds(),
+        clients=1,
+        scale=5,
+        ablation=None,
+        jobs=1,
+        minutes=0,
+        seeds_count=60,
+        failures_max=10,
+        console=Console(file=io.StringIO()),
+    )
+    assert campaign.is_interrupted
+    (total,) = campaign.totals
+    assert 2 <= total.seeds <= 4
+    assert len(total.cpu_ms) == total.seeds
+
+
+@pytest.mark.parametrize("subject", [("--client", "c999"), ("--service", "s999"), ("--instance", "10.0.0.1:1")])
+def test_a_story_about_nobody_is_refused_in_one_line(subject: tuple[str, str]) -> None:
+    told = CliRunner().invoke(app, ["--seed", "7", "--nodes", "3", *subject])
+    what, name = subject
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert told.stderr == f"no {what.removeprefix('--')} {name} in seed 7 of 3 nodes\n"
 
 
 def test_who_drops_the_coming_of_a_client_drops_what_it_would_do() -> None:

@@ -45,11 +45,12 @@ class SafetyChecks:
         ] = {}  # by node: the newest version of each session and service
 
     def __call__(self, cluster: SimCluster, node: SimNode, turn: Turn) -> None:
-        if turn.role is Role.CLIENTS:
+        role = turn.role
+        if role is Role.CLIENTS:
             self._check_records(node, turn)
-        if turn.role in (Role.INDEX, Role.PUSH):
+        elif role is Role.INDEX or role is Role.PUSH:
             self._check_views_leaving(node, turn)
-        if turn.role is Role.DISTRO:
+        elif role is Role.DISTRO:
             self._check_peer_frames(node, turn)
         for client in cluster.clients:
             seen = self._answers_seen.get(client.client_id, 0)
@@ -118,9 +119,10 @@ class SafetyChecks:
     def _check_peer_frames(self, node: SimNode, turn: Turn) -> None:
         for effect in turn.effects:
             if isinstance(effect, Tell) and isinstance(effect.message, SendToPeers):
-                for frame in effect.message.frames:
-                    self.looked_at["frames_between_nodes"] += 1
-                    self._check_size("peer_frame_bytes", len(frame.payload), PEER_FRAME_BYTES_MAX, node)
+                frames = effect.message.frames
+                self.looked_at["frames_between_nodes"] += len(frames)
+                largest = max((len(frame.payload) for frame in frames), default=0)
+                self._check_size("peer_frame_bytes", largest, PEER_FRAME_BYTES_MAX, node)
 
     def check_queues(self, node: SimNode) -> None:
         """Whoever sees to the time calls it now and then: queues are not of one turn."""

@@ -112,6 +112,7 @@ class ViewSeen(msgspec.Struct, frozen=True, tag=True):
     instances: dict[str, str]
     flags: tuple[str, ...] = ()  # warming, preserved, guarded
     number: int = 0  # of the order that asked for it; 0: nobody asked
+    asked_ms: int = 0  # when a ``table`` was asked for; 0: nobody knows
 
 
 class MemorySeen(msgspec.Struct, frozen=True, tag=True):

@@ -215,12 +215,9 @@ class HistoryChecks(HistoryState):
             if claim.settled_by != event.number or not claim.is_sure:
                 continue
             self.counts["A2"] += 1
-            for name in self.reach.named(self.reach.groups[serving.node]):
-                node, since_ms = self.nodes[name], self.reach.together_since_ms(name, serving.node)
-                straight_ms = self.reach.stands_since_ms(name, serving.node)
-                calm = max(since_ms, straight_ms) < event.at_ms - self.bounds.sync_ms
-                counts = node is not None and node.is_ready and not node.is_leaving
-                if node is None or not counts or not calm or node.shows(listed) is not None:
+            for name in self.reached_calmly(serving.node, event.at_ms):
+                node = self.nodes[name]
+                if node is None or node.shows(listed) is not None:
                     continue
                 self._fail(
                     "A2",
@@ -228,6 +225,16 @@ class HistoryChecks(HistoryState):
                     " does not list it",
                     event.client,
                 )
+
+    def reached_calmly(self, node: str, at_ms: int) -> list[str]:
+        """The nodes that this one must have asked if it says now that everybody has something."""
+        found = []
+        for name in self.reach.named(self.reach.groups[node]):
+            changed_ms = max(self.reach.together_since_ms(name, node), self.reach.stands_since_ms(name, node))
+            life, calm = self.nodes[name], changed_ms < at_ms - self.bounds.sync_ms
+            if life is not None and life.is_ready and not life.is_leaving and calm:
+                found.append(name)
+        return found
 
     def _sweep_zombies(self, name: str, node: NodeLife, at_ms: int) -> None:
         for service, table in node.tables.items():

@@ -16,6 +16,7 @@ from tests.swarm.run import run_seed
 from tests.swarm.validation import Trial, run_trials, save_findings, show_findings
 
 ABLATION_SEEDS = 100
+EXIT_INTERRUPTED = 130
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -40,8 +41,8 @@ def swarm(
 ) -> None:
     """Random faults under random work, by seed; what breaks is told with the command that plays it again.
 
-    Ends with 1 if any seed failed. Without --seeds and --minutes: 20 seeds per size. With --ablations: up to 100 seeds
-    each, and 1 if one was not noticed.
+    Ends with 1 if any seed failed, with 130 if it was interrupted. Without --seeds and --minutes: 20 seeds per size.
+    With --ablations: up to 100 seeds each, and 1 if one was not noticed.
     """
     console = Console()
     if ablation and ablation not in ABLATIONS:
@@ -57,7 +58,7 @@ def swarm(
         _replay(console, replay, sizes, clients, scale, ablation)
         return
     seeds = seeds or (0 if minutes else 20)
-    totals = run_campaign(
+    totals, is_interrupted = run_campaign(
         sizes,
         iter(range(first, first + seeds)) if seeds else count(first),
         clients=clients,
@@ -69,6 +70,8 @@ def swarm(
         failures_max=failures,
         console=console,
     )
+    if is_interrupted:
+        console.print("interrupted; these are the seeds that had ended")
     show(console, totals)
     if json is not None:
         save(json, totals)
@@ -76,6 +79,8 @@ def swarm(
         record(totals, first)
     if any(total.failed for total in totals):
         raise typer.Exit(1)
+    if is_interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 def _break_rules(console: Console, trials: list[Trial], jobs: int, json: Path | None) -> None:

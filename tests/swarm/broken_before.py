@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 import msgspec
 
-from actors.client_manager import ClientManager
+from actors.holdings import Holdings
 from actors.liveness import Leases
 from actors.messages.values import DigestEntry, Origin
 from actors.pulls import Incoming
@@ -28,7 +28,7 @@ def _purged_deltas_taken() -> AbstractContextManager[None]:
 
 
 def _needed_tombstones_dropped() -> AbstractContextManager[None]:
-    return replaced(ClientManager, "_is_needed", lambda *_: False)
+    return replaced(Holdings, "is_needed", lambda *_: False)
 
 
 def _nameless_never_judged() -> AbstractContextManager[None]:

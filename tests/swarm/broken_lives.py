@@ -8,11 +8,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from actors.base import Effect, Effects, Now, Role, Tell
+from actors.base import Effect, Now, Role, Tell
 from actors.client_manager import ClientManager
 from actors.connection_manager import ConnectionManager
 from actors.liveness import UNKNOWN, Leases, Life
-from actors.messages.clients import BeatPassed
 from actors.messages.connections import StandingChanged
 from actors.messages.index import SubscribersReleased
 from actors.messages.values import DigestEntry, Origin
@@ -22,6 +21,7 @@ from actors.push_table import PushDelivery
 from actors.roster import Roster
 from actors.self_doubt import SelfDoubt
 from actors.sessions import Session
+from actors.stalls import StallBeat, Stalls
 from tests.swarm.breaking import Ablation, all_of, replaced
 
 # -- leases
@@ -137,17 +137,14 @@ def _no_pause_guard() -> AbstractContextManager[None]:
 
 def _no_settling() -> AbstractContextManager[None]:
     """A node that stood still releases and beats as if nothing had been."""
-    kept = ClientManager._on_beat
+    kept = Stalls.beat
 
-    def on_beat(self: ClientManager, message: BeatPassed, now: Now) -> Effects:
+    def beat(self: Stalls, now_ms: int) -> StallBeat:
         self._settling_until_ms = 0
-        self._beat_ms = now.monotonic_ms
-        return kept(self, message, now)
+        self._beat_ms = now_ms
+        return kept(self, now_ms)
 
-    return all_of(
-        replaced(ClientManager, "_on_beat", on_beat),
-        replaced(ClientManager, "_settles", lambda *_: False),
-    )
+    return all_of(replaced(Stalls, "beat", beat), replaced(Stalls, "settles", lambda *_: False))
 
 
 def _no_self_preservation() -> AbstractContextManager[None]:

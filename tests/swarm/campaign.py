@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import NamedTuple
 
 import msgspec
@@ -75,6 +75,11 @@ class Totals(msgspec.Struct):
         self.settled_ms.append(outcome.settled_ms)
 
 
+class Campaign(NamedTuple):
+    totals: list[Totals]
+    is_interrupted: bool
+
+
 def added(some: dict[str, int], others: dict[str, int]) -> dict[str, int]:
     return dict(sorted((Counter(some) + Counter(others)).items()))
 
@@ -91,12 +96,13 @@ def run_campaign(
     seeds_count: int,
     failures_max: int,
     console: Console,
-) -> list[Totals]:
-    """Every seed at every size; no new one begins after so many minutes, or failures."""
+) -> Campaign:
+    """Every seed at every size; none begins after so many minutes or failures, and none is awaited after Ctrl-C."""
     totals = {nodes: Totals(nodes, clients, scale, ablation or "") for nodes in sizes}
     ends_s = time.monotonic() + minutes * 60 if minutes else None
     todo = (Job(seed, nodes, clients, scale, ablation) for seed in seeds for nodes in sizes)
-    with _progress(console) as progress, workers(jobs) as pool:
+    is_interrupted = False
+    with _deaf_to_interrupts(), _progress(console) as progress, workers(jobs) as pool:
         bar = progress.add_task("seeds", total=seeds_count * len(sizes) if seeds_count else None)
         running: set[Future[SeedOutcome]] = set()
         while True:
@@ -106,14 +112,20 @@ def run_campaign(
                 running.add(pool.submit(_work, job))
             if not running:
                 break
-            done, running = wait(running, return_when=FIRST_COMPLETED)
+            try:
+                done, running = _first_ended(running)
+            except KeyboardInterrupt:
+                is_interrupted = True
+                for worker in active_children():  # it would play its seed to the end
+                    worker.kill()
+                break
             for future in done:
                 outcome = future.result()
                 totals[outcome.nodes].add(outcome)
                 progress.advance(bar)
                 if outcome.violation:
                     say_failure(console, outcome)
-    return list(totals.values())
+    return Campaign(list(totals.values()), is_interrupted)
 
 
 def workers(jobs: int) -> ProcessPoolExecutor:
@@ -141,6 +153,25 @@ def die_with_parent() -> None:
     """A worker whose campaign was killed would go on with what is queued. Where the system cannot help, it does."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Ctrl-C is heard only while the campaign waits, so no outcome is counted by half; its workers never hear it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _first_ended(running: set[Future[SeedOutcome]]) -> tuple[set[Future[SeedOutcome]], set[Future[SeedOutcome]]]:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    try:
+        done, still_running = wait(running, return_when=FIRST_COMPLETED)
+        return done, still_running
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def _work(job: Job) -> SeedOutcome:

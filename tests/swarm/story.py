@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
 
+from tests.support.sim_cluster import instance
 from tests.swarm.ablations import ABLATIONS
 from tests.swarm.plan import Deed, Plan
 from tests.swarm.rare import whole_plan
@@ -15,6 +17,8 @@ from tests.swarm.run import SeedOutcome, run_seed
 from tests.swarm.shrink import shrink
 from tests.swarm.telling import Line, Subject, Teller
 from tests.swarm.world import World
+
+EXIT_WRONG_USAGE = 2
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -36,14 +40,16 @@ def story(
     if ablation and ablation not in ABLATIONS:
         raise typer.BadParameter(f"no such ablation; there are {', '.join(ABLATIONS)}")
     console = Console()
-    plan = whole_plan(seed, nodes, clients, scale)
+    plan, subject = whole_plan(seed, nodes, clients, scale), Subject(client, service, instance)
+    if absent := _absent(plan, subject):
+        print(f"no {absent} in seed {seed} of {nodes} nodes", file=sys.stderr)
+        raise typer.Exit(EXIT_WRONG_USAGE)
     outcome = run_seed(seed, nodes, ablation=ablation or None, plan=plan)
     if smaller and outcome.violation:
         plan = shrink(
             plan, outcome.invariant, ablation=ablation or None, tell=lambda text: console.print(text, style="dim")
         )
         _print_plan(console, plan)
-    subject = Subject(client, service, instance)
     outcome, lines = tell(plan, subject, ablation or None)
     for line in lines:
         if not last or line.at_ms >= outcome.at_ms - last:
@@ -64,6 +70,18 @@ def tell(plan: Plan, subject: Subject, ablation: str | None) -> tuple[SeedOutcom
 
     outcome = run_seed(plan.seed, plan.nodes, ablation=ablation, plan=plan, observe=observe)
     return outcome, tellers[0].lines()
+
+
+def _absent(plan: Plan, subject: Subject) -> str:
+    """What the story should be about and nobody in this plan is; else empty."""
+    clients = {f"c{deed.client}" for deed in plan.deeds if deed.kind == "come"}
+    services = {f"s{deed.service}" for deed in plan.deeds if deed.service >= 0}
+    published = [instance(deed.key) for deed in plan.deeds if deed.kind == "publish"]
+    instances = {f"{one.ip}:{one.port}" for one in published}
+    for what, name, known in zip(subject._fields, subject, (clients, services, instances), strict=True):
+        if name and name not in known:
+            return f"{what} {name}"
+    return ""
 
 
 def _print_plan(console: Console, plan: Plan) -> None:

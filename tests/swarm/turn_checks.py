@@ -45,22 +45,23 @@ class TurnChecks:
     def __init__(self) -> None:
         self.looked_at = {"acknowledgements": 0, "copies": 0, "beats_after_pauses": 0, "returns": 0}
         self._seqs: dict[tuple[Origin, int], int] = {}  # by life of a node and heartbeat: how far it had come
-        self._absent: dict[tuple[Origin, Origin], _Absence] = {}  # by who hides and who is hidden
+        self._absent: dict[Origin, dict[Origin, _Absence]] = {}  # by who hides: who is hidden
         self._beats: dict[Origin, _Beat] = {}  # the last one of each life of a node
         self._indexed: dict[Origin, int] = {}  # by the life of a node: up to which seq its own records are indexed
 
     def __call__(self, _cluster: SimCluster, node: SimNode, turn: Turn) -> None:
-        if node.identity is None:
+        own, role = node.origin, turn.role
+        if own is None:
             return
-        own, at_ms = Origin(node.node_id, node.identity.epoch), turn.at_us // 1_000
-        if turn.role is Role.MEMBERS:
+        if role is Role.MEMBERS:
+            at_ms = turn.at_us // 1_000
             if isinstance(turn.message, DigestsTaken):
                 self._seqs[own, node.behaviour(Role.MEMBERS)._leases.heartbeat] = _applied(turn.message, own)
                 self._check_judgement(node, own, at_ms)
             self._check_returns(node, own, at_ms)
-        if turn.role is Role.DISTRO and isinstance(turn.message, DigestAccepted):
-            self._check_copies(node, turn.message)
-        if turn.role in (Role.CLIENTS, Role.INDEX, Role.DISTRO):
+        elif role is Role.DISTRO or role is Role.CLIENTS or role is Role.INDEX:
+            if isinstance(turn.message, DigestAccepted):
+                self._check_copies(node, turn.message)
             self._check_answers(node.name, own, turn)
 
     def _check_copies(self, node: SimNode, message: DigestAccepted) -> None:
@@ -87,15 +88,15 @@ class TurnChecks:
 
     def _check_returns(self, node: SimNode, own: Origin, at_ms: int) -> None:
         members = node.behaviour(Role.MEMBERS)
+        absent = self._absent.setdefault(own, {})
         for origin, life in members._leases.lives.items():
-            absence = self._absent.get((own, origin))
             if life.hidden_grace_ms:
-                absence = absence or _Absence(life.counter, 0, 0)
+                absence = absent.get(origin) or _Absence(life.counter, 0, 0)
                 if not absence.heard and life.counter > absence.counter:
                     absence = absence._replace(heard=life.counter, heard_ms=at_ms)
-                self._absent[own, origin] = absence
-            elif absence is not None:
-                del self._absent[own, origin]
+                absent[origin] = absence
+            elif absent and origin in absent:
+                absence = absent.pop(origin)
                 patient = absence.heard and at_ms - absence.heard_ms >= members._settings.lease_ms - MARGIN_MS
                 if not patient:
                     self._check_return(node, origin, absence.heard or life.counter)

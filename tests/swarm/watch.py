@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from actors.base import Role
 from actors.messages.connections import StandingChanged
 from actors.messages.index import RecordsChanged, SubscribersReleased, ViewsWanted
+from actors.messages.values import Origin, Record
 from rollbook.cache import Snapshot
 from rollbook.errors import NotConfirmed, Refused, RollbookError
 from rollbook.model import Instance, Service
@@ -21,6 +23,13 @@ from tests.support.history_checks import HistoryChecks
 Lists = dict[str, str]
 
 
+class _Source(NamedTuple):
+    """Of a view: what each client has in the service, and which owners are hidden there."""
+
+    records: tuple[tuple[Record, ...], ...]
+    hidden: dict[Origin, int]
+
+
 class Watch:
     """One per cluster. ``record`` is how anybody adds an event."""
 
@@ -30,6 +39,7 @@ class Watch:
         self.events: list[Event] = []
         self._lives: dict[str, int] = {}  # of nodes that run: their epoch
         self._tables: dict[str, dict[str, tuple[Lists, tuple[str, ...]]]] = {}  # and flags
+        self._made_of: dict[str, dict[str, _Source]] = {}  # what the lists were made of
         self._addresses: dict[str, str] = {}
         self._sessions: dict[str, tuple[str, int]] = {}
         cluster.checkers.append(self.look)
@@ -76,20 +86,25 @@ class Watch:
         if node.name in self._lives:
             self.record(NodeSeen(self.cluster.now_ms, node.name, "crashed"))
         self._lives[node.name] = epoch
-        self._tables[node.name] = {}
+        self._tables[node.name], self._made_of[node.name] = {}, {}
         self._addresses[node.client_address] = node.name
         self.record(NodeSeen(self.cluster.now_ms, node.name, "started"))
 
     def _compare(self, node: SimNode, services: Iterable[Service]) -> None:
-        tables = self._tables[node.name]
-        guarded = node.behaviour(Role.INDEX).index.guard.services
+        tables, made_of = self._tables[node.name], self._made_of[node.name]
+        index = node.behaviour(Role.INDEX).index
+        guarded = index.guard.services
         flags = _flags(node)
         for service in services:
-            now = (lists_of(node.view(service)), (*flags, "guarded") if service in guarded else flags)
-            if now != tables.get(service.name, ({}, ())):
-                tables[service.name] = now
-                name = node.name
-                self.record(ViewSeen(self.cluster.now_ms, name, "table", name, 0, service.name, 0, *now))
+            name, entry = service.name, index.entries.get(service)
+            lists, _ = before = tables.get(name, ({}, ()))
+            source = _Source(tuple(entry.clients.values()) if entry else (), dict(index.filter_of(service)))
+            if source != made_of.get(name):  # a view follows from these two alone
+                made_of[name], lists = source, lists_of(node.view(service))
+            now = (lists, (*flags, "guarded") if service in guarded else flags)
+            if now != before:
+                tables[name] = now
+                self.record(ViewSeen(self.cluster.now_ms, node.name, "table", node.name, 0, name, 0, *now))
 
     # -- clients
 

@@ -1,6 +1,7 @@
 """Frames of every released version stay decodable for ever: stored bytes, and the values they must give.
 
-A new message gets a new line in golden_frames.json; an old line never changes.
+A new message gets a new line in golden_frames.json; an old line never changes. A message that has grown since has its
+newest bytes in golden_grown.json (test_grown_frames.py).
 """
 
 from __future__ import annotations
