@@ -26,9 +26,7 @@ class Judgement:
     def judge(self, at_ms: int) -> list[Effect]:
         """Hide and purge, unless this node has reason to doubt itself."""
         effects = self._doubt_oneself(at_ms)
-        waited_ms = self._doubt.awake_ms(at_ms)
-        is_blind = self._roster.is_blind(at_ms, waited_ms)
-        if self._doubt.suspends(at_ms) or self._told.standing.preserved or is_blind:
+        if self._doubt.suspends(at_ms) or self._told.standing.preserved or self._roster.may_miss_most(at_ms):
             return effects
         self._leases.judge(lambda owner: self._roster.hide_after_ms(owner, at_ms), at_ms)
         purged = self._leases.purge(at_ms)
@@ -48,5 +46,5 @@ class Judgement:
         self._doubt.note_majority(self._roster.census(at_ms).has_majority, at_ms)
         preserved = self._told.standing.preserved
         if not self._doubt.suspends(at_ms):
-            preserved = self._roster.is_preserving(at_ms, self._doubt.awake_ms(at_ms))
+            preserved = self._doubt.preserves(misses_most=self._roster.misses_most(at_ms), now_ms=at_ms)
         return [*effects, *self._told.set_standing(preserved=preserved, isolated=self._doubt.is_isolated)]

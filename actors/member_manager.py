@@ -125,7 +125,7 @@ class MemberManager:
         self._roster = Roster(identity, self._links, self._leases, self._suspicions, settings)
         self._prober = Prober(self._links, self._leases, self._roster, self._suspicions, settings, chance)
         self._handshakes = Handshakes(identity, self._links, self._leases, self._roster)
-        self._doubt = SelfDoubt(settings.lease_ms, settings.isolation_ms)
+        self._doubt = SelfDoubt(settings.lease_ms, settings.isolation_ms, settings.suspect_ms)
         self._haste = Haste()
         self._compare_at_ms = 0
         self._told = Announcements(Standing(ready=identity.standalone, majority=identity.standalone))

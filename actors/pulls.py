@@ -254,8 +254,8 @@ class Incoming:
         gone = frozenset(origins)
         tables: list[dict[Origin, Any]] = [self.applied, self.pulls, self._pulled_ms, self._broken]
         for table in (*tables, *self._goals.values()):
-            for origin in gone & table.keys():
-                del table[origin]
+            for origin in gone:
+                table.pop(origin, None)
         self.arrivals = {key: arrival for key, arrival in self.arrivals.items() if key[1] not in gone}
         self._gaps = {key: gap for key, gap in self._gaps.items() if key[0] not in gone}
         self._differences.purge(gone)

@@ -227,24 +227,14 @@ class Roster:
         by_links_ms = max(self._hide_member_after_ms(member, owner, now_ms) for member in nameless)
         return max(by_links_ms, self._patience.hide_majority_ms + self._gossip_ms)  # no guess is as good as a refusal
 
-    def is_preserving(self, now_ms: int, waited_ms: int) -> bool:
-        """More than half of the members look dead, so it may as well be this node that is cut off.
+    def misses_most(self, now_ms: int) -> bool:
+        """More than half of the members are silent, so it may as well be this node that is cut off. Their clients may
+        have gone where it hears nobody."""
+        return self._misses_most(self._suspect_ms, now_ms)
 
-        Members pass their thresholds one after the other, also when they were lost at one moment. So as soon as the
-        first is past its own, those that are within one suspicion of theirs count too.
-        """
-        overdue = [self._overdue_ms(member, now_ms, waited_ms) for member in self.members.values()]
-        dying = sum(late >= -self._patience.suspect_ms for late in overdue if late is not None)
-        return any(late >= 0 for late in overdue if late is not None) and dying > self.configured / 2
-
-    def is_blind(self, now_ms: int, waited_ms: int) -> bool:
-        """This node has just started and hears less than half of the members so far: it has no way to tell whether they
-        are dead or it is cut off. After one lease that is settled: those that it misses count as lost."""
-        missed = sum(
-            not self.heard(member, now_ms) and not self._leases.has_left(self._leases.newest(member.node_id))
-            for member in self.members.values()
-        )
-        return waited_ms < self._patience.lease_ms and missed > self.configured / 2
+    def may_miss_most(self, now_ms: int) -> bool:
+        """The same half a suspicion early: of members that were lost at one moment some were heard a little later."""
+        return self._misses_most(self._suspect_ms // 2, now_ms)
 
     def rows(self, now_ms: int, is_ready: bool, lags: Mapping[str, int]) -> tuple[MemberStatus, ...]:
         """What the status shows, this node included."""
@@ -275,6 +265,14 @@ class Roster:
         life = self._leases.newest_life(node_id)
         return life is not None and now_ms - life.heard_at_ms < self._suspect_ms and not life.left
 
+    def _misses_most(self, silent_ms: int, now_ms: int) -> bool:
+        missed = 0
+        for member in self.members.values():
+            life = self._leases.newest_life(member.node_id)
+            is_heard = life is not None and now_ms - life.heard_at_ms < silent_ms
+            missed += not is_heard and not self._leases.has_left(self._leases.newest(member.node_id))
+        return missed > self.configured / 2
+
     def _hide_member_after_ms(self, accused: Member, owner: str, now_ms: int) -> int:
         if self.is_large:
             return self._hide_accused_after_ms(accused, owner, now_ms)
@@ -293,18 +291,6 @@ class Roster:
         if verdict in (REFUSED, SILENT):
             return self._patience.hide_majority_ms + self._gossip_ms
         return self._patience.hide_silent_ms + self._gossip_ms
-
-    def _overdue_ms(self, member: Member, now_ms: int, waited_ms: int) -> int | None:
-        """By how much a member is past its threshold; None if it has left, is well or is not due yet."""
-        newest = self._leases.newest(member.node_id)
-        if self._leases.has_left(newest):
-            return None
-        age_ms = self._leases.age_ms(newest, now_ms)
-        if age_ms is None:
-            return waited_ms - self._patience.lease_ms if waited_ms >= self._patience.lease_ms else None
-        if age_ms + self._patience.suspect_ms < self._patience.hide_refused_ms + self._gossip_ms:
-            return None  # far from any threshold, so nobody need look at the evidence
-        return age_ms - self.hide_after_ms(member.node_id, now_ms)
 
     def _row(self, member: Member, now_ms: int, lags: Mapping[str, int]) -> MemberStatus:
         newest = self._leases.newest(member.node_id)

@@ -2,21 +2,24 @@
 
 Pure rules; MemberManager owns it. A node that was stopped has silence in its tables that nobody else has seen, so it
 lets nothing expire for one lease. A node that hears no majority serves who stays, and tells its clients that others may
-know more.
+know more. A node that misses more than half of the members hides nobody, whatever it thinks it knows of single ones:
+clients of a node that has really died are where it cannot hear of them.
 """
 
 from __future__ import annotations
 
 
 class SelfDoubt:
-    def __init__(self, lease_ms: int, isolation_ms: int) -> None:
+    def __init__(self, lease_ms: int, isolation_ms: int, suspect_ms: int) -> None:
         self._lease_ms = lease_ms
         self._isolation_ms = isolation_ms
+        self._suspect_ms = suspect_ms
         self._beat_at_ms = 0
         self._majority_at_ms = 0  # when a majority was last heard, or might have been
         self._suspended_until_ms = 0
         self._last_gap_ms = 0  # before the last beat, if that was a pause
         self._awake_from_ms = 0  # the start, put off by the time in which this node stood still
+        self._preserving_until_ms = 0
         self.is_isolated = False
 
     def start(self, now_ms: int) -> None:
@@ -58,3 +61,10 @@ class SelfDoubt:
             self._majority_at_ms = now_ms
         lost_for_ms = now_ms - self._majority_at_ms
         self.is_isolated = not is_heard and (self.is_isolated or lost_for_ms >= self._isolation_ms)
+
+    def preserves(self, *, misses_most: bool, now_ms: int) -> bool:
+        """At each beat: whether lists may hold what is dead. It takes as long for a node that has just started to miss
+        the others as for others to miss it; and when they are back, what they did meanwhile has to arrive first."""
+        if misses_most and self.awake_ms(now_ms) >= self._suspect_ms:
+            self._preserving_until_ms = now_ms + self._suspect_ms
+        return now_ms < self._preserving_until_ms

@@ -158,7 +158,7 @@ def test_a_peer_whose_link_is_back_but_whose_voice_is_not_protects_the_others_un
     node.connect("b")
     node.beat()
     assert hidden(node) == (), "b knows more of c than this node, which has heard nobody for a while"
-    assert hidden_after(node, "b", {"c": "refused"}) == 1
+    assert hidden_after(node, "b", {"c": "refused"}) == 4, "and has to be told by b where the clients of c went"
 
 
 # Self-preservation.
@@ -219,10 +219,31 @@ def test_members_that_have_been_silent_for_a_moment_do_not_look_dead_yet() -> No
     node = MemberNode().running("bc")
     node.kill("b")
     node.kill("c")
-    node.run(5)
+    node.run(3)
     assert not node.standing().preserved
     node.run(1)
     assert node.standing().preserved
+
+
+def test_the_orphan_of_a_restarted_owner_is_not_hidden_where_most_are_missed_for_its_clients_may_be_anywhere() -> None:
+    node = MemberNode().running("bc")
+    node.kill("b", "silent")
+    node.connect("c", epoch=EPOCH + 1)
+    node.beat()
+    node.kill("c", "silent")
+    node.run(60)
+    assert node.take(OwnersVisible) == []
+    assert node.standing().preserved
+
+
+def test_nobody_is_hidden_while_most_are_silent_for_half_a_suspicion() -> None:
+    node = MemberNode().running("bc")
+    node.kill("b")
+    node.run(3, "c", links={"b": "refused"})
+    node.kill("c")
+    node.run(3)
+    assert not node.standing().preserved, "c may be heard again at any moment"
+    assert hidden(node) == ()
 
 
 def test_who_was_never_heard_looks_dead_once_it_could_have_been() -> None:
@@ -233,14 +254,16 @@ def test_who_was_never_heard_looks_dead_once_it_could_have_been() -> None:
     assert node.standing().preserved
 
 
-def test_preservation_ends_when_they_are_heard_again() -> None:
+def test_preservation_ends_one_suspicion_after_they_are_heard_again() -> None:
     node = MemberNode().running("bc")
     node.kill("b")
     node.kill("c")
     node.run(10)
     assert node.standing().preserved
     node.connect("b", "c")
-    node.run(1, "bc")
+    node.run(3, "bc")
+    assert node.standing().preserved, "what they did meanwhile has to arrive first"
+    node.run(2, "bc")
     assert not node.standing().preserved
     assert [e.fields["preserved"] for e in node.effects if isinstance(e, Log) and "preserved" in e.fields] == [
         True,

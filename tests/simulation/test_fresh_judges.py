@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.failure_scripts import everywhere, registered
+from actors.base import Role
+from tests.support.failure_scripts import everywhere, moved, native_of, registered
 from tests.support.sim_cluster import shown, sim_cluster
 
 
@@ -34,3 +35,18 @@ def test_a_node_that_starts_in_a_minority_hides_nobody_on_the_other_side(seed: i
         lambda: [cluster.view(node, "orders") for node in here] == [shown(*range(5))] * 2, 40_000, "nobody is hidden"
     )
     assert all(node.standing.preserved for node in here), "and both say so"
+
+
+def test_a_node_that_is_alone_keeps_what_a_restarted_node_has_left_for_its_clients_may_be_anywhere(seed: int) -> None:
+    """It hears of the restart, and then nobody: where the client has gone it cannot know."""
+    cluster = sim_cluster(seed=seed, warm=True, invariants_every=29)
+    client, gone = registered(cluster, 0, 2), native_of(cluster, 0)
+    cluster.run_ms(1_000)
+    cluster.cut(1, 2)
+    moved(cluster, client, 1, 2)
+    cluster.restart(0)
+    alone = cluster.node(2)
+    leases = alone.behaviour(Role.MEMBERS)._leases
+    cluster.until(lambda: leases.is_orphan(gone), 3_000, "the restart is heard of")
+    cluster.partition([0, 1], [2])
+    cluster.always(lambda: cluster.view(alone, "orders") == shown(2), 40_000, "still listed")

@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager
 
 import msgspec
 
+from actors.base import Effect
 from actors.holdings import Holdings
+from actors.judgement import Judgement
 from actors.liveness import Leases
 from actors.messages.values import DigestEntry, Origin
 from actors.pulls import Incoming
@@ -16,11 +18,19 @@ from tests.swarm.breaking import Ablation, replaced
 
 
 def _deaths_counted_one_by_one() -> AbstractContextManager[None]:
-    def is_preserving(self: Roster, now_ms: int, waited_ms: int) -> bool:
-        overdue = [self._overdue_ms(member, now_ms, waited_ms) for member in self.members.values()]
-        return sum(late >= 0 for late in overdue if late is not None) > self.configured / 2
+    def misses_most(self: Roster, _silent_ms: int, now_ms: int) -> bool:
+        newest = {member.node_id: self._leases.newest(member.node_id) for member in self.members.values()}
+        ages_ms = {owner: self._leases.age_ms(newest[owner], now_ms) for owner in newest}
+        dead = [
+            owner
+            for owner, age_ms in ages_ms.items()
+            if age_ms is not None
+            and not self._leases.has_left(newest[owner])
+            and age_ms >= self.hide_after_ms(owner, now_ms)
+        ]
+        return len(dead) > self.configured / 2
 
-    return replaced(Roster, "is_preserving", is_preserving)
+    return replaced(Roster, "_misses_most", misses_most)
 
 
 def _purged_deltas_taken() -> AbstractContextManager[None]:
@@ -53,13 +63,21 @@ def _old_heartbeats_count() -> AbstractContextManager[None]:
 
 
 def _fresh_nodes_judge() -> AbstractContextManager[None]:
-    return replaced(Roster, "is_blind", lambda *_: False)
+    kept = Judgement.judge
+
+    def judge(self: Judgement, at_ms: int) -> list[Effect]:
+        if self._doubt.awake_ms(at_ms) >= self._leases._patience.lease_ms:
+            return kept(self, at_ms)
+        with replaced(Roster, "_misses_most", lambda *_: False):
+            return kept(self, at_ms)
+
+    return replaced(Judgement, "judge", judge)
 
 
 BEFORE: Mapping[str, Ablation] = {
     "deaths-counted-one-by-one": Ablation(
-        "self-preservation counts who is about to be judged dead",
-        "it counts only who is judged dead already",
+        "who misses more than half of the members hides nobody",
+        "it counts only those that it has judged dead already",
         _deaths_counted_one_by_one,
     ),
     "purged-deltas-taken": Ablation(

@@ -148,7 +148,7 @@ def _no_settling() -> AbstractContextManager[None]:
 
 
 def _no_self_preservation() -> AbstractContextManager[None]:
-    return replaced(Roster, "is_preserving", lambda *_: False)
+    return replaced(Roster, "_misses_most", lambda *_: False)
 
 
 # -- sessions that end

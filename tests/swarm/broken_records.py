@@ -143,11 +143,11 @@ def _withdrawn_only_where_held() -> AbstractContextManager[None]:
 def _closed_by_any_session() -> AbstractContextManager[None]:
     kept = ClientManager._remove_publications
 
-    def remove(self: ClientManager, client: str, number: int, now: Now) -> list[Effect]:
+    def remove(self: ClientManager, client: str, number: int, now: Now, **which: bool) -> list[Effect]:
         numbers = {
             self.native.records[RecordKey(client, service)].session for service in self.sessions.published(client)
         }
-        return [effect for each in sorted(numbers | {number}) for effect in kept(self, client, each, now)]
+        return [effect for each in sorted(numbers | {number}) for effect in kept(self, client, each, now, **which)]
 
     return replaced(ClientManager, "_remove_publications", remove)
 

@@ -205,8 +205,8 @@ class SwarmChecks(HistoryChecks):
     # -- A9
 
     def _keeps_what_it_cannot_judge(self, claim: Claim, name: str, node: NodeLife, at_ms: int) -> bool:
-        """A node that has lost more than half of the members at one moment, among them all that ever served this
-        client: they live, and it cannot know."""
+        """A node that has lost more than half of the members, among them all that ever served this client: they live,
+        and it cannot know."""
         far = [other for other in self.nodes if not self.reach.are_together(name, other)]
         owners = {serving.node for serving in self.parties[claim.client].sessions}
         if 2 * len(far) <= len(self.nodes) or not owners <= set(far) or not all(map(self.reach.runs, self.nodes)):
@@ -216,8 +216,8 @@ class SwarmChecks(HistoryChecks):
         first_ms, last_ms = min(parted_ms), max(parted_ms)
         is_listed = not self.unlisted and max(self.listed_ms.values()) < first_ms - self.bounds.sync_ms
         was_well = node.is_ready and max(self.resumed_ms.values()) < first_ms - self.bounds.sync_ms
-        at_one_moment = max(starts_ms) < first_ms and last_ms - first_ms <= self.bounds.gone_ms
-        return is_listed and was_well and at_one_moment and at_ms - last_ms > self.bounds.sync_ms
+        are_same = max(starts_ms) < last_ms
+        return is_listed and was_well and are_same and at_ms - last_ms > self.bounds.sync_ms
 
     def _on_node_ended(self, event: NodeSeen) -> None:
         """Before it is noted: who was well until this moment, and whom it concerns."""

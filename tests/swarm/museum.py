@@ -48,7 +48,7 @@ EXHIBITS = (
         "deaths-counted-one-by-one",
         "nodes that were lost at one moment passed their thresholds one after the other, and the first was hidden"
         " before the second counted",
-        "who is about to be judged dead counts too; docs/adr/0007 (4f98139)",
+        "who misses more than half of the members hides nobody; docs/adr/0007 (4f98139)",
         "deaths-counted-one-by-one",
     ),
     Exhibit(
@@ -97,6 +97,15 @@ EXHIBITS = (
         " before it had missed anybody long enough to preserve them",
         "as long as it hears less than half of the members it hides nobody",
         "fresh-nodes-judge",
+    ),
+    Exhibit(
+        "alone-with-an-orphan",
+        "a node that had heard of a restart, and then nobody, hid what the node's earlier life had left, while its"
+        " clients were long signed in where it could not hear",
+        "who misses more than half of the members hides nobody, from half a suspicion on, and until one after they are"
+        " back",
+        file="tests/simulation/test_fresh_judges.py",
+        test="test_a_node_that_is_alone_keeps_what_a_restarted_node_has_left_for_its_clients_may_be_anywhere",
     ),
     Exhibit(
         "slow-taken-for-asleep",
