@@ -27,6 +27,7 @@ class SessionSettings(msgspec.Struct, frozen=True):
 
     link: LinkSettings = LinkSettings()
     open_ms: int = 1_000  # for a connection, and again for its session: a silent server costs no more
+    goodbye_ms: int = 1_000  # for the answer of a node that was left; its word has certainly arrived or never will
     steady_ms: int = 1_000  # the loss of a session that stood for this long is answered at once
     stall_ms: int = 1_000  # a tick later than this means that this process itself stood still
     calls_max: int = 10_000  # in progress; beyond it the caller is refused, so that memory is bounded

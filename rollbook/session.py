@@ -117,6 +117,7 @@ class ClientSession:
         if self._ended is not None:
             return None
         wakes = [link.wake_at_ms() for link in (self._links.current, self._links.candidate) if link is not None]
+        wakes += [link.deadline_ms for link in self._links.parting]
         wakes += [] if self._agenda.deadline_ms is None else [self._agenda.deadline_ms]
         wakes += [] if self._closing is None else [self._closing.deadline_ms]
         if self._links.current is None and self._links.candidate is None:
@@ -176,6 +177,8 @@ class ClientSession:
         elif link is self._links.retiring:
             self._links.retiring = None
             self._links.tell_sessions()
+        elif link in self._links.parting:
+            self._links.parting.remove(link)
         else:
             self._on_current_lost(link, reason, now)
 
@@ -190,7 +193,7 @@ class ClientSession:
         self._report("WARNING", f"session {link.session} at {link.server} is lost: {reason}")
         self._links.current = None
         self._moves.end()  # A candidate of the move goes on, as the reconnect.
-        self._links.retire()
+        self._links.retire(now)
         self._links.tell_sessions()
         pause_ms = self._servers.failed(link.server, reason)
         steady = now.monotonic_ms - link.opened_ms >= self._settings.steady_ms
@@ -208,7 +211,7 @@ class ClientSession:
         self._servers.learn(opened.servers)
         if not self._moves.accepts(majority=opened.majority):
             self._links.candidate = None
-            self._links.say_moved(link)  # Nothing was published in it, so nothing happens to what stands.
+            self._links.say_moved(link, now)  # Nothing was published in it, so nothing happens to what stands.
             self._move_on(now)
             return
         self._moves.end()
@@ -227,7 +230,7 @@ class ClientSession:
 
     def _settle(self, link: Link, now: Moment) -> None:
         if link.redo_open == 0 and link is self._links.current:
-            self._links.retire()
+            self._links.retire(now)
             if self._closing is not None:
                 self._leave(link, now)
 
@@ -236,6 +239,9 @@ class ClientSession:
     def _on_frame(self, event: FrameReceived, now: Moment) -> None:
         link = self._links.find(event.connection)
         if link is None:
+            return
+        if link in self._links.parting:
+            self._links.heard_parting(link, event.payload)
             return
         link.heard(now.monotonic_ms)
         try:
@@ -346,6 +352,7 @@ class ClientSession:
             self._watch(self._links.current, now)
         if self._links.candidate is not None and now.monotonic_ms >= self._links.candidate.deadline_ms:
             self._drop(self._links.candidate, f"silent for {self._settings.open_ms} ms", now)
+        self._links.part_overdue(now)
         self._expire_calls(now)
         if self._closing is not None and now.monotonic_ms >= self._closing.deadline_ms:
             self._finish()

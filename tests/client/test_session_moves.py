@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rollbook.errors import Code
-from rollbook.orders import Connect, ConnectionOpened
+from rollbook.orders import Connect, ConnectionOpened, FrameReceived
 from rollbook.wire import Failed, MoveAdvised, Publish, Query, SessionEnded, Subscribe, Tag
 from tests.support.session_bench import BILLING, ORDERS, SessionBench, instance, view
 
@@ -45,7 +45,39 @@ def test_the_old_session_ends_only_when_the_new_one_has_redone_everything(bench:
     assert goodbyes(bench, 1) == []
     bench.answer(bench.last(Tag.SUBSCRIBE, second), Tag.VIEW, view(1, 80, service=BILLING))
     assert goodbyes(bench, 1) == ["moved"]
+    assert not bench.is_disconnected(1), "a close could overtake the goodbye"
+    bench.tell(1, Tag.PUSH, view(2, 80, 81, service=BILLING))
+    assert not bench.is_disconnected(1)
+    bench.done(bench.last(Tag.CLOSE_SESSION, 1))
     assert bench.is_disconnected(1)
+
+
+def test_a_node_that_does_not_answer_the_goodbye_is_left_after_a_second(bench: SessionBench) -> None:
+    advise(bench, "leaving", "d:1")
+    finish_redo(bench, bench.accept())
+    bench.pass_ms(999)
+    assert not bench.is_disconnected(1)
+    bench.pass_ms(1)
+    assert bench.is_disconnected(1)
+
+
+@pytest.mark.parametrize("how", ["lost", "nonsense", "closed"])
+def test_an_old_connection_that_ends_before_its_goodbye_was_answered_changes_nothing(
+    bench: SessionBench, how: str
+) -> None:
+    advise(bench, "leaving", "d:1")
+    second = bench.accept()
+    finish_redo(bench, second)
+    if how == "lost":
+        bench.lose(1)
+    elif how == "nonsense":
+        bench.feed(FrameReceived(1, b"nonsense"))
+        bench.pass_ms(1_000)
+    else:
+        bench.close()
+        bench.done(bench.last(Tag.CLOSE_SESSION, second))
+    assert bench.is_disconnected(1)
+    assert [dial.connection for dial in bench.actions if isinstance(dial, Connect)] == [1, second]
 
 
 def test_orders_go_to_the_old_session_until_the_new_one_stands_and_then_to_that(bench: SessionBench) -> None:
@@ -75,6 +107,7 @@ def test_from_an_isolated_node_a_client_moves_only_to_one_of_the_majority(bench:
     advise(bench, "isolated", "d:1", "e:1")
     second = bench.accept(majority=False)
     assert goodbyes(bench, second) == ["moved"]
+    bench.done(bench.last(Tag.CLOSE_SESSION, second))
     assert bench.is_disconnected(second)
     third = bench.accept(majority=True)
     finish_redo(bench, third)
