@@ -46,3 +46,4 @@ def test_sessions_of_a_crowded_node_move_one_by_one_and_no_instance_is_missed(tm
         assert status is not None
         assert status.counters["sessions_rebalanced"] >= 15
         assert status.counters["sessions_rebalanced"] == status.counters["moves_advised"]
+        assert status.counters["sessions_lost"] == 0, "a goodbye has not arrived"
