@@ -108,6 +108,15 @@ EXHIBITS = (
         test="test_a_node_that_is_alone_keeps_what_a_restarted_node_has_left_for_its_clients_may_be_anywhere",
     ),
     Exhibit(
+        "goodbye-overtaken",
+        "a client closed the connection that it moved away from right behind its goodbye, and the goodbye was sometimes"
+        " lost: the node took the session for dead, and did not list the instance until it heard of it from others."
+        " Found by an hour of real faults; in one of four rebalanced clusters",
+        "the connection stands until the goodbye was answered",
+        file="tests/client/test_session_moves.py",
+        test="test_the_old_session_ends_only_when_the_new_one_has_redone_everything",
+    ),
+    Exhibit(
         "slow-taken-for-asleep",
         "a node whose every beat came late settled for ever, proved no life and was taken for dead",
         "a second gap while it settles is no stall (0cb8e7d)",
