@@ -7,7 +7,7 @@ service ↔ subscribing session.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import msgspec
 
@@ -15,7 +15,7 @@ from actors.messages.values import Origin, Record, RecordKey, Route
 from actors.records import HybridClock
 from actors.service_entry import ServiceEntry, ServiceGroup
 from actors.shrink_guard import ShrinkGuard, ShrinkPatience, is_held
-from actors.views import InstanceConflict, live_winner, live_winners, merge_instances
+from actors.views import Filter, InstanceConflict, OwnerVerdict, live_winner, live_winners, merge_instances
 from rollbook.model import Instance, Service, View
 
 
@@ -79,7 +79,12 @@ class ServiceIndex:
 
     def hide(self, hidden: dict[Origin, int], now_ms: int) -> None:
         """Take over the whole filter; mark the services with records of an origin whose visibility it changes."""
-        changed, grown = self.guard.take_over(hidden, now_ms)
+        known = self.guard.hidden
+        verdicts = {
+            origin: OwnerVerdict(grace_ms, known[origin].held_seq if origin in known else self._held_seq(origin))
+            for origin, grace_ms in hidden.items()
+        }
+        changed, grown = self.guard.take_over(verdicts, now_ms)
         grown_in: dict[ServiceEntry, dict[Origin, int]] = {}
         for origin in changed:
             for entry in self.entries_of.get(origin, ()):
@@ -95,7 +100,7 @@ class ServiceIndex:
         for service in self.guard.end_due(now_ms):
             self._mark(self.entries[service])
 
-    def filter_of(self, service: Service) -> Mapping[Origin, int]:
+    def filter_of(self, service: Service) -> Filter:
         """The filter, as far as it is in force for this service."""
         return self.guard.filter_of(service)
 
@@ -169,6 +174,12 @@ class ServiceIndex:
         found, self.conflicts_found = self.conflicts_found, []
         return found
 
+    def _held_seq(self, origin: Origin) -> int:
+        """The highest seq of its records here. Only a change of the filter asks."""
+        entries = self.entries_of.get(origin, ())
+        held = (record for entry in entries for records in entry.clients.values() for record in records)
+        return max((record.seq for record in held if record.origin == origin), default=0)
+
     def _touch(self, service: Service, origin: Origin, seq: int) -> None:
         lowest = self.touched.get(service)
         if lowest is None:
@@ -230,7 +241,8 @@ class ServiceIndex:
     def _merge(self, entry: ServiceEntry) -> tuple[Instance, ...]:
         winners = live_winners(entry.clients.values(), self.filter_of(entry.service))
         instances, conflicts = merge_instances(winners)
-        entry.guarded = entry.service in self.guard.services and is_held(winners, self.guard.hidden)
+        may_be_held = entry.service in self.guard.services
+        entry.guarded = may_be_held and is_held(winners, entry.clients.values(), self.guard.hidden)
         entry.dirty = False
         self.views_built += 1
         entry.settle(live=bool(winners))
@@ -285,7 +297,8 @@ class ServiceIndex:
             assert entry.view is not None
             assert entry.view.instances == instances, f"the view of {entry.service} is stale"
             assert entry.conflicts == conflicts
-            assert entry.guarded == is_held(winners, self.guard.hidden), "a view that is guarded says so"
+            is_guarded = is_held(winners, entry.clients.values(), self.guard.hidden)
+            assert entry.guarded == is_guarded, "a view that is guarded says so"
         for body in entry.bodies.values():
             assert entry.view is not None
             assert msgspec.msgpack.decode(body, type=View).version == entry.view.version, "an encoded view is stale"

@@ -16,12 +16,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from actors.messages.values import Origin, Record
-from actors.views import is_hidden, live_winners
+from actors.views import Filter, OwnerVerdict, live_winners
 from rollbook.model import Service, instance_key
 
 SHRINK_PERCENT_MAX = 50  # of the instances that were shown; a loss above it is guarded
-
-Filter = Mapping[Origin, int]  # records of an origin are hidden up to this grace
 
 
 class ShrinkPatience(Protocol):
@@ -46,12 +44,12 @@ class ShrinkGuard:
 
     def __init__(self, patience: ShrinkPatience) -> None:
         self._patience = patience
-        self.hidden: dict[Origin, int] = {}  # the whole filter, as it was told
+        self.hidden: dict[Origin, OwnerVerdict] = {}  # the whole filter, as it was told
         self.guards_begun = 0
         self._lately: dict[Origin, _Hiding] = {}
-        self._before: dict[Origin, int] = {}  # the filter without what it has come to hide lately
+        self._before: dict[Origin, OwnerVerdict] = {}  # the filter without what it has come to hide lately
         self._guarded: dict[Service, dict[Origin, int]] = {}  # running guards: the grace that stays in force
-        self._filters: dict[Service, dict[Origin, int]] = {}  # of the services with running guards
+        self._filters: dict[Service, dict[Origin, OwnerVerdict]] = {}  # of the services with running guards
         self._ends_ms: dict[tuple[Service, Origin], int] = {}  # of the running guards, in order of time
         self._spent: dict[Service, set[Origin]] = {}  # guarded once, as long as the service has records of the origin
 
@@ -67,21 +65,21 @@ class ShrinkGuard:
     def next_end_ms(self) -> int | None:
         return next(iter(self._ends_ms.values()), None)
 
-    def take_over(self, hidden: dict[Origin, int], now_ms: int) -> tuple[list[Origin], dict[Origin, int]]:
+    def take_over(self, hidden: dict[Origin, OwnerVerdict], now_ms: int) -> tuple[list[Origin], dict[Origin, int]]:
         """The whole filter is now this one. Returns the origins that it changes, and for those of which it hides more
         the grace up to which it did before (-1: nothing)."""
         before, self.hidden = self.hidden, hidden
         changed = [
             origin for origin in sorted(before.keys() | hidden.keys()) if before.get(origin) != hidden.get(origin)
         ]
-        graces_before = {origin: before.get(origin, -1) for origin in changed}
-        grown = {origin: grace_ms for origin, grace_ms in graces_before.items() if hidden.get(origin, -1) > grace_ms}
+        graces_before = {origin: _grace_ms(before, origin) for origin in changed}
+        grown = {origin: grace_ms for origin, grace_ms in graces_before.items() if _grace_ms(hidden, origin) > grace_ms}
         for origin, grace_ms in grown.items():
             self._lately.setdefault(origin, _Hiding(grace_ms, now_ms + self._patience.shrink_guard_ms))
         self._lately = {
             origin: hiding
             for origin, hiding in self._lately.items()
-            if now_ms < hiding.until_ms and hiding.grace_before_ms < hidden.get(origin, -1)
+            if now_ms < hiding.until_ms and hiding.grace_before_ms < _grace_ms(hidden, origin)
         }
         self._before = _eased(hidden, {origin: hiding.grace_before_ms for origin, hiding in self._lately.items()})
         for service in self._guarded:
@@ -158,15 +156,22 @@ class ShrinkGuard:
             del self._guarded[service], self._filters[service]
 
 
-def is_held(winners: Sequence[Record], hidden: Filter) -> bool:
-    """Whether a view of these shows anything that the whole filter hides."""
-    return any(is_hidden(record, hidden) for record in winners)
+def is_held(winners: Sequence[Record], clients: Iterable[tuple[Record, ...]], hidden: Filter) -> bool:
+    """Whether a view of these winners shows anything that the whole filter hides."""
+    return len(winners) > len(live_winners(clients, hidden))
 
 
-def _eased(hidden: Filter, graces_ms: Mapping[Origin, int]) -> dict[Origin, int]:
+def _grace_ms(hidden: Filter, origin: Origin) -> int:
+    return hidden[origin].grace_ms if origin in hidden else -1
+
+
+def _eased(hidden: Filter, graces_ms: Mapping[Origin, int]) -> dict[Origin, OwnerVerdict]:
     """The filter, less what it hides above these graces."""
-    eased = {origin: min(grace_ms, graces_ms.get(origin, grace_ms)) for origin, grace_ms in hidden.items()}
-    return {origin: grace_ms for origin, grace_ms in eased.items() if grace_ms >= 0}
+    eased = {
+        origin: verdict._replace(grace_ms=min(verdict.grace_ms, graces_ms.get(origin, verdict.grace_ms)))
+        for origin, verdict in hidden.items()
+    }
+    return {origin: verdict for origin, verdict in eased.items() if verdict.grace_ms >= 0}
 
 
 def _shown(clients: Iterable[tuple[Record, ...]], hidden: Filter) -> int:

@@ -1,7 +1,7 @@
 """The two-step view: which instances of one service count, out of all records that all origins hold for it.
 
-Pure rules. Both steps are maxima over total orders, so the result does not depend on the
-order in which records arrive, on repeats, or on the node that computes it.
+Pure rules. Both steps are maxima over total orders, so the result does not depend on the order in which records arrive,
+on repeats, or on the node that computes it; but of a hidden owner it counts what was held here when it was hidden.
 """
 
 from __future__ import annotations
@@ -11,6 +11,16 @@ from typing import NamedTuple
 
 from actors.messages.values import Origin, Record
 from rollbook.model import Instance, InstanceKey
+
+
+class OwnerVerdict(NamedTuple):
+    """What is hidden of one origin."""
+
+    grace_ms: int  # records with a grace of at most this
+    held_seq: int  # the highest that was held when the origin was hidden: what lies above it has come since
+
+
+Filter = Mapping[Origin, OwnerVerdict]
 
 
 class InstanceConflict(NamedTuple):
@@ -30,24 +40,25 @@ def rank(record: Record) -> tuple[int, int, str, int]:
     return (record.session, record.origin.epoch, record.origin.owner, record.seq)
 
 
-def is_hidden(record: Record, hidden: Mapping[Origin, int]) -> bool:
+def is_hidden(record: Record, hidden: Filter) -> bool:
     """Whether the filter hides the record: its origin is listed with a grace that is at least the record's."""
-    return record.grace_ms <= hidden.get(record.origin, -1)
+    verdict = hidden.get(record.origin)
+    return verdict is not None and record.grace_ms <= verdict.grace_ms
 
 
-def live_winner(records: tuple[Record, ...], hidden: Mapping[Origin, int]) -> Record | None:
+def live_winner(records: tuple[Record, ...], hidden: Filter) -> Record | None:
     """Step 1 for what one client has in one service under all origins (never empty).
 
     Tombstones and hidden records take part and are dropped only if they win: otherwise an older session would come back
     from the dead behind them.
     """
     winner = records[0] if len(records) == 1 else max(records, key=rank)
-    if not winner.instances or (hidden and is_hidden(winner, hidden)):
+    if not winner.instances or (hidden and is_hidden(winner, hidden) and not _only_moves(winner, records, hidden)):
         return None
     return winner
 
 
-def live_winners(clients: Iterable[tuple[Record, ...]], hidden: Mapping[Origin, int]) -> list[Record]:
+def live_winners(clients: Iterable[tuple[Record, ...]], hidden: Filter) -> list[Record]:
     """Step 1 for every client of one service."""
     return [winner for records in clients if (winner := live_winner(records, hidden)) is not None]
 
@@ -70,6 +81,18 @@ def merge_instances(winners: Iterable[Record]) -> MergedInstances:
         tuple(chosen[key][1] for key in sorted(chosen)),
         tuple(InstanceConflict(InstanceKey(*key), tuple(sorted(contenders[key]))) for key in sorted(contenders)),
     )
+
+
+def _only_moves(winner: Record, records: tuple[Record, ...], hidden: Filter) -> bool:
+    """Whether a hidden winner has come since its owner was hidden, and without it the client would be listed.
+
+    The verdict was on what was held then. A client that is listed here and has moved to that owner, of which more is
+    heard now, is not gone: it stays, as the newer record has it.
+    """
+    if winner.seq <= hidden[winner.origin].held_seq:
+        return False
+    older = tuple(record for record in records if record is not winner)
+    return bool(older) and live_winner(older, hidden) is not None
 
 
 def _precedes(record: Record, other: Record) -> bool:

@@ -65,6 +65,7 @@ class NaiveTwin:
     def __init__(self) -> None:
         self.records: dict[tuple[Origin, RecordKey], Record] = {}
         self.filters: list[tuple[int, dict[Origin, int]]] = [(0, {})]  # each with the time since when it has been so
+        self.held_seq: dict[Origin, int] = {}  # of the hidden: the highest when that began
         self.guards: dict[tuple[Service, Origin], tuple[int, int]] = {}  # the grace that stays, and until when
         self.subscribed: set[tuple[Route, Service]] = set()
         self.flags = (False, False)
@@ -76,6 +77,10 @@ class NaiveTwin:
     def hide(self, hidden: dict[Origin, int], now_ms: int) -> None:
         """Of the services that would lose more than half of what they showed at some time of the last lease."""
         before = self.hidden
+        seqs = {origin: [each.seq for (of, _), each in self.records.items() if of == origin] for origin in hidden}
+        self.held_seq = {
+            origin: self.held_seq[origin] if origin in before else max(seqs[origin], default=0) for origin in hidden
+        }
         self.filters.append((now_ms, hidden))
         ends = [since for since, _ in self.filters[1:]] + [now_ms + 1]
         lately = [each for (_, each), end in zip(self.filters, ends, strict=True) if end > now_ms - GUARD_MS]
@@ -105,35 +110,38 @@ class NaiveTwin:
         }
         return {origin: min(grace, graces.get(origin, grace)) for origin, grace in self.hidden.items()}
 
-    def winners(self, service: Service) -> dict[str, Record]:
-        best: dict[str, Record] = {}
-        for held in self.records.values():
-            if held.key.service == service:
-                rival = best.setdefault(held.key.client, held)
-                best[held.key.client] = max(
-                    held, rival, key=lambda item: (item.session, item.origin.epoch, item.origin)
-                )
-        return best
+    def shown_winner(self, client: str, service: Service, in_force: dict[Origin, int]) -> Record | None:
+        """Down from the newest: the first that is a tombstone, or was hidden with what was held, ends it."""
+        held = [each for each in self.records.values() if each.key == (client, service)]
+        held.sort(key=lambda item: (item.session, item.origin.epoch, item.origin), reverse=True)
+        for each in held:
+            if not each.instances:
+                return None
+            if in_force.get(each.origin, -1) < each.grace_ms:
+                return held[0]
+            if each.seq <= self.held_seq[each.origin]:
+                return None
+        return None
+
+    def winners(self, service: Service, in_force: dict[Origin, int]) -> dict[str, Record]:
+        clients = {key.client for _, key in self.records if key.service == service}
+        found = {client: self.shown_winner(client, service, in_force) for client in clients}
+        return {client: each for client, each in found.items() if each is not None}
 
     def shows(
         self, service: Service, cluster: str = "", *, now_ms: int = 0, hidden: dict[Origin, int] | None = None
     ) -> tuple[Instance, ...]:
         in_force = self.filter_of(service, now_ms) if hidden is None else hidden
         chosen: dict[Any, tuple[int, str, Instance]] = {}
-        for client, held in self.winners(service).items():
-            if in_force.get(held.origin, -1) < held.grace_ms:
-                for found in held.instances:
-                    offer = (held.stamp, client, found)
-                    chosen[found.key] = max(chosen.get(found.key, offer), offer, key=lambda item: item[:2])
+        for client, held in self.winners(service, in_force).items():
+            for found in held.instances:
+                offer = (held.stamp, client, found)
+                chosen[found.key] = max(chosen.get(found.key, offer), offer, key=lambda item: item[:2])
         return tuple(chosen[key][2] for key in sorted(chosen) if cluster in ("", key.cluster))
 
     def says(self, service: Service, now_ms: int) -> tuple[bool, ...]:
         """Warming, preserved, guarded."""
-        in_force = self.filter_of(service, now_ms)
-        held = any(
-            found.instances and in_force.get(found.origin, -1) < found.grace_ms <= self.hidden.get(found.origin, -1)
-            for found in self.winners(service).values()
-        )
+        held = self.winners(service, self.filter_of(service, now_ms)) != self.winners(service, self.hidden)
         return (*self.flags, held)
 
     def watched(self) -> set[Service]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.messages.values import Origin, Record
-from actors.views import MergedInstances, live_winner, live_winners, merge_instances
+from actors.views import Filter, MergedInstances, OwnerVerdict, live_winner, live_winners, merge_instances
 from rollbook.model import InstanceKey
 from tests.support.registry import HERE, THERE, instance, record
 
@@ -18,7 +18,7 @@ def ports(merged: MergedInstances) -> list[int]:
     return [found.port for found in merged.instances]
 
 
-def view_of(records: list[Record], hidden: dict[Origin, int]) -> MergedInstances:
+def view_of(records: list[Record], hidden: Filter) -> MergedInstances:
     """The whole rule: group by client, keep one record per origin, then both steps."""
     clients: dict[str, dict[Origin, Record]] = {}
     for item in records:
@@ -44,13 +44,25 @@ def test_a_tombstone_of_a_lower_session_ends_nothing() -> None:
 
 def test_a_hidden_winner_does_not_bring_an_older_session_back() -> None:
     records = (record("c", ONE, session=1, origin=HERE), record("c", TWO, session=2, origin=THERE))
-    assert live_winner(records, {THERE: 15_000}) is None
-    assert live_winner(records, {HERE: 15_000}) is records[1]
+    assert live_winner(records, {THERE: OwnerVerdict(15_000, records[1].seq)}) is None
+    assert live_winner(records, {HERE: OwnerVerdict(15_000, records[0].seq)}) is records[1]
+
+
+def test_a_hidden_record_that_came_since_it_was_hidden_keeps_a_listed_client_and_lists_no_other() -> None:
+    verdict = OwnerVerdict(15_000, held_seq=4)
+    older, newer = record("c", ONE, session=1), record("c", TWO, session=2, seq=5, origin=THERE)
+    assert live_winner((newer,), {THERE: verdict}) is None
+    assert live_winner((older, newer), {THERE: verdict}) is newer, "as the newer record has it"
+    assert live_winner((older, newer), {THERE: verdict, HERE: verdict}) is None, "nobody lists it"
+    ended = record("c", session=1, seq=2)
+    assert live_winner((ended, newer), {THERE: verdict}) is None, "nobody lists it any more"
+    withdrawn = record("c", session=2, seq=6, origin=THERE)
+    assert live_winner((older, withdrawn), {THERE: verdict}) is None
 
 
 @pytest.mark.parametrize(("grace_ms", "is_live"), [(15_000, False), (14_999, False), (15_001, True)])
 def test_a_filter_hides_graces_up_to_its_own(grace_ms: int, is_live: bool) -> None:
-    assert (live_winner((record("c", ONE, grace_ms=grace_ms),), {HERE: 15_000}) is not None) is is_live
+    assert (live_winner((record("c", ONE, grace_ms=grace_ms),), {HERE: OwnerVerdict(15_000, 9)}) is not None) is is_live
 
 
 def test_ties_of_sessions_are_settled_by_epoch_then_owner_then_seq() -> None:
@@ -108,7 +120,9 @@ RECORDS = st.builds(
         unique_by=lambda found: found.port,
     ),
 )
-FILTERS = st.dictionaries(ORIGINS, st.sampled_from([15_000, 45_000]), max_size=2)
+FILTERS = st.dictionaries(
+    ORIGINS, st.builds(OwnerVerdict, st.sampled_from([15_000, 45_000]), st.integers(0, 9)), max_size=2
+)
 
 
 @st.composite
@@ -120,9 +134,7 @@ def shuffled_records(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
 
 
 @given(shuffled_records(), FILTERS)
-def test_order_and_repeats_of_records_never_show(
-    orders: tuple[list[Record], list[Record]], hidden: dict[Origin, int]
-) -> None:
+def test_order_and_repeats_of_records_never_show(orders: tuple[list[Record], list[Record]], hidden: Filter) -> None:
     assert view_of(orders[0], hidden) == view_of(orders[1], hidden)
 
 
@@ -141,6 +153,6 @@ def test_a_client_may_be_judged_part_by_part(records: list[Record], cut: int) ->
 
 
 @given(st.lists(RECORDS, max_size=12), FILTERS)
-def test_hiding_never_adds_an_instance_key(records: list[Record], hidden: dict[Origin, int]) -> None:
+def test_hiding_never_adds_an_instance_key(records: list[Record], hidden: Filter) -> None:
     shown = {found.key for found in view_of(records, {}).instances}
     assert {found.key for found in view_of(records, hidden).instances} <= shown

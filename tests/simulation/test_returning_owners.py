@@ -6,7 +6,7 @@ import random
 
 from rollbook.errors import Code
 from rollbook.wire import Failed
-from tests.support.failure_scripts import agreed, everywhere, registered, some_listed
+from tests.support.failure_scripts import agreed, everywhere, moved, registered, some_listed
 from tests.support.sim_cluster import instance, shown, sim_cluster
 
 
@@ -50,3 +50,22 @@ def test_an_isolated_node_does_not_confirm_in_the_name_of_nodes_it_no_longer_hea
     answer = client.answer(asked)
     assert isinstance(answer, Failed)
     assert (answer.code, answer.nodes) == (Code.NOT_CONFIRMED, ("node-1", "node-2"))
+
+
+def test_a_client_that_moves_to_a_hidden_owner_stays_listed_where_that_owner_is_still_hidden(seed: int) -> None:
+    """What is heard of the owner by its return comes record by record, and the filter ends only after the last."""
+    cluster = sim_cluster(seed=seed, warm=True, invariants_every=29)
+    client, dead = registered(cluster, 2, 1), registered(cluster, 0, 2)
+    cluster.until(lambda: everywhere(cluster, 1, 2), 1_000, "listed")
+    cluster.partition([0], [1, 2])
+    last = cluster.node(2)
+    cluster.until(lambda: cluster.view(last, "orders") == shown(1), 20_000, "the owner is hidden")
+    cluster.partition([0, 1], [2])
+    cluster.run_ms(8_000)
+    moved(cluster, client, 0, 1)
+    dead.withdraw("orders")
+    cluster.run_ms(1_000)
+    cluster.heal()
+    cluster.cut(0, 2)  # it hears of the owner by the third node
+    cluster.always(lambda: cluster.view(last, "orders") == shown(1), 10_000, "the living one listed, and no other")
+    assert agreed(cluster, 1)

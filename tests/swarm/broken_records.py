@@ -119,7 +119,7 @@ def _sessions_across_clients() -> AbstractContextManager[None]:
 
 
 def _removed_take_no_part() -> AbstractContextManager[None]:
-    def live_winner(records: tuple[Record, ...], hidden: Mapping[Origin, int]) -> Record | None:
+    def live_winner(records: tuple[Record, ...], hidden: views.Filter) -> Record | None:
         shown = [record for record in records if record.instances and not views.is_hidden(record, hidden)]
         return max(shown, key=views.rank, default=None)
 

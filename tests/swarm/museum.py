@@ -65,6 +65,14 @@ EXHIBITS = (
         "shown-at-once",
     ),
     Exhibit(
+        "moved-to-a-returning-owner",
+        "a node that had been cut off heard of its client's newer session at an owner that it still hid: the record"
+        " won, was dropped as hidden, and the living client vanished until that owner was shown",
+        "what has come since its owner was hidden takes the place of an older session that is listed",
+        file="tests/simulation/test_returning_owners.py",
+        test="test_a_client_that_moves_to_a_hidden_owner_stays_listed_where_that_owner_is_still_hidden",
+    ),
+    Exhibit(
         "moved-and-removed-at-once",
         "the tombstone of a session that had moved overtook the new session's record on its way to a third node",
         "it is written when the grace of the old session has ended (b3a7353)",

@@ -9,6 +9,7 @@ from actors.base import Role
 from actors.messages.connections import StandingChanged
 from actors.messages.index import RecordsChanged, SubscribersReleased, ViewsWanted
 from actors.messages.values import Origin, Record
+from actors.views import OwnerVerdict
 from rollbook.cache import Snapshot
 from rollbook.errors import NotConfirmed, Refused, RollbookError
 from rollbook.model import Instance, Service
@@ -27,7 +28,7 @@ class _Source(NamedTuple):
     """Of a view: what each client has in the service, and which owners are hidden there."""
 
     records: tuple[tuple[Record, ...], ...]
-    hidden: dict[Origin, int]
+    hidden: dict[Origin, OwnerVerdict]
 
 
 class Watch:
