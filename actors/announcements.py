@@ -54,4 +54,4 @@ class Announcements:
 
     def tell_standing(self) -> list[Effect]:
         told = StandingChanged(self.standing)
-        return [Tell(Role.INDEX, told), Tell(Role.CONNECTIONS, told)]
+        return [Tell(role, told) for role in (Role.INDEX, Role.CONNECTIONS, Role.CLIENTS)]

@@ -12,6 +12,7 @@ computed first and committed last; an exception before that costs the session th
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from typing import Literal, assert_never
 
 import msgspec
@@ -30,7 +31,7 @@ from actors.messages.clients import (
     OwnersPurged,
     ReleaseSession,
 )
-from actors.messages.connections import SessionDiscarded
+from actors.messages.connections import SessionDiscarded, StandingChanged
 from actors.messages.distro import ChunkApplied, DeltaRejected
 from actors.messages.index import RecordsChanged, SubscribersReleased
 from actors.messages.io import AnswerClients, ClientFrame, PushToClients
@@ -79,6 +80,7 @@ ClientsInput = (
     | ApplyDelta
     | BeatPassed
     | OwnersPurged
+    | StandingChanged
     | StatusRequested
     | ScanDue
     | _CollectDue
@@ -134,23 +136,19 @@ class ClientManager:
                 return self._on_open_session(message, now)
             case ReleaseSession():
                 return self._on_release_session(message, now)
-            case GetRecordRange():
-                return self.ranges.freeze(message, now.monotonic_ms)
-            case ExpectParts():
-                return self.ranges.expect_parts(message.origin, now.monotonic_ms)
-            case GiveUpParts():
-                self.ranges.give_up_parts(message.origin)
-                return []
+            case GetRecordRange() | ExpectParts() | GiveUpParts() | ScanDue():
+                return self.ranges.handle(message, now.monotonic_ms)
             case ApplyDelta():
                 return self._on_apply_delta(message, now)
             case BeatPassed():
                 return self._on_beat(message, now)
             case OwnersPurged():
                 return self._on_owners_purged(message)
+            case StandingChanged():
+                self._lingering.is_preserving = message.standing.preserved
+                return []
             case StatusRequested():
                 return self._on_status(message)
-            case ScanDue():
-                return self.ranges.step(now.monotonic_ms)
             case _CollectDue():
                 return self._on_collect(now)
             case _LingerEnded():
@@ -228,17 +226,24 @@ class ClientManager:
             # A tombstone now could overtake the new session's record on its way to a third node and leave a gap there.
             self._lingering.begin(session.client, number, now.monotonic_ms)
             return [*effects, Remind(session.grace_ms, _LingerEnded(session.client, number))]
-        return effects + self._remove_publications(session.client, number, now)
+        return effects + self._remove_publications([(session.client, number)], now)
 
-    def _remove_publications(self, client: str, number: int, now: Now, *, only_forsaken: bool = False) -> list[Effect]:
-        """Tombstones for what exactly this session published."""
+    def _remove_publications(
+        self,
+        sessions: Sequence[tuple[str, int]],
+        now: Now,
+        *,
+        kept: Callable[[RecordKey, int], bool] | None = None,
+    ) -> list[Effect]:
+        """Tombstones for what exactly these sessions published."""
         records: list[Record] = []
-        for service in self.sessions.published(client):
-            key = RecordKey(client, service)
-            record = self.native.records[key]
-            if record.session == number and not (only_forsaken and self._holdings.is_taken_over(key, number)):
-                stamp = self.clock.next(now.wall_ms)
-                records.append(self.native.commit(key, number, stamp, record.grace_ms, (), now.monotonic_ms))
+        for client, number in sessions:
+            for service in self.sessions.published(client):
+                key = RecordKey(client, service)
+                record = self.native.records[key]
+                if record.session == number and (kept is None or not kept(key, number)):
+                    stamp = self.clock.next(now.wall_ms)
+                    records.append(self.native.commit(key, number, stamp, record.grace_ms, (), now.monotonic_ms))
         for record in records:
             self.sessions.note_native(record)
         if not records:
@@ -251,8 +256,12 @@ class ClientManager:
     def _on_linger_ended(self, message: _LingerEnded, now: Now) -> Effects:
         if self._stalls.settles(now.monotonic_ms):  # the newer session's record may have stood still with this node
             return [Remind(self.settings.stall_settle_ms, message)]
-        self._lingering.end(message.client, message.session)
-        return self._remove_publications(message.client, message.session, now)
+        session = (message.client, message.session)
+        self._lingering.end(*session)
+        if not self._lingering.is_preserving:
+            return self._remove_publications([session], now)
+        self._lingering.has_overdue = True  # the newer session may be where this node hears nobody
+        return self._remove_publications([session], now, kept=self._holdings.is_last_word)
 
     def _supersede(self, client: str, number: int, now: Now) -> list[Effect]:
         """A higher session of this client exists, here or elsewhere: the one that is open here ends."""
@@ -341,23 +350,29 @@ class ClientManager:
             effects.append(Log("WARNING", "this node stood still", {"stall_ms": beat.stood_still_ms}))
         released = [] if beat.settles else self._release_lost(now)
         if beat.has_settled:
-            released += self._remove_leavings(now)
+            leavings = self._lingering.after_stall(self.sessions.has, now.monotonic_ms)
+            released += self._remove_publications(leavings, now, kept=self._holdings.is_taken_over)
+        if self._lingering.has_overdue and not (beat.settles or self._lingering.is_preserving):
+            released += self._remove_overdue(now)
         entries = tuple(self.tables[origin].entry() for origin in sorted(self.tables))
         proves_life = not beat.settles and not released
-        return [*effects, *released, Tell(Role.MEMBERS, DigestsTaken(message.number, entries, proves_life))]
+        return [
+            *effects,
+            *released,
+            Tell(Role.MEMBERS, DigestsTaken(message.number, entries, proves_life, self._lingering.is_uncertain)),
+        ]
 
     def _release_lost(self, now: Now) -> list[Effect]:
         """The sessions that were lost in a stall, less those that a newer one has ended meanwhile."""
         sessions = [session for route in self._stalls.take_lost() if (session := self.sessions.at(route)) is not None]
         return [effect for session in sessions for effect in self._release(session, "lost", now)]
 
-    def _remove_leavings(self, now: Now) -> list[Effect]:
-        leavings = self._lingering.after_stall(lambda client: self.sessions.of(client) is not None, now.monotonic_ms)
-        return [
-            effect
-            for client, number in leavings
-            for effect in self._remove_publications(client, number, now, only_forsaken=True)
-        ]
+    def _remove_overdue(self, now: Now) -> list[Effect]:
+        """The others have been heard again for long enough: what they have of these clients is here."""
+        self._lingering.has_overdue = False
+        live = {(key.client, record.session) for key, record in self.native.records.items() if record.instances}
+        overdue = [each for each in live if not (self.sessions.is_open(*each) or self._lingering.has(*each))]
+        return self._remove_publications(sorted(overdue), now)
 
     def _on_owners_purged(self, message: OwnersPurged) -> Effects:
         gone = tuple(origin for origin in message.origins if origin in self.tables and origin != self.origin)

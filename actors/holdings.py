@@ -26,6 +26,10 @@ class Holdings:
         """A newer session of that client shows something there."""
         return any(held.session > number and held.instances for held in self._held(key))
 
+    def is_last_word(self, key: RecordKey, number: int) -> bool:
+        """No newer session of that client has shown or removed anything there."""
+        return all(held.session <= number for held in self._held(key))
+
     def is_needed(self, tombstone: Record) -> bool:
         """An older session of that client has left something under another origin, which would be shown again."""
         return any(held.session < tombstone.session and held.instances for held in self._held(tombstone.key))

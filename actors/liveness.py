@@ -80,6 +80,7 @@ class Leases:
         self.purged: dict[Origin, Purged] = {}
         self.heartbeat = 0
         self._beaten_at_ms: int | None = None
+        self._is_uncertain = False
         self._held: dict[Origin, DigestEntry] = {}
         self._returning: set[Origin] = set()
         self._newest: dict[str, Origin] = {own.owner: own}  # of each owner that was heard, its highest epoch
@@ -123,8 +124,11 @@ class Leases:
         }
         return tuple(entry for entry in entries if entry.origin not in refused) if refused else tuple(entries)
 
-    def hold(self, entries: Sequence[DigestEntry], now_ms: int, *, proves_life: bool = True) -> None:
+    def hold(
+        self, entries: Sequence[DigestEntry], now_ms: int, *, proves_life: bool = True, is_uncertain: bool = False
+    ) -> None:
         """What the record table holds at this beat; with it this node's own heart has beaten once more."""
+        self._is_uncertain = is_uncertain
         self.heartbeat += proves_life
         self._beaten_at_ms = now_ms if proves_life else self._beaten_at_ms
         self._held = {entry.origin: entry for entry in entries}
@@ -230,8 +234,10 @@ class Leases:
         if origin == self._own:
             # After a pause the newest counter is as old as that: who missed it must not take it for life.
             age_ms = 0 if self._beaten_at_ms is None else now_ms - self._beaten_at_ms
+            # Who hid this node does not show it before it has removed what it only keeps because it hears nobody.
+            owner_seq = UNKNOWN if self._is_uncertain else held.applied
             return msgspec.structs.replace(
-                held, heartbeat=self.heartbeat, age_ms=age_ms, left=False, owner_seq=held.applied
+                held, heartbeat=self.heartbeat, age_ms=age_ms, left=False, owner_seq=owner_seq
             )
         life = self.lives[origin]
         age_ms = now_ms - life.heard_at_ms

@@ -2,7 +2,7 @@
 
 Owns: the member list, the links to other nodes, the leases of all owners, the evidence of their death, and from these
 what this node is good for (``Standing``). Accepts: messages/members.py. Tells: DistroSyncActor (peers, digests), I/O,
-IndexManager (hidden owners, standing), ClientManager (purged owners), ConnectionManager (standing, leaving).
+IndexManager (hidden owners, standing), ClientManager (purged owners, standing), ConnectionManager (standing, leaving).
 
 The rules stand beside it: links.py (which links can be sent on), handshake.py (who may speak on them), liveness.py
 (leases, hiding, purging), roster.py (what the members are up to), swim.py and probing.py (above ten members),
@@ -297,11 +297,11 @@ class MemberManager:
     def _on_digests_taken(self, message: DigestsTaken, now: Now) -> list[Effect]:
         self.counters["beats"] += 1
         self._haste.beat_came()
-        self._leases.hold(message.entries, now.monotonic_ms, proves_life=message.proves_life)
+        uncertain, at_ms = message.is_uncertain, now.monotonic_ms
+        self._leases.hold(message.entries, at_ms, proves_life=message.proves_life, is_uncertain=uncertain)
         ending = self._handshakes.give_way(now, self._settings.lease_ms)
         if ending:
             return ending
-        at_ms = now.monotonic_ms
         effects = [*self._call(now), *self._judgement.judge(at_ms), *self._review(now)]
         effects += self._compare_sessions(now)
         return [*effects, Tell(Role.DISTRO, DigestRound(self._roster.digest(self._told.standing, at_ms)))]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import assert_never
 
 import msgspec
 
 from actors.base import Effect, Remind, Role, Tell
 from actors.buckets import BucketSnapshot
-from actors.messages.clients import GetRecordRange
+from actors.messages.clients import ExpectParts, GetRecordRange, GiveUpParts
 from actors.messages.distro import PartsExpected, RecordRange
 from actors.messages.values import Origin
 from actors.owner_table import OwnerTable
@@ -44,6 +45,20 @@ class RangeDesk:
         self._scans: deque[_Scan] = deque()
         self._snapshots: dict[Origin, tuple[BucketSnapshot, int]] = {}  # and when it was taken
         self._due = False
+
+    def handle(self, message: GetRecordRange | ExpectParts | GiveUpParts | ScanDue, now_ms: int) -> list[Effect]:
+        match message:
+            case GetRecordRange():
+                return self.freeze(message, now_ms)
+            case ExpectParts():
+                return self.expect_parts(message.origin, now_ms)
+            case GiveUpParts():
+                self.give_up_parts(message.origin)
+                return []
+            case ScanDue():
+                return self.step(now_ms)
+            case _:
+                assert_never(message)
 
     def freeze(self, wanted: GetRecordRange, now_ms: int) -> list[Effect]:
         table = self._tables.get(wanted.origin)

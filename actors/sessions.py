@@ -36,6 +36,13 @@ class SessionTable:
     def of(self, client: str) -> Session | None:
         return self._by_client.get(client)
 
+    def has(self, client: str) -> bool:
+        return client in self._by_client
+
+    def is_open(self, client: str, number: int) -> bool:
+        session = self._by_client.get(client)
+        return session is not None and session.number == number
+
     def highest(self, client: str) -> int:
         """0 for a client that nobody knows."""
         return self._highest.get(client, 0)

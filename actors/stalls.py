@@ -102,10 +102,15 @@ class Stalls:
 
 
 class Lingering:
-    """Sessions whose clients have moved on: what they left here stays for its grace, or until a stall shows it dead."""
+    """Sessions whose clients have moved on: what they left here stays for its grace, or until a stall shows it dead.
+
+    A node that preserves cannot hear where they have gone: what nobody has taken over stays until that has ended.
+    """
 
     def __init__(self) -> None:
         self._since_ms: dict[tuple[str, int], int] = {}  # by client and session
+        self.is_preserving = False
+        self.has_overdue = False  # something has outlived its grace because of that
 
     def begin(self, client: str, number: int, now_ms: int) -> None:
         self._since_ms[client, number] = now_ms
@@ -113,12 +118,22 @@ class Lingering:
     def end(self, client: str, number: int) -> None:
         self._since_ms.pop((client, number), None)
 
+    def has(self, client: str, number: int) -> bool:
+        return (client, number) in self._since_ms
+
+    @property
+    def is_uncertain(self) -> bool:
+        """Something is here that may have been withdrawn where nobody is heard."""
+        return self.has_overdue or (self.is_preserving and bool(self._since_ms))
+
     def after_stall(self, is_here: Callable[[str], bool], now_ms: int) -> list[tuple[str, int]]:
         """Whose leavings go now, where no newer session has them: they were withdrawn meanwhile.
 
         The removal may be forgotten everywhere else, tombstone and all, so they would be shown again until the grace
         ends. Not those of a client that may still be redoing: one that is open here, or has moved only just now.
         """
+        if self.is_preserving:
+            return []
         return [
             (client, number)
             for (client, number), since_ms in sorted(self._since_ms.items())

@@ -40,7 +40,7 @@ class SessionDiscarded(msgspec.Struct, frozen=True):
 
 
 class StandingChanged(msgspec.Struct, frozen=True):
-    """From: MemberManager (also to IndexManager)."""
+    """From: MemberManager (also to IndexManager and ClientManager)."""
 
     standing: Standing
 

@@ -31,6 +31,12 @@ def test_a_newer_session_takes_over_wherever_it_is_as_long_as_it_shows_something
     assert not holding((N1, KEY, 1, ONE), (N2, OTHER, 2, ONE)).is_taken_over(KEY, 1), "that is another client"
 
 
+def test_the_last_word_is_no_newer_session_s_be_it_a_removal() -> None:
+    assert holding((N1, KEY, 2, ONE), (N2, KEY, 1, ONE), (N2, OTHER, 3, ONE)).is_last_word(KEY, 2)
+    assert not holding((N1, KEY, 1, ONE), (N2, KEY, 2, ONE)).is_last_word(KEY, 1)
+    assert not holding((N1, KEY, 1, ONE), (N2, KEY, 2, ())).is_last_word(KEY, 1)
+
+
 def test_tombstones_go_by_count_but_not_one_that_hides_an_older_session_of_another_origin() -> None:
     holdings = holding((N1, KEY, 2, ()), (N1, OTHER, 2, ()), (N2, KEY, 1, ONE))
     assert holdings.collect(2_000, 60_000, 0) == [(N1, OTHER)]

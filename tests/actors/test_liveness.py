@@ -199,6 +199,25 @@ def test_a_relay_passes_on_how_far_the_owner_was_and_not_how_far_itself_is() -> 
     assert [(each.owner_seq, each.applied) for each in table.entries(101_000)] == [(0, 0), (9, 3)]
 
 
+def test_an_owner_that_cannot_say_yet_what_it_owes_is_shown_when_it_has_and_that_is_held() -> None:
+    table = held_and_hidden()
+    table.hold([entry("b", 0, applied=4)], 131_000)
+    table.admit([entry("b", 6, applied=4)], 131_000)
+    assert table.hidden(131_000) == ((B, NATIVE_MS),), "it may have to remove something yet"
+    table.admit([entry("b", 7, applied=5, owner_seq=5)], 132_000)
+    assert table.hidden(132_000) == ((B, NATIVE_MS),)
+    table.hold([entry("b", 0, applied=5)], 132_500)
+    assert table.hidden(132_500) == ()
+
+
+def test_who_keeps_what_may_have_been_withdrawn_does_not_say_how_far_it_has_come() -> None:
+    table = leases()
+    table.hold([entry("a", 0, applied=4)], 100_000, is_uncertain=True)
+    assert [(each.heartbeat, each.owner_seq) for each in table.entries(100_000)] == [(1, -1)]
+    table.hold([entry("a", 0, applied=5)], 101_000)
+    assert [(each.heartbeat, each.owner_seq) for each in table.entries(101_000)] == [(2, 5)]
+
+
 def test_an_owner_that_cannot_be_caught_up_with_is_shown_a_lease_after_its_return() -> None:
     table = held_and_hidden()
     for second in range(LEASE_MS // 1_000):

@@ -232,8 +232,8 @@ def test_a_standing_that_has_not_changed_is_not_told_again() -> None:
     assert node.take(StandingChanged) == []
 
 
-def test_the_standing_goes_to_whoever_answers_clients() -> None:
+def test_the_standing_goes_to_whoever_answers_clients_or_holds_what_they_published() -> None:
     node = MemberNode().running("bc")
     node.list_members("ab")
     told = [e.to for e in node.effects if isinstance(e, Tell) and isinstance(e.message, StandingChanged)]
-    assert told == [Role.INDEX, Role.CONNECTIONS]
+    assert told == [Role.INDEX, Role.CONNECTIONS, Role.CLIENTS]

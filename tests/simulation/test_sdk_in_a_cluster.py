@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from actors.base import Role
 from rollbook.cache import Snapshot
 from rollbook.wire import Done
 from runtime.simulation.cluster import SimCluster
@@ -79,11 +80,15 @@ def test_an_application_cut_off_from_its_node_moves_and_stays_listed(seed: int) 
 
 def test_an_isolated_node_gives_its_applications_to_the_majority(seed: int) -> None:
     cluster = sim_cluster(seed=seed)
-    registered(cluster, *range(6))
+    clients = registered(cluster, *range(6))
     cluster.partition([0], [1, 2])
     cluster.always(
         lambda: set(shown(*range(6))) <= set(cluster.view(cluster.node(1), "orders")), 40_000, "listed by the majority"
     )
-    assert not cluster.node(0).live_native(), "nobody stays where no majority is"
+    sessions = cluster.node(0).behaviour(Role.CLIENTS).sessions
+    assert not any(sessions.has(client.client_id) for client in clients), "nobody stays where no majority is"
+    assert listed(cluster, *range(6)), "but they stay listed there"
     cluster.heal()
     cluster.until(lambda: agreed(cluster, *range(6)), 3_000, "agreed")
+    cluster.until(lambda: not cluster.node(0).live_native(), 8_000, "their newer sessions have it")
+    cluster.until(lambda: agreed(cluster, *range(6)), 1_000, "agreed again")

@@ -160,7 +160,7 @@ def _removed_when_moved() -> AbstractContextManager[None]:
     ) -> list[Effect]:
         self.sessions.close(session)
         gone = Tell(Role.INDEX, SubscribersReleased((session.route,)))
-        return [gone, *self._remove_publications(session.client, session.number, now)]
+        return [gone, *self._remove_publications([(session.client, session.number)], now)]
 
     return replaced(ClientManager, "_release", release)
 

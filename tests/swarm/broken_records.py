@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -143,11 +143,17 @@ def _withdrawn_only_where_held() -> AbstractContextManager[None]:
 def _closed_by_any_session() -> AbstractContextManager[None]:
     kept = ClientManager._remove_publications
 
-    def remove(self: ClientManager, client: str, number: int, now: Now, **which: bool) -> list[Effect]:
-        numbers = {
-            self.native.records[RecordKey(client, service)].session for service in self.sessions.published(client)
-        }
-        return [effect for each in sorted(numbers | {number}) for effect in kept(self, client, each, now, **which)]
+    def remove(
+        self: ClientManager,
+        sessions: Sequence[tuple[str, int]],
+        now: Now,
+        **which: Callable[[RecordKey, int], bool],
+    ) -> list[Effect]:
+        every: set[tuple[str, int]] = set(sessions)
+        for client, _ in sessions:
+            keys = [RecordKey(client, service) for service in self.sessions.published(client)]
+            every |= {(client, self.native.records[key].session) for key in keys}
+        return kept(self, sorted(every), now, **which)
 
     return replaced(ClientManager, "_remove_publications", remove)
 

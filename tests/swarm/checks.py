@@ -232,7 +232,9 @@ class SwarmChecks(HistoryChecks):
 
     def _knew_well(self, name: str, owner: str, calm_ms: int) -> bool:
         node = self.nodes[name]
-        is_calm = node is not None and node.is_ready and max(node.ready_ms, self.resumed_ms[name]) < calm_ms
+        if node is None or not node.is_ready or not (self.reach.runs(name) and self.reach.runs(owner)):
+            return False  # who stands still knows only what was before; an owner that does may be given up rightly
+        is_calm = max(node.ready_ms, self.resumed_ms[name]) < calm_ms
         paths_ms = (self.reach.together_since_ms(name, owner), self.reach.stands_since_ms(name, owner))
         return is_calm and name != owner and self.reach.is_open(name, owner) and max(paths_ms) < calm_ms
 

@@ -125,6 +125,14 @@ EXHIBITS = (
         test="test_the_old_session_ends_only_when_the_new_one_has_redone_everything",
     ),
     Exhibit(
+        "removed-by-a-minority",
+        "a node that was cut off with a minority ended the grace of who had moved to the other side: it could not hear"
+        " of the newer session, wrote tombstones and listed live instances no more",
+        "while it preserves it keeps what no newer session has said anything about; docs/adr/0007",
+        file="tests/simulation/test_moved_in_a_minority.py",
+        test="test_a_minority_lists_who_has_moved_away_until_it_hears_where",
+    ),
+    Exhibit(
         "slow-taken-for-asleep",
         "a node whose every beat came late settled for ever, proved no life and was taken for dead",
         "a second gap while it settles is no stall (0cb8e7d)",

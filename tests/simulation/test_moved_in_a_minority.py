@@ -1,0 +1,56 @@
+"""What a session that has moved left at a node that hears no majority, and therefore not where its client has gone."""
+
+from __future__ import annotations
+
+from actors.base import Role
+from runtime.simulation.clients import RawClient
+from runtime.simulation.cluster import SimCluster
+from tests.support.failure_scripts import everywhere, moved, native_of, registered
+from tests.support.sim_cluster import shown, sim_cluster
+
+
+def cut_off(seed: int, *minority: int) -> tuple[SimCluster, RawClient]:
+    """These hear no others; the client of n0 has moved to n1, and said so."""
+    cluster = sim_cluster(nodes=5, seed=seed, warm=True, invariants_every=97)
+    client = registered(cluster, 0, 2)
+    cluster.until(lambda: everywhere(cluster, 2), 2_000, "listed")
+    cluster.partition(minority, [number for number in range(5) if number not in minority])
+    cluster.run_ms(1_000)
+    moved(cluster, client, 1, 2)
+    client.leave_old()
+    return cluster, client
+
+
+def test_a_minority_lists_who_has_moved_away_until_it_hears_where(seed: int) -> None:
+    cluster, _ = cut_off(seed, 0, 3)
+    cluster.always(lambda: everywhere(cluster, 2), 60_000, "listed on both sides")
+    assert cluster.node(0).live_native(), "nobody has taken it over where n0 hears"
+    cluster.heal()
+    cluster.always(lambda: everywhere(cluster, 2), 10_000, "nor does it disappear when they are back")
+    assert not cluster.node(0).live_native(), "the newer session has it"
+
+
+def test_who_has_moved_out_of_a_minority_and_died_is_gone_soon_after_it(seed: int) -> None:
+    cluster, client = cut_off(seed, 0)
+    client.crash()
+    cluster.crash(1)
+    cluster.run_ms(60_000)
+    others = [cluster.node(number) for number in (2, 3, 4)]
+    assert all(not cluster.view(node, "orders") for node in others), "even its node is forgotten there"
+    assert cluster.view(cluster.node(0), "orders") == shown(2), "and here nobody can know"
+    cluster.heal()
+    cluster.always(lambda: not any(cluster.view(node, "orders") for node in others), 3_000, "nobody shows it again")
+    cluster.until(lambda: everywhere(cluster), 4_000, "gone")
+    cluster.always(lambda: everywhere(cluster), 30_000, "it stays gone")
+    visible = cluster.node(2).behaviour(Role.MEMBERS)._leases.is_shown(native_of(cluster, 0))
+    assert visible, "and n0 itself is shown"
+
+
+def test_what_was_withdrawn_elsewhere_is_not_shown_again_after_a_cut_that_outlived_the_tombstone(seed: int) -> None:
+    cluster, client = cut_off(seed, 0)
+    client.withdraw("orders")
+    cluster.run_ms(200_000)  # longer than a tombstone is kept
+    others = [cluster.node(number) for number in (1, 2, 3, 4)]
+    cluster.heal()
+    cluster.always(lambda: not any(cluster.view(node, "orders") for node in others), 8_000, "nobody shows it again")
+    assert everywhere(cluster)
