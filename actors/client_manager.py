@@ -1,9 +1,8 @@
 """ClientManager: the one record table.
 
 Owns: every record this node holds, native and synced, with versions, tombstones and digest sums; the node's seq;
-the sessions whose orders it admits. Accepts: messages/clients.py. Tells: IndexManager (changes, and the answers
-that wait for them), DistroSyncActor (ranges, progress), MemberManager (what a digest says), ConnectionManager
-(sessions it ended), I/O.
+the sessions whose orders it admits. Accepts: messages/clients.py. Tells: IndexManager (changes, the answers that
+wait for them, and what a digest says), DistroSyncActor (ranges, progress), ConnectionManager (sessions it ended), I/O.
 
 It is the one that opens sessions, so no order can precede its session or outlive it. An order is validated and
 computed first and committed last; an exception before that costs the session that sent it and changes nothing.
@@ -356,11 +355,8 @@ class ClientManager:
             released += self._remove_overdue(now)
         entries = tuple(self.tables[origin].entry() for origin in sorted(self.tables))
         proves_life = not beat.settles and not released
-        return [
-            *effects,
-            *released,
-            Tell(Role.MEMBERS, DigestsTaken(message.number, entries, proves_life, self._lingering.is_uncertain)),
-        ]
+        taken = DigestsTaken(message.number, entries, proves_life, self._lingering.is_uncertain)
+        return [*effects, *released, Tell(Role.INDEX, taken)]
 
     def _release_lost(self, now: Now) -> list[Effect]:
         """The sessions that were lost in a stall, less those that a newer one has ended meanwhile."""

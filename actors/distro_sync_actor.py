@@ -199,7 +199,7 @@ class DistroSyncActor:
             case ChunkApplied():
                 return sending(self._incoming.chunk_applied(message, now.monotonic_ms))
             case PartsExpected():
-                self._parts.expected(message, now.monotonic_ms)
+                self._incoming.parts_expected(message, now.monotonic_ms)
                 return []
             case OwnersApplied():
                 return self._on_owners_applied(message, now)

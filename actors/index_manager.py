@@ -1,10 +1,12 @@
 """IndexManager: which clients publish and which sessions watch each service, and the view built of it.
 
-Owns: the service index (service_index.py), the versions of views. Accepts: messages/index.py, StandingChanged.
-Tells: I/O (answers), PushActor (touched services, subscriptions, views), DistroSyncActor (watermarks, touches, waits).
+Owns: the service index (service_index.py), the versions of views. Accepts: messages/index.py, StandingChanged,
+DigestsTaken. Tells: I/O (answers), PushActor (touched services, subscriptions, views), DistroSyncActor (watermarks,
+touches, waits), MemberManager (what a digest says).
 
 An answer leaves only after everything that came with it is indexed: an acknowledged registration is in every later
-answer of this node. Views are lazy: a registration marks its service, and only who asks pays for the view.
+answer of this node. So does a digest, for its watermarks acknowledge too. Views are lazy: a registration marks its
+service, and only who asks pays for the view.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from actors.messages.connections import StandingChanged
 from actors.messages.distro import ClusterWaitsAdded, OwnersApplied, Touches
 from actors.messages.index import EchoWatermark, OwnersVisible, RecordsChanged, SubscribersReleased, ViewsWanted
 from actors.messages.io import AnswerClients, ClientFrame
+from actors.messages.members import DigestsTaken
 from actors.messages.push import ServicesTouched, Subscription, SubscriptionsChanged, ViewsBuilt
 from actors.messages.values import Order, Origin, Route
 from actors.service_entry import encode_view
@@ -58,6 +61,7 @@ IndexInput = (
     | OwnersVisible
     | ViewsWanted
     | StandingChanged
+    | DigestsTaken
     | StatusRequested
     | _GuardDue
 )
@@ -109,6 +113,8 @@ class IndexManager:
             case StandingChanged():
                 self.index.flag(message.standing.warming, message.standing.preserved)
                 return self._touched()
+            case DigestsTaken():
+                return [Tell(Role.MEMBERS, message)]
             case StatusRequested():
                 return self._on_status(message)
             case EchoWatermark():

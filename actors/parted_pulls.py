@@ -12,7 +12,6 @@ from collections.abc import Iterable
 
 from actors.buckets import scopes
 from actors.messages.clients import ExpectParts, GiveUpParts
-from actors.messages.distro import PartsExpected
 from actors.messages.io import PeerFrame
 from actors.messages.peers import Delta, PeerTag, Pull
 from actors.messages.values import DigestEntry, Origin, Scope
@@ -97,10 +96,10 @@ class PartedPulls:
 
     # -- what comes
 
-    def expected(self, message: PartsExpected, now_ms: int) -> None:
-        pull = self.pulls.get(message.origin)
+    def expected(self, origin: Origin, have: int, sums: tuple[int, ...], now_ms: int) -> None:
+        pull = self.pulls.get(origin)
         if pull is not None:
-            pull.have, pull.sums = message.have, message.sums
+            pull.have, pull.sums = have, sums
             self._assign(now_ms)
 
     def take(self, link: str, delta: Delta, now_ms: int) -> bool:

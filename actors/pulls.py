@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from actors.buckets import comes_in_parts, must_be_pulled
 from actors.differences import Differences
-from actors.messages.distro import ChunkApplied, DeltaRejected
+from actors.messages.distro import ChunkApplied, DeltaRejected, PartsExpected
 from actors.messages.io import PeerFrame
 from actors.messages.peers import Delta, DeltaAck, PeerTag, Pull
 from actors.messages.values import DigestEntry, Origin, Watermark
@@ -75,7 +75,7 @@ class Incoming:
         part_records_max: int,
     ) -> None:
         self.origin = origin
-        self.applied: dict[Origin, int] = {}
+        self.applied: dict[Origin, int] = {}  # and indexed
         self.pulls: dict[Origin, OpenPull] = {}
         self.arrivals: dict[tuple[str, Origin], ArrivingDelta] = {}
         self.loading = False
@@ -132,6 +132,10 @@ class Incoming:
             self._parts.part_ended(message.link, message.origin, message.ended, now_ms)
         return [self._ack(message.link, message.origin, arrival.upper, message.index + 1)]
 
+    def parts_expected(self, message: PartsExpected, now_ms: int) -> None:
+        have = self._indexed(message.origin, message.have)
+        self._parts.expected(message.origin, have, message.sums, now_ms)
+
     def owners_applied(self, watermarks: Iterable[Watermark]) -> list[PeerFrame]:
         """Raise what this node has, acknowledge to whoever sent it, end the pulls that this completes."""
         acks: dict[tuple[str, Origin], PeerFrame] = {}
@@ -164,13 +168,14 @@ class Incoming:
             self._broken[message.origin] = Broken(message.resume, arrival.upper)
         if arrival is None or message.link not in self._peers:
             return []
-        ack = DeltaAck(message.origin.owner, message.origin.epoch, message.applied, upper=arrival.upper)
+        applied = self._indexed(message.origin, message.applied)
+        ack = DeltaAck(message.origin.owner, message.origin.epoch, applied, upper=arrival.upper)
         return [PeerFrame(message.link, encode_peer(PeerTag.DELTA_ACK, ack))]
 
     # -- digests
 
     def note_round(self, entries: Iterable[DigestEntry]) -> None:
-        """What ClientManager counted at this beat."""
+        """What ClientManager counted at this beat; it has passed the index since."""
         entries = [entry for entry in entries if entry.origin not in self._purged]
         self._differences.note_round(entries)
         for entry in entries:
@@ -274,6 +279,10 @@ class Incoming:
         assert not self._goals.keys() & self._caught_up, "a peer is caught up with once"
 
     # -- how
+
+    def _indexed(self, origin: Origin, here: int) -> int:
+        """Of what the record table has, as much as may be told: whatever a peer hears counts as acknowledged."""
+        return min(here, self.applied.get(origin, 0))
 
     def _close_gap(self, entry: DigestEntry, node_id: str, here: int, now_ms: int) -> list[PeerFrame]:
         """Whom to ask for what is missing, if it is time to ask."""

@@ -1,7 +1,8 @@
 """VerifyTimer: the rhythm of heartbeats and digests.
 
 Owns: the number of the next beat. Accepts: its own reminder. Tells: I/O (``Beat``), so that a heartbeat passes the I/O
-thread and the record table before it counts. The first beat leaves at once, because a fresh cluster waits for it.
+thread, the record table and the index before it counts. The first beat leaves at once, because a fresh cluster waits
+for it.
 """
 
 from __future__ import annotations

@@ -50,6 +50,6 @@ class DialPeers(msgspec.Struct, frozen=True):
 
 
 class Beat(msgspec.Struct, frozen=True):
-    """Pass this tick on to ClientManager: a heartbeat proves that the I/O thread and the record table both run."""
+    """Pass this tick on to ClientManager: a heartbeat proves that the I/O thread, record table and index all run."""
 
     number: int

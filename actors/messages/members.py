@@ -54,7 +54,8 @@ class PeerFrameReceived(msgspec.Struct, frozen=True):
 
 
 class DigestsTaken(msgspec.Struct, frozen=True):
-    """A beat has passed the I/O thread and the record table; ``entries`` have no ages yet. From: ClientManager."""
+    """A beat has passed the I/O thread, the record table and the index, and so has everything that ``entries`` count;
+    they have no ages yet. From: ClientManager, by way of IndexManager."""
 
     number: int
     entries: tuple[DigestEntry, ...]

@@ -330,7 +330,16 @@ def test_only_the_owner_itself_raises_its_heartbeat_and_only_upwards() -> None:
 
 def test_a_rejected_delta_is_answered_with_what_is_here() -> None:
     node = Node()
+    node.applied(TWO, 4)
     node.receive("to-n2", delta(TWO, 7, 9))
     acks = sent(node.handle(DeltaRejected("to-n2", TWO, 4, 0)), DeltaAck)
     assert acks == [("to-n2", DeltaAck(*TWO, 4, 0, 9, 0))]
     assert sent(node.handle(DeltaRejected("to-n2", TWO, 4, 0)), DeltaAck) == [], "once for all its chunks"
+
+
+def test_the_answer_to_a_rejected_delta_acknowledges_nothing_that_has_yet_to_be_indexed() -> None:
+    node = Node()
+    node.applied(TWO, 3)
+    node.receive("to-n2", delta(TWO, 7, 9))
+    acks = sent(node.handle(DeltaRejected("to-n2", TWO, 4, 0)), DeltaAck)
+    assert acks == [("to-n2", DeltaAck(*TWO, 3, 0, 9, 0))]

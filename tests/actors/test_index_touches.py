@@ -7,6 +7,7 @@ import pytest
 from actors.base import Effects, Role, Tell
 from actors.messages.distro import ClusterWaitsAdded, OwnersApplied, Touches
 from actors.messages.index import EchoWatermark, OwnersVisible, RecordsChanged
+from actors.messages.members import DigestsTaken
 from actors.messages.push import ServicesTouched, SubscriptionsChanged
 from actors.messages.values import ClusterWait, Order, RecordKey, Watermark
 from rollbook.wire import Done, Subscribe, Tag
@@ -77,6 +78,11 @@ def test_what_is_removed_without_a_tombstone_was_removed_by_a_later_change(index
 def test_an_echo_says_that_what_came_before_is_indexed(index: IndexUnderTest) -> None:
     watermark = Watermark(HERE, 8)
     assert told(index.handle(EchoWatermark(watermark)), OwnersApplied, Role.DISTRO) == [OwnersApplied((watermark,))]
+
+
+def test_a_digest_goes_on_once_what_came_before_is_indexed(index: IndexUnderTest) -> None:
+    taken = DigestsTaken(3, ())
+    assert told(index.handle(taken), DigestsTaken, Role.MEMBERS) == [taken]
 
 
 def test_push_actor_learns_who_subscribes(index: IndexUnderTest) -> None:

@@ -57,6 +57,13 @@ def test_the_asker_sends_the_sums_of_what_it_holds_in_these_buckets() -> None:
     assert sent(noted(node, have=3, sums=sums), Pull) == [("to-n3", Pull(*DEAD, 3, 0, False, 0, 64, sums[:64]))]
 
 
+def test_parts_are_asked_for_from_where_the_index_has_come_to() -> None:
+    node = parted()
+    node.applied(DEAD, 3)
+    node.digest("n3", entry(DEAD, 40))
+    assert sent(noted(node, have=5), Pull) == [("to-n3", Pull(*DEAD, 3, 0, False, 0, 64))]
+
+
 def test_each_source_carries_one_part_at_a_time_and_gets_the_next_when_that_is_in() -> None:
     node = parted()
     node.digest("n3", entry(DEAD, 40))

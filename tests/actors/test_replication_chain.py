@@ -42,6 +42,7 @@ class Cluster:
         self.in_parts = in_parts  # more than so many records are pulled in parts, and tombstones are soon forgotten
         self.ms = 0
         self.cut: set[frozenset[str]] = set()
+        self.index_lag_ms: dict[str, int] = {}  # of nodes whose index is busy: how long its mailbox takes
         self.nodes: dict[str, dict[Role, Any]] = {}
         self.answers: list[Any] = []
         self._events: list[tuple[int, int, str, Role, Any]] = []
@@ -141,7 +142,7 @@ class Cluster:
                 )
                 self.tell(name, Role.DISTRO, DigestRound(Digest(name, 1, True, False, (), mine)))
             case Tell(to, message) if to in self.nodes[name]:
-                self.tell(name, to, message)
+                self.tell(name, to, message, self.index_lag_ms.get(name, 0) if to is Role.INDEX else 0)
 
     def _carry(self, sender: str, to: str, body: Any) -> None:
         if frozenset((sender, to)) in self.cut or self.chance.random() < self.loss:
@@ -187,6 +188,22 @@ def test_a_caller_that_waits_for_a_node_that_is_cut_off_learns_its_name() -> Non
     cluster.run(6_000)
     [failed] = [answer for answer in cluster.answers if isinstance(answer, Failed)]
     assert failed.nodes == ("c",)
+
+
+def test_a_caller_that_waits_for_the_cluster_is_told_when_the_slowest_index_has_it_and_no_digest_says_so_sooner() -> (
+    None
+):
+    cluster = Cluster("abc")
+    cluster.index_lag_ms["c"] = 200
+    index = cluster.nodes["c"][Role.INDEX].index
+    for number in range(10):
+        cluster.order("a", publish(number, 80, wait=True))
+        deadline_ms = cluster.ms + 1_000
+        while sum(isinstance(answer, Done) for answer in cluster.answers) == number:
+            assert cluster.ms < deadline_ms, "it is told"
+            cluster.run(20)
+        assert service(number) in index.entries
+    assert cluster.counter("a", "cluster_waits_confirmed") == 10
 
 
 def test_nodes_that_cannot_reach_each_other_converge_through_a_third() -> None:

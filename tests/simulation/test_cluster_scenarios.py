@@ -209,6 +209,7 @@ def test_a_node_that_joins_late_loads_10_000_instances_in_chunks_before_it_is_re
             several = [instance(number * 1_000 + service * 10 + each) for each in range(10)]
             client.publish(f"service-{service}", *several)
     cluster.until(lambda: all(len(client.answers) == 101 for client in clients), 5_000, "all published")
+    cluster.run_ms(1_000)  # a new node loads what the others had at their last beat
     late = cluster.add_node()
     cluster.list_members(range(4))
     late.start()

@@ -11,6 +11,7 @@ def test_a_node_that_starts_after_an_owner_died_lets_go_of_it_15_s_after_its_dea
     """Nobody can tell it the address of that owner any more; what it is not told it can conclude."""
     cluster = sim_cluster(seed=seed, warm=True, invariants_every=29)
     dead = registered(cluster, 0, 2)
+    cluster.until(lambda: everywhere(cluster, 2), 1_000, "replicated")
     cluster.crash(0)
     dead.crash()
     died_ms = cluster.now_ms

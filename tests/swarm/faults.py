@@ -133,10 +133,12 @@ class Faults:
     def _degrade(self, number: int, path: Path, fault: PathFault) -> Undo:
         self._degraded.setdefault(path, {})[number] = fault
         self.cluster.degrade(*path, self._sum(path))
+        self._note_path(path)
 
         def undo() -> None:
             del self._degraded[path][number]
             self.cluster.degrade(*path, self._sum(path))
+            self._note_path(path)
 
         return undo
 
@@ -149,7 +151,7 @@ class Faults:
             self.cluster.degrade(*path, self._sum(path))
 
     def _sum(self, path: Path) -> PathFault:
-        faults = list(self._degraded[path].values())
+        faults = list(self._degraded.get(path, {}).values())
         widths = [fault.bytes_per_ms for fault in faults if fault.bytes_per_ms]
         return PathFault(
             sum(fault.delay_us for fault in faults),
@@ -160,9 +162,11 @@ class Faults:
         )
 
     def _note_path(self, path: Path) -> None:
-        """A path whose dials are lost both ways carries nothing once its connections have broken."""
+        """A path whose dials are lost both ways, or take too long, carries nothing once its connections have broken."""
         back = (path[1], path[0])
         closed = bool(self._lost_dials[path] and self._lost_dials[back])
+        dial_us = self._sum(path).delay_us + self._sum(back).delay_us
+        closed = closed or dial_us > self.cluster.settings.io.peer_connect_timeout_ms * 1_000
         closed = closed or any(self._unlisted[node] for node in path)  # nobody dials or accepts who is not listed
         for source, target in (path, back):
             carries = not self._cuts[source, target] and not closed

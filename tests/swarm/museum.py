@@ -154,6 +154,14 @@ EXHIBITS = (
         test="test_a_client_at_its_limit_can_redo_what_its_older_session_published_at_the_same_node",
     ),
     Exhibit(
+        "confirmed-by-a-digest",
+        "a digest said from the record table what had yet to be indexed, and a caller that waited for the cluster was"
+        " told that everybody had it a moment before a node listed it",
+        "what a digest counts passes the index; what is said with a rejected delta or a pull is not above that",
+        file="tests/actors/test_replication_chain.py",
+        test="test_a_caller_that_waits_for_the_cluster_is_told_when_the_slowest_index_has_it_and_no_digest_says_so_sooner",
+    ),
+    Exhibit(
         "stamps-at-the-end-of-time",
         "one stamp near 2^64 was followed by every clock, and no node could make a greater one",
         "numbers that nobody could follow are refused (d77cf5f)",

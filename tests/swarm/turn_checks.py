@@ -1,5 +1,6 @@
 """What a single turn of an actor shows, and no later look can tell.
 
+A2: what a node tells its peers to have of others is in its index, and so is what they take for acknowledged by it.
 A3: an owner that was hidden is shown again when what it had done by its first heartbeat is here, or after a lease.
 A4: two copies of an origin never differ at equal watermarks. A node that finds such a difference mends it by itself, so
 it has to be caught at that moment. (In the swarm no memory rots: any difference is a broken rule.)
@@ -12,7 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from actors.base import Role, Tell
-from actors.messages.distro import DigestAccepted
+from actors.messages.distro import DeltaAcknowledged, DigestAccepted, DigestRound, PullReceived
 from actors.messages.index import RecordsChanged
 from actors.messages.io import AnswerClients
 from actors.messages.members import DigestsTaken
@@ -43,11 +44,12 @@ class _Absence(NamedTuple):
 
 class TurnChecks:
     def __init__(self) -> None:
-        self.looked_at = {"acknowledgements": 0, "copies": 0, "beats_after_pauses": 0, "returns": 0}
+        self.looked_at = {"acknowledgements": 0, "confirmations": 0, "copies": 0, "beats_after_pauses": 0, "returns": 0}
         self._seqs: dict[tuple[Origin, int], int] = {}  # by life of a node and heartbeat: how far it had come
         self._absent: dict[Origin, dict[Origin, _Absence]] = {}  # by who hides: who is hidden
         self._beats: dict[Origin, _Beat] = {}  # the last one of each life of a node
         self._indexed: dict[Origin, int] = {}  # by the life of a node: up to which seq its own records are indexed
+        self._copied: dict[tuple[Origin, Origin], int] = {}  # by the life of a node: and up to which others' are
 
     def __call__(self, _cluster: SimCluster, node: SimNode, turn: Turn) -> None:
         own, role = node.origin, turn.role
@@ -62,12 +64,31 @@ class TurnChecks:
         elif role is Role.DISTRO or role is Role.CLIENTS or role is Role.INDEX:
             if isinstance(turn.message, DigestAccepted):
                 self._check_copies(node, turn.message)
+            if isinstance(turn.message, DigestRound):
+                self._check_claims(node, own, turn.message)
+            if isinstance(turn.message, DeltaAcknowledged | DigestAccepted | PullReceived):
+                self._check_confirmations(node, own)
             self._check_answers(node.name, own, turn)
 
     def _check_copies(self, node: SimNode, message: DigestAccepted) -> None:
         self.looked_at["copies"] += len(message.entries)
         found = node.behaviour(Role.DISTRO).counters["digest_mismatches"]
         assert not found, f"A4: {node.name} and {message.node_id} differ at equal watermarks"
+
+    def _check_claims(self, node: SimNode, own: Origin, message: DigestRound) -> None:
+        for entry in message.digest.entries:
+            if entry.origin != own:
+                self.looked_at["confirmations"] += 1
+                here = self._copied.get((own, entry.origin), 0)
+                text = f"A2: {node.name} tells that it has {entry.applied} of {entry.owner}, and its index has come to"
+                assert entry.applied <= here, f"{text} {here}"
+
+    def _check_confirmations(self, node: SimNode, own: Origin) -> None:
+        for node_id, cursor in node.behaviour(Role.DISTRO)._outgoing.cursors.items():
+            self.looked_at["confirmations"] += 1
+            there = self._copied.get((Origin(node_id, cursor.epoch), own), 0)
+            text = f"A2: {node.name} takes seq {cursor.acknowledged} for acknowledged by {node_id}, whose index has"
+            assert cursor.acknowledged <= there, f"{text} come to {there}"
 
     def _check_judgement(self, node: SimNode, own: Origin, at_ms: int) -> None:
         members = node.behaviour(Role.MEMBERS)
@@ -111,6 +132,8 @@ class TurnChecks:
         if turn.role is Role.INDEX and isinstance(turn.message, RecordsChanged):
             seqs = [record.seq for record in turn.message.records if record.origin == own]
             self._indexed[own] = max([self._indexed.get(own, 0), *seqs])
+            for origin, applied, _ in turn.message.watermarks:
+                self._copied[own, origin] = max(applied, self._copied.get((own, origin), 0))
         for effect in turn.effects:
             if isinstance(effect, Tell) and isinstance(effect.message, AnswerClients):
                 for frame in effect.message.frames:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from actors.base import Role
 from actors.messages.connections import StandingChanged
 from actors.messages.index import RecordsChanged, SubscribersReleased, ViewsWanted
+from actors.messages.members import DigestsTaken
 from actors.messages.values import Origin, Record
 from actors.views import OwnerVerdict
 from rollbook.cache import Snapshot
@@ -63,7 +64,7 @@ class Watch:
         if turn.role is not Role.INDEX:
             return
         match turn.message:
-            case RecordsChanged(records=(), removed=()) | SubscribersReleased() | ViewsWanted() | None:
+            case RecordsChanged(records=(), removed=()) | SubscribersReleased() | ViewsWanted() | DigestsTaken() | None:
                 return
             case RecordsChanged(records, removed):
                 touched = {record.key.service for record in records} | {key.service for _, key in removed}
