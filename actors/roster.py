@@ -13,11 +13,11 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from actors.base import NodeIdentity
-from actors.links import REFUSED, SILENT, LinkTable
+from actors.links import REFUSED, SILENT, UP, LinkTable
 from actors.liveness import Leases, Patience, hide_after_ms
 from actors.messages.connections import MemberSessions
 from actors.messages.peers import Digest, Hello, Welcome
-from actors.messages.values import Standing
+from actors.messages.values import Origin, Standing
 from actors.readiness import Sight
 from actors.swim import Suspicions, SwimPatience, gossip_ms
 from rollbook.status import MemberStatus
@@ -34,6 +34,7 @@ class MemberReport(msgspec.Struct, frozen=True):
     links: dict[str, str]
     sessions: int
     ready_since_ms: int  # by this node's clock; it has said so in every report since
+    hidden: dict[Origin, int]  # whom it hides, and the last heartbeat that it knows of each
 
 
 class Member(msgspec.Struct):
@@ -110,8 +111,9 @@ class Roster:
         member = self.members[address]
         last = member.report
         since_ms = last.ready_since_ms if last is not None and last.ready else now_ms
+        hidden = {entry.origin: entry.heartbeat for entry in digest.entries if entry.hidden_ms}
         member.report = MemberReport(
-            digest.ready, digest.leaving, digest.started_cold, dict(digest.links), digest.sessions, since_ms
+            digest.ready, digest.leaving, digest.started_cold, dict(digest.links), digest.sessions, since_ms, hidden
         )
         member.is_reached = True
         for other, node_id, client_address in digest.members:
@@ -280,7 +282,25 @@ class Roster:
         for member in self.members.values():
             if member is not accused and self.heard(member, now_ms):
                 links.append(self._testimony(member, accused.address, now_ms))
-        return hide_after_ms(self._patience, links, self.configured)
+        by_links_ms = hide_after_ms(self._patience, links, self.configured)
+        if links[0] != UP and self._is_hidden_elsewhere(owner, now_ms):
+            return min(by_links_ms, self._patience.hide_majority_ms)
+        return by_links_ms
+
+    def _is_hidden_elsewhere(self, owner: str, now_ms: int) -> bool:
+        """A living member says that it hides this epoch, and knows no older heartbeat of it than this node.
+
+        Who reaches only some members has no majority to judge by; who reaches the others too had one. What was judged
+        before a heartbeat that came here counts for nothing: who was heard again is not hidden by old hearsay.
+        """
+        newest = self._leases.newest(owner)
+        life = self._leases.newest_life(owner)
+        return life is not None and any(
+            member.report is not None
+            and member.report.hidden.get(newest, -1) >= life.counter
+            and self._is_fresh(member.node_id, now_ms)
+            for member in self.members.values()
+        )
 
     def _hide_accused_after_ms(self, accused: Member, owner: str, now_ms: int) -> int:
         """The same three patiences as in a small cluster, by accusations: nobody hears from every member's links."""

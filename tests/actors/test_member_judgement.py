@@ -11,7 +11,7 @@ from actors.messages.clients import OwnersPurged
 from actors.messages.distro import DigestAccepted
 from actors.messages.index import OwnersVisible
 from actors.messages.peers import Goodbye
-from actors.messages.values import Origin
+from actors.messages.values import DigestEntry, Origin
 from tests.support.member_node import EPOCH, MemberNode, entry, messages
 
 B, C = Origin("b", EPOCH), Origin("c", EPOCH)
@@ -23,6 +23,18 @@ def hidden_after(node: MemberNode, alive: str, links: dict[str, str] | None = No
     """After how many beats the filter is told for the first time."""
     for second in range(1, seconds + 1):
         if messages(node.run(1, alive, links=links), OwnersVisible):
+            return second
+    raise AssertionError(f"nothing was hidden in {seconds} s")
+
+
+def hidden_on_testimony(node: MemberNode, verdict: DigestEntry, alive: str = "bde", seconds: int = 90) -> int:
+    """The same, where these peers live and b tells this verdict, in the first five of them at least."""
+    for second in range(1, seconds + 1):
+        node.ms += 1_000
+        for name in "bde" if second <= 5 else alive:
+            node.pong(f"to-{name}")
+            node.digest(name, *([verdict] if name == "b" else []))
+        if messages(node.beat(), OwnersVisible):
             return second
     raise AssertionError(f"nothing was hidden in {seconds} s")
 
@@ -66,6 +78,51 @@ def test_an_owner_that_is_silent_to_a_minority_is_hidden_after_30_seconds() -> N
     node = MemberNode("abcde").running("bcde")
     node.kill("c", "silent")
     assert hidden_after(node, "bde", {"c": "up"}) == 30
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "hidden_ms", "alive", "expected"),
+    [
+        pytest.param(5, NATIVE_MS, "bde", 12, id="who reaches a minority believes whom the others have told"),
+        pytest.param(5, 0, "bde", 30, id="an owner that b only misses as well is not hidden there"),
+        pytest.param(4, NATIVE_MS, "bde", 30, id="it was heard here since b has judged"),
+        pytest.param(5, NATIVE_MS, "de", 30, id="b is not there any more"),
+    ],
+)
+def test_a_node_that_reaches_a_minority_lets_go_of_whom_a_living_peer_hides(
+    heartbeat: int, hidden_ms: int, alive: str, expected: int
+) -> None:
+    node = MemberNode("abcde").running("bcde")
+    node.heartbeats["c"] = 4
+    node.digest("c")
+    node.kill("c")
+    verdict = entry("c", heartbeat, hidden_ms=hidden_ms)
+    assert hidden_on_testimony(node, verdict, alive) == expected
+
+
+def test_a_node_that_reaches_an_owner_itself_believes_no_verdict_on_it() -> None:
+    node = MemberNode("abcde").running("bcde")
+    verdict = entry("c", node.heartbeats["c"], hidden_ms=NATIVE_MS)
+    for _ in range(29):
+        node.ms += 1_000
+        node.pong("to-c")
+        for name in "bde":
+            node.pong(f"to-{name}")
+            node.digest(name, verdict)
+        node.beat()
+    assert hidden(node) == ()
+
+
+def test_who_is_heard_again_is_hidden_by_no_verdict_from_before() -> None:
+    node = MemberNode("abcde").running("bcde")
+    node.kill("c")
+    before = entry("c", node.heartbeats["c"], hidden_ms=NATIVE_MS)
+    assert hidden_on_testimony(node, before) == 12
+    node.connect("c")
+    node.digest("c")
+    assert hidden(node) == ()
+    node.kill("c")
+    assert hidden_on_testimony(node, before) == 30
 
 
 def test_what_dead_peers_said_last_is_no_evidence() -> None:

@@ -52,6 +52,10 @@ def _nameless_never_judged() -> AbstractContextManager[None]:
     return replaced(Roster, "hide_after_ms", hide_after_ms)
 
 
+def _verdicts_not_believed() -> AbstractContextManager[None]:
+    return replaced(Roster, "_is_hidden_elsewhere", lambda *_: False)
+
+
 def _old_heartbeats_count() -> AbstractContextManager[None]:
     kept = Leases._entry
 
@@ -94,6 +98,11 @@ BEFORE: Mapping[str, Ablation] = {
         "an owner that fell silent before this node started is judged by the members that have not said their names",
         "it has thirty seconds more, like an owner that is in no list",
         _nameless_never_judged,
+    ),
+    "verdicts-not-believed": Ablation(
+        "who cannot reach a silent owner believes a peer that hides it, after the patience of a majority",
+        "it counts only what those say of their links whom it reaches itself",
+        _verdicts_not_believed,
     ),
     "old-heartbeats-count": Ablation(
         "the own counter in a digest is as old as the last beat that proved life",

@@ -93,6 +93,13 @@ EXHIBITS = (
         "nameless-never-judged",
     ),
     Exhibit(
+        "thirty-seconds-behind-a-bridge",
+        "of seven nodes one alone reached both sides, and an owner died: on its side nobody had heard of four links to"
+        " it, so the dead were listed for 30 s, while the others had let go after 12 (300003 and 300044 of 7 nodes)",
+        "who cannot reach an owner either believes a peer that hides it",
+        "verdicts-not-believed",
+    ),
+    Exhibit(
         "heartbeats-from-before-a-pause",
         "a counter that an owner had raised while it was cut off, before it stood still, was told after that as new:"
         " the others showed it again, with who had died in its pause",
