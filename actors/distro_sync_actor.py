@@ -69,6 +69,7 @@ class DistroSettings(msgspec.Struct, frozen=True):
     digest_peers_sampled: int
     convergence_interval_ms: int
     convergence_samples_max: int
+    pull_timeout_ms: int
 
 
 class _DeadlineDue(msgspec.Struct, frozen=True):
@@ -150,7 +151,7 @@ class DistroSyncActor:
             part_records_max=settings.part_records_max,
             sources_max=settings.part_sources_max,
             parts_per_source_max=settings.parts_per_source_max,
-            timeout_ms=settings.delta_timeout_ms,
+            timeout_ms=settings.pull_timeout_ms,
             patience_ms=settings.parts_patience_ms,
         )
         self._incoming = Incoming(
@@ -159,7 +160,8 @@ class DistroSyncActor:
             self._pushed,
             self._parts,
             self.counters,
-            timeout_ms=settings.delta_timeout_ms,
+            arrival_ms=settings.delta_timeout_ms,
+            timeout_ms=settings.pull_timeout_ms,
             interval_ms=settings.pull_interval_ms,
             part_records_max=settings.part_records_max,
         )

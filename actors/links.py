@@ -2,8 +2,9 @@
 
 Pure rules and one table; MemberManager owns it. A link is usable with a completed handshake, as long as its last proof
 of life (the time at which an answered ping was sent) is young enough and no ping has waited too long for its answer.
-Where every link is pinged at every beat, both mean the pong time-out; where links take turns (above ten members), a
-proof lasts for two rounds. Both sides of a pair dial, so a peer usually has two links; one is preferred.
+Where every link is pinged at every beat, a proof lasts for the pong time-out and one beat, so that a link whose answers
+just come in time stays usable; where links take turns (above ten members), for two rounds. Both sides of a pair dial,
+so a peer usually has two links; one is preferred.
 """
 
 from __future__ import annotations

@@ -110,7 +110,8 @@ class Prober:
 
     def ping_all(self, now: Now) -> list[Effect]:
         """In a small cluster every link is pinged at every beat, and nothing else is needed."""
-        self._links.expect_proof(self._settings.pong_timeout_ms, self._settings.pong_timeout_ms)
+        timeout_ms = self._settings.pong_timeout_ms
+        self._links.expect_proof(timeout_ms + self._settings.gossip_round_ms, timeout_ms)
         links = [name for name in self._links.shaken() if self._links.accepted(name, self._roster.members)]
         frames = [self._links.ping(name, now.monotonic_ms) for name in links]
         self.counters["pings_sent"] += len(frames)

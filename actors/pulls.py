@@ -70,6 +70,7 @@ class Incoming:
         parts: PartedPulls,
         counters: dict[str, int],
         *,
+        arrival_ms: int,
         timeout_ms: int,
         interval_ms: int,
         part_records_max: int,
@@ -83,6 +84,7 @@ class Incoming:
         self._pushed = pushed
         self._parts = parts
         self._counters = counters
+        self._arrival_ms = arrival_ms
         self._timeout_ms = timeout_ms
         self._interval_ms = interval_ms
         self._part_records_max = part_records_max
@@ -241,7 +243,7 @@ class Incoming:
 
     def expire(self, now_ms: int) -> None:
         for key, arrival in list(self.arrivals.items()):
-            if arrival.heard_ms + self._timeout_ms <= now_ms:
+            if arrival.heard_ms + self._arrival_ms <= now_ms:
                 self._break(key, arrival)
         for origin, pull in list(self.pulls.items()):
             if pull.heard_ms + self._timeout_ms <= now_ms:
@@ -251,7 +253,7 @@ class Incoming:
 
     def deadlines(self) -> list[int]:
         deadlines = self._parts.deadlines()
-        deadlines += [arrival.heard_ms + self._timeout_ms for arrival in self.arrivals.values()]
+        deadlines += [arrival.heard_ms + self._arrival_ms for arrival in self.arrivals.values()]
         deadlines += [pull.heard_ms + self._timeout_ms for pull in self.pulls.values()]
         return deadlines
 
@@ -302,7 +304,7 @@ class Incoming:
         if gap is None or here >= gap.target:
             self._gaps[origin, node_id] = Gap(entry.applied, owner_asked=False)
             return []
-        source = node_id if gap.owner_asked else origin.owner
+        source = node_id if gap.owner_asked or self._is_sending(origin.owner, origin) else origin.owner
         frames = self._pull(entry, source, False, now_ms)
         if frames:
             self._gaps[origin, node_id] = Gap(gap.target, owner_asked=True)
@@ -313,6 +315,8 @@ class Incoming:
         origin, peer = entry.origin, self._peers.peers.get(source)
         pulled_ms = self._pulled_ms.get(origin)
         if peer is None or (pulled_ms is not None and now_ms < pulled_ms + self._interval_ms):
+            return []
+        if self._is_sending(source, origin):
             return []
         known = self.pulls.get(origin)
         if known is not None:
@@ -339,6 +343,10 @@ class Incoming:
         after_ms = now_ms - self._interval_ms
         heard_ms = [arrival.heard_ms for (_, arriving), arrival in self.arrivals.items() if arriving == origin]
         return max(heard_ms, default=after_ms) > after_ms
+
+    def _is_sending(self, source: str, origin: Origin) -> bool:
+        """A delta of it is under way from there, however slowly: asked again, the source would begin it anew."""
+        return any(arriving == origin and self._peers.node_of(link) == source for link, arriving in self.arrivals)
 
     def _is_moving(self, origin: Origin, now_ms: int) -> bool:
         return origin in self.pulls or origin in self._parts.pulls or self._is_arriving(origin, now_ms)

@@ -153,6 +153,23 @@ def test_a_delta_that_stops_arriving_no_longer_holds_up_a_pull() -> None:
     assert [link for link, _ in sent(node.digest("n3", entry(DEAD, 9)), Pull)] == ["to-n3"]
 
 
+def test_a_source_is_not_asked_again_for_what_it_is_still_sending_slowly() -> None:
+    node = Node()
+    node.receive("to-n2", delta(DEAD, 0, 9, last=False))
+    node.pass_time(3_999)
+    assert sent(node.digest("n2", entry(DEAD, 9)), Pull) == []
+    node.pass_time(1)
+    assert [link for link, _ in sent(node.digest("n2", entry(DEAD, 9)), Pull)] == ["to-n2"]
+
+
+def test_while_the_owner_sends_slowly_another_is_asked() -> None:
+    node = Node()
+    node.receive("to-n2", delta(TWO, 0, 9, last=False))
+    node.pass_time(500)
+    assert sent(node.digest("n3", entry(TWO, 9)), Pull) == []
+    assert [link for link, _ in sent(node.digest("n3", entry(TWO, 9)), Pull)] == ["to-n3"]
+
+
 def test_a_peer_that_comes_back_gets_the_owners_patience_and_a_goal_of_its_own_anew() -> None:
     node = Node()
     node.digest("n3", entry(TWO, 9))

@@ -46,6 +46,7 @@ def test_a_link_is_used_once_a_pong_has_come() -> None:
 def test_a_link_is_not_used_after_the_pong_time_out() -> None:
     node = MemberNode()
     node.connect("b")
+    node.beat()
     node.ms += 3_000
     node.beat()
     assert node.take(PeersChanged)[-1].peers != ()

@@ -115,6 +115,21 @@ def test_a_removal_is_not_excused_by_a_cut_that_a_third_node_bridges() -> None:
     assert broken(*published(), *cut, *listed(LATER_MS + 10, None, "n1")) == "A9"
 
 
+def test_who_is_blocked_while_its_node_stands_still_cannot_say_that_its_session_is_lost() -> None:
+    pause = [NodeSeen(LATER_MS, "n0", "paused"), NodeSeen(LATER_MS + 5_000, "n0", "resumed")]
+    blocked = ClientStood(LATER_MS - 1, "c1", True, blocked=True)
+    gone = listed(LATER_MS + 10_000, None)
+    back = ClientStood(LATER_MS + 30_000, "c1", False, blocked=True)
+    judge(*published(), blocked, *pause, *gone, until_ms=LATER_MS + 30_000)
+    assert broken(*published(), blocked, *pause, *gone, back, until_ms=LATER_MS + 40_000) == "A2"
+
+
+def test_who_is_blocked_after_its_node_stood_still_has_a_session_that_survived() -> None:
+    pause = [NodeSeen(LATER_MS, "n0", "paused"), NodeSeen(LATER_MS + 5_000, "n0", "resumed")]
+    blocked = ClientStood(LATER_MS + 6_000, "c1", True, blocked=True)
+    assert broken(*published(), *pause, blocked, *listed(LATER_MS + 20_000, None, "n1")) == "A9"
+
+
 def test_a_move_without_a_gap_excuses_nothing() -> None:
     move = [SessionSeen(LATER_MS, "c1", "n1", 2)]
     assert broken(*published(), *move, *listed(LATER_MS + 10, None, "n2")) == "A9"

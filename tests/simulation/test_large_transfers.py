@@ -99,6 +99,20 @@ def test_a_source_that_hangs_hands_its_share_over_and_one_that_is_slow_carries_l
     assert arriving.bytes["node-1"] < arriving.bytes["node-0"]
 
 
+def test_a_path_that_answers_just_within_the_pong_time_out_carries_a_large_change_and_carries_it_once(
+    seed: int,
+) -> None:
+    settings = {"clients": {"chunk_bytes_max": 4_096}}
+    cluster = sim_cluster(3, seed, settings=settings, invariants_every=9_973)
+    cluster.degrade(0, 2, PathFault(delay_us=2_000_000, jitter_us=900_000))
+    cluster.crash(1)
+    cluster.run_ms(8_000)
+    arriving = Traffic(cluster, cluster.node(0))
+    Crowd(cluster, 2, 600)
+    cluster.until(cluster.digests_agree, 40_000, "all of it is there")
+    assert arriving.records.total() < 2 * 600, "it was hardly ever begun anew"
+
+
 def test_rot_in_one_bucket_of_ten_thousand_records_is_mended_by_a_256th_of_them(seed: int) -> None:
     cluster, _ = loaded(seed, 10_000)
     cluster.checkers.clear()  # they would not have a record take its own place

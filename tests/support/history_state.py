@@ -196,7 +196,7 @@ class HistoryState:
     def _on_client_stood(self, event: ClientStood) -> None:
         party = self.party(event.client)
         if event.blocked:
-            party.blocked = event.still
+            party.blocked, party.blocked_ms = event.still, event.at_ms
         else:
             party.still = event.still
             party.resumed_ms = event.at_ms

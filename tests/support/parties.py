@@ -26,6 +26,7 @@ class Party:
         self.alive = True
         self.still = False
         self.blocked = False
+        self.blocked_ms = 0  # since when, if it is
         self.went_on_ms = 0  # when it last did, after it stood still or was blocked
         self.resumed_ms = 0  # when it last did after it stood still
         self.serving: Serving | None = None
@@ -60,4 +61,6 @@ class Party:
         broken_ms = max(self.resumed_ms, reach.stands_since_ms(self.client, serving.node))
         if self.blocked and broken_ms > serving.since_ms:
             return 0  # its connection may have broken meanwhile, and it cannot say so
+        if self.blocked and reach.went_on_ms[serving.node] > self.blocked_ms:
+            return 0  # the node stood still meanwhile, and the connection was given up by either side
         return reach.groups[serving.node] if reach.is_open(self.client, serving.node) else 0

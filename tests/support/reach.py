@@ -19,6 +19,7 @@ class Reach:
         self.majority_since_ms = dict.fromkeys(nodes, NEVER_MS)  # its group is most of all nodes
         self._together_since_ms: dict[tuple[str, str], int] = {}
         self._apart_since_ms: dict[tuple[str, str], int] = {}
+        self.went_on_ms = dict.fromkeys(nodes, NEVER_MS)  # when its process last started, or went on after a pause
         self._running = 0
         self._cuts: set[tuple[str, str]] = set()
         self._changed_ms: dict[tuple[str, str], int] = {}  # when a path last changed
@@ -28,6 +29,8 @@ class Reach:
         """The process starts, stops, stands still or goes on; True if a group has changed."""
         before = self._running
         self._running = before | self.bits[node] if runs else before & ~self.bits[node]
+        if runs and self._running != before:
+            self.went_on_ms[node] = at_ms
         return self._running != before and self.regroup(at_ms)
 
     def path(self, source: str, target: str, carries: bool, at_ms: int) -> bool:

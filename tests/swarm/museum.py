@@ -154,6 +154,15 @@ EXHIBITS = (
         test="test_d21_a_node_does_not_start_cold_because_the_only_ready_one_falls_silent",
     ),
     Exhibit(
+        "slower-than-a-delta",
+        "on a path that answered within the pong time-out, but after the patience with a delta, both sides began every"
+        " delta of more than a few chunks anew for ever, and the link was given up and taken back between two pongs",
+        "a proof lasts one beat longer, a delta has more patience than a link, and a source is not asked again for what"
+        " it is sending; docs/adr/0007",
+        file="tests/simulation/test_large_transfers.py",
+        test="test_a_path_that_answers_just_within_the_pong_time_out_carries_a_large_change_and_carries_it_once",
+    ),
+    Exhibit(
         "redo-at-the-limit",
         "a client at its limit of publications could not redo what its older session had published at the same node",
         "what an older session published is none more (4f98139)",
