@@ -74,12 +74,11 @@ class ShrinkGuard:
         ]
         graces_before = {origin: _grace_ms(before, origin) for origin in changed}
         grown = {origin: grace_ms for origin, grace_ms in graces_before.items() if _grace_ms(hidden, origin) > grace_ms}
+        lately = {origin: hiding for origin, hiding in self._lately.items() if now_ms < hiding.until_ms}
         for origin, grace_ms in grown.items():
-            self._lately.setdefault(origin, _Hiding(grace_ms, now_ms + self._patience.shrink_guard_ms))
+            lately.setdefault(origin, _Hiding(grace_ms, now_ms + self._patience.shrink_guard_ms))
         self._lately = {
-            origin: hiding
-            for origin, hiding in self._lately.items()
-            if now_ms < hiding.until_ms and hiding.grace_before_ms < _grace_ms(hidden, origin)
+            origin: hiding for origin, hiding in lately.items() if hiding.grace_before_ms < _grace_ms(hidden, origin)
         }
         self._before = _eased(hidden, {origin: hiding.grace_before_ms for origin, hiding in self._lately.items()})
         for service in self._guarded:

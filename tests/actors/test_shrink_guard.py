@@ -169,6 +169,16 @@ def test_records_of_a_longer_grace_are_judged_when_it_is_their_turn_and_bring_ba
     assert index.shows() == ([7], False)
 
 
+def test_records_of_a_longer_grace_whose_turn_comes_a_lease_later_are_guarded_too() -> None:
+    index = GuardedIndex()
+    index.publish(A, 1, 2, 3, 4, 5, grace_ms=SDK_MS)
+    index.hide(A)
+    index.pass_time(GUARD_MS)
+    index.hide(A, grace_ms=SDK_MS)
+    assert len(index.view().instances) == 5
+    assert index.view().guarded
+
+
 def test_whoever_signs_in_elsewhere_or_withdraws_is_taken_at_its_word_during_the_guard() -> None:
     index = GuardedIndex()
     index.publish(A, 1, 2, 3, 4, 5)
