@@ -62,8 +62,8 @@ def run_round(settings: RoundSettings, keep: Path | None) -> int:
     for number in INTERRUPTIONS:
         signal.signal(number, _interrupted)
     again = f"scripts/chaos.sh --nodes {settings.nodes} --minutes {settings.minutes:g} --seed {settings.seed}"
-    console.print(f"seed {settings.seed}")
     try:
+        console.print(f"seed {settings.seed}")
         with World(settings.nodes, _CLIENT_PLACES) as world, ChaosRound(settings, world, _tell) as chaos_round:
             return _judged(chaos_round, keep, again)
     except KeyboardInterrupt:

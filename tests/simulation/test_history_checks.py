@@ -168,6 +168,14 @@ def test_a_zombie_is_named_once_its_time_is_over(how: str, bound_ms: int) -> Non
     assert broken(*published(), ended, until_ms=LATER_MS + bound_ms + 1) == "A3"
 
 
+def test_a_node_that_stood_still_has_the_time_to_settle_before_it_lets_go_of_the_dead() -> None:
+    stood: list[Event] = [NodeSeen(LATER_MS, "n0", "paused"), NodeSeen(LATER_MS + 500, "n0", "resumed")]
+    events = [*published(), *stood, ClientEnded(LATER_MS + 600, "c1", "killed")]
+    until_ms = LATER_MS + 500 + BOUNDS.settle_ms + BOUNDS.gone_ms
+    judge(*events, until_ms=until_ms)
+    assert broken(*events, until_ms=until_ms + 1) == "A3"
+
+
 def test_what_was_withdrawn_and_is_still_listed_is_named() -> None:
     withdrawn = order(LATER_MS, 2, "withdraw")
     assert broken(*published(), *withdrawn, until_ms=LATER_MS + BOUNDS.gone_ms + 1) == "A3"
@@ -218,6 +226,18 @@ def test_a_node_that_is_ready_without_what_all_others_list_is_named() -> None:
     ready = NodeSeen(LATER_MS + 200, "n2", "ready")
     assert broken(*published(), *again, ready) == "A10"
     judge(*published(), *again, *listed(LATER_MS + 150, "x", "n2"), ready)
+
+
+def test_a_node_that_was_cut_off_until_it_was_ready_could_not_load_everything() -> None:
+    cut, healed = (
+        [PathSeen(at_ms, *path, carries) for path in (("n2", "n0"), ("n2", "n1"))]
+        for at_ms, carries in ((LATER_MS + 100, False), (LATER_MS + 180, True))
+    )
+    crashed, again = NodeSeen(LATER_MS, "n2", "crashed"), NodeSeen(LATER_MS + 100, "n2", "started")
+    events = [*published(), crashed, *cut, again, *healed]
+    judge(*events, NodeSeen(LATER_MS + 200, "n2", "ready"))
+    late = NodeSeen(LATER_MS + 181 + BOUNDS.sync_ms, "n2", "ready")
+    assert broken(*events, late) == "A10"
 
 
 def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:

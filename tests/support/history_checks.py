@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.support.claims import Listed
+from tests.support.claims import Claim, Listed
 from tests.support.history import Event, NodeSeen, OrderAnswered, PathSeen, ViewSeen
 from tests.support.history_state import NOTHING, HistoryState, NodeLife
 from tests.support.parties import Party, Serving
@@ -270,7 +270,7 @@ class HistoryChecks(HistoryState):
         before_ms = node.started_ms - self.bounds.chain_ms
         for listed, claims in self.claims.of_listed.items():
             self.counts["A10"] += 1
-            reached = [claim for claim in claims if claim.is_sure and self.reached_since_ms(claim, name) is not None]
+            reached = [claim for claim in claims if claim.is_sure and self._could_load(claim, name, node)]
             stood = any(self.has_stood_since(claim, before_ms) for claim in reached)
             missing = stood and node.shows(listed) is None
             guarded = any("guarded" in other.tables.get(listed[0], NOTHING).flags for other in others)
@@ -278,6 +278,13 @@ class HistoryChecks(HistoryState):
             if missing and not guarded and all(other.shows(listed) is not None for other in others):
                 text = f"{name} is ready without {listed[1]} of {listed[0]}, which all others list"
                 self._fail("A10", text, claims[0].client)
+
+    def _could_load(self, claim: Claim, name: str, node: NodeLife) -> bool:
+        """Whether paths have led to the claim since the node started, or for long enough."""
+        since_ms = self.reached_since_ms(claim, name)
+        if since_ms is None:
+            return False
+        return since_ms <= node.started_ms or node.ready_ms - since_ms > self.bounds.sync_ms
 
     def _check_told(self, party: Party, at_ms: int) -> None:
         """A8 of a subscriber whose session and list have not changed for as long as a change may take."""

@@ -58,6 +58,11 @@ def _told_by_owner_ms(state: HistoryState, bounds: Bounds, name: str, owner: str
     """The owner of the session lives, and its word gets here."""
     reach = state.reach
     noticed_ms = gone.since_ms + (bounds.vanished_ms if gone.how == "vanished" else bounds.gone_ms)
+    settled_ms = state.resumed_ms[owner] + bounds.settle_ms
+    if gone.how not in ("withdrawn", "closed") and gone.since_ms < settled_ms:
+        noticed_ms = max(
+            noticed_ms, settled_ms + bounds.gone_ms
+        )  # who stood still settles before it lets go of anybody
     straight = reach.is_open(name, owner) and reach.stands_since_ms(name, owner) < gone.since_ms - bounds.sync_ms
     if state.is_slowed(at_ms) or not straight:
         noticed_ms += bounds.sync_ms

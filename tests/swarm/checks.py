@@ -214,6 +214,8 @@ class SwarmChecks(HistoryChecks):
         starts_ms = [life.started_ms for other in far if (life := self.nodes[other]) is not None]
         parted_ms = [self.reach.apart_since_ms(name, other) for other in far]
         first_ms, last_ms = min(parted_ms), max(parted_ms)
+        if self.is_slowed(at_ms):
+            return False  # a path so slow that nobody could dial on it counts as closed, and may still carry
         is_listed = not self.unlisted and max(self.listed_ms.values()) < first_ms - self.bounds.sync_ms
         was_well = node.is_ready and max(self.resumed_ms.values()) < first_ms - self.bounds.sync_ms
         are_same = max(starts_ms) < last_ms
