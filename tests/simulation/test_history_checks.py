@@ -176,6 +176,23 @@ def test_a_node_that_stood_still_has_the_time_to_settle_before_it_lets_go_of_the
     assert broken(*events, until_ms=until_ms + 1) == "A3"
 
 
+def test_what_was_withdrawn_where_nobody_remembers_it_may_stay_for_the_grace_of_an_older_owner_that_stood_still() -> (
+    None
+):
+    moved: list[Event] = [NodeSeen(LATER_MS, "n0", "paused"), SessionSeen(LATER_MS + 10, "c1", "n1", 2)]
+    withdrawn = [*order(LATER_MS + 20, 2, "withdraw"), *listed(LATER_MS + 30, None, "n1", "n2")]
+    again: list[Event] = [
+        *(NodeSeen(LATER_MS + 40, node, "crashed") for node in ("n1", "n2")),
+        *(NodeSeen(LATER_MS + 50, node, "started") for node in ("n1", "n2")),
+        *(NodeSeen(LATER_MS + 60, node, "ready") for node in ("n1", "n2")),
+    ]
+    events = [*published(), *moved, *withdrawn, *again, NodeSeen(2 * LATER_MS, "n0", "resumed")]
+    returned = listed(2 * LATER_MS + 10, "x", "n1", "n2")
+    until_ms = 2 * LATER_MS + BOUNDS.settle_ms + BOUNDS.owner_ms
+    judge(*events, *returned, until_ms=until_ms)
+    assert broken(*events, *returned, until_ms=until_ms + 1) == "A3"
+
+
 def test_what_was_withdrawn_and_is_still_listed_is_named() -> None:
     withdrawn = order(LATER_MS, 2, "withdraw")
     assert broken(*published(), *withdrawn, until_ms=LATER_MS + BOUNDS.gone_ms + 1) == "A3"

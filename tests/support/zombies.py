@@ -50,8 +50,20 @@ def deadline_ms(state: HistoryState, bounds: Bounds, name: str, node: NodeLife, 
             if since_ms is None:
                 return None
             patience_ms = bounds.unlisted_ms if serving.node in state.unlisted else bounds.owner_ms
-            deadlines.append(max(since_ms, gone.since_ms) + patience_ms + guarded_ms)
+            ended_ms = max(since_ms, gone.since_ms, _older_owner_ms(state, bounds, claim))
+            deadlines.append(ended_ms + patience_ms + guarded_ms)
     return max(deadlines, default=None)
+
+
+def _older_owner_ms(state: HistoryState, bounds: Bounds, claim: Claim) -> int:
+    """The life that knew of the end is over. An older owner that stood still meanwhile shows what it knew, until the
+    grace of that has ended."""
+    resumed_ms = [
+        state.resumed_ms[serving.node]
+        for serving in state.parties[claim.client].sessions
+        if state.lives[serving.node] == serving.life
+    ]
+    return max((at_ms + bounds.settle_ms for at_ms in resumed_ms if at_ms > claim.gone.since_ms), default=0)
 
 
 def _told_by_owner_ms(state: HistoryState, bounds: Bounds, name: str, owner: str, gone: Gone, at_ms: int) -> int:
