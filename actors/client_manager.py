@@ -1,8 +1,9 @@
 """ClientManager: the one record table.
 
 Owns: every record this node holds, native and synced, with versions, tombstones and digest sums; the node's seq;
-the sessions whose orders it admits. Accepts: messages/clients.py. Tells: IndexManager (changes, the answers that
-wait for them, and what a digest says), DistroSyncActor (ranges, progress), ConnectionManager (sessions it ended), I/O.
+the sessions whose orders it admits. Accepts: messages/clients.py, the standing. Tells: IndexManager (changes, the
+answers that wait for them, and what a digest says), DistroSyncActor (ranges, progress), ConnectionManager (sessions it
+ended), I/O.
 
 It is the one that opens sessions, so no order can precede its session or outlive it. An order is validated and
 computed first and committed last; an exception before that costs the session that sent it and changes nothing.
@@ -220,12 +221,19 @@ class ClientManager:
         self.sessions.close(session)
         effects: list[Effect] = [Tell(Role.INDEX, SubscribersReleased((session.route,)))]
         number = session.number
+        if not self._has_left(session.client, number):
+            return effects
         is_looking = self._stalls.closed(session.route) and how == "lost"
         if how == "moved" or is_looking or self.sessions.highest(session.client) > number:
             # A tombstone now could overtake the new session's record on its way to a third node and leave a gap there.
             self._lingering.begin(session.client, number, now.monotonic_ms)
             return [*effects, Remind(session.grace_ms, _LingerEnded(session.client, number))]
         return effects + self._remove_publications([(session.client, number)], now)
+
+    def _has_left(self, client: str, number: int) -> bool:
+        """Whether something that this session published stands here."""
+        records = (self.native.records[RecordKey(client, service)] for service in self.sessions.published(client))
+        return any(record.session == number and record.instances for record in records)
 
     def _remove_publications(
         self,
@@ -259,8 +267,10 @@ class ClientManager:
         self._lingering.end(*session)
         if not self._lingering.is_preserving:
             return self._remove_publications([session], now)
-        self._lingering.has_overdue = True  # the newer session may be where this node hears nobody
-        return self._remove_publications([session], now, kept=self._holdings.is_last_word)
+        removed = self._remove_publications([session], now, kept=self._holdings.is_last_word)
+        # The newer session may be where this node hears nobody.
+        self._lingering.has_overdue = self._lingering.has_overdue or self._has_left(*session)
+        return removed
 
     def _supersede(self, client: str, number: int, now: Now) -> list[Effect]:
         """A higher session of this client exists, here or elsewhere: the one that is open here ends."""
@@ -355,7 +365,8 @@ class ClientManager:
             released += self._remove_overdue(now)
         entries = tuple(self.tables[origin].entry() for origin in sorted(self.tables))
         proves_life = not beat.settles and not released
-        taken = DigestsTaken(message.number, entries, proves_life, self._lingering.is_uncertain)
+        uncertain = self._lingering.is_uncertain
+        taken = DigestsTaken(message.number, entries, now.monotonic_ms, proves_life, uncertain)
         return [*effects, *released, Tell(Role.INDEX, taken)]
 
     def _release_lost(self, now: Now) -> list[Effect]:

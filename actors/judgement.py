@@ -46,5 +46,6 @@ class Judgement:
         self._doubt.note_majority(self._roster.census(at_ms).has_majority, at_ms)
         preserved = self._told.standing.preserved
         if not self._doubt.suspends(at_ms):
-            preserved = self._doubt.preserves(misses_most=self._roster.misses_most(at_ms), now_ms=at_ms)
+            misses_most, patience_ms = self._roster.misses_most(at_ms), self._roster.suspect_ms
+            preserved = self._doubt.preserves(patience_ms, misses_most=misses_most, now_ms=at_ms)
         return [*effects, *self._told.set_standing(preserved=preserved, isolated=self._doubt.is_isolated)]

@@ -125,12 +125,22 @@ class Leases:
         return tuple(entry for entry in entries if entry.origin not in refused) if refused else tuple(entries)
 
     def hold(
-        self, entries: Sequence[DigestEntry], now_ms: int, *, proves_life: bool = True, is_uncertain: bool = False
+        self,
+        entries: Sequence[DigestEntry],
+        now_ms: int,
+        *,
+        waited_ms: int = 0,
+        proves_life: bool = True,
+        is_uncertain: bool = False,
     ) -> None:
-        """What the record table holds at this beat; with it this node's own heart has beaten once more."""
+        """What the record table holds at this beat; with it this node's own heart has beaten once more.
+
+        ``waited_ms``: since when. Beyond a few hundred it was no queue: this node has stood still meanwhile.
+        """
         self._is_uncertain = is_uncertain
-        self.heartbeat += proves_life
-        self._beaten_at_ms = now_ms if proves_life else self._beaten_at_ms
+        if proves_life:
+            self.heartbeat += 1
+            self._beaten_at_ms = now_ms - (waited_ms if waited_ms >= self._patience.suspect_ms // 8 else 0)
         self._held = {entry.origin: entry for entry in entries}
         for origin in self._held:
             # A delta may come before the first digest; whatever is held must have a lease, or it would never end.

@@ -125,7 +125,7 @@ class MemberManager:
         self._roster = Roster(identity, self._links, self._leases, self._suspicions, settings)
         self._prober = Prober(self._links, self._leases, self._roster, self._suspicions, settings, chance)
         self._handshakes = Handshakes(identity, self._links, self._leases, self._roster)
-        self._doubt = SelfDoubt(settings.lease_ms, settings.isolation_ms, settings.suspect_ms)
+        self._doubt = SelfDoubt(settings.lease_ms, settings.isolation_ms)
         self._haste = Haste()
         self._compare_at_ms = 0
         self._told = Announcements(Standing(ready=identity.standalone, majority=identity.standalone))
@@ -297,8 +297,14 @@ class MemberManager:
     def _on_digests_taken(self, message: DigestsTaken, now: Now) -> list[Effect]:
         self.counters["beats"] += 1
         self._haste.beat_came()
-        uncertain, at_ms = message.is_uncertain, now.monotonic_ms
-        self._leases.hold(message.entries, at_ms, proves_life=message.proves_life, is_uncertain=uncertain)
+        at_ms = now.monotonic_ms
+        self._leases.hold(
+            message.entries,
+            at_ms,
+            waited_ms=at_ms - message.taken_ms,
+            proves_life=message.proves_life,
+            is_uncertain=message.is_uncertain,
+        )
         ending = self._handshakes.give_way(now, self._settings.lease_ms)
         if ending:
             return ending

@@ -299,7 +299,8 @@ class Incoming:
             return self._pull(entry, node_id, False, now_ms)
         if self.loading or must_be_pulled(here, entry.applied, entry.gc_floor, self._part_records_max):
             # The owner first: so the load is spread, and what it would push meanwhile is not sent twice.
-            return self._pull(entry, node_id if is_asked else origin.owner, False, now_ms)
+            is_owner_asked = is_asked or self._is_sending(origin.owner, origin)
+            return self._pull(entry, node_id if is_owner_asked else origin.owner, False, now_ms)
         gap = self._gaps.get((origin, node_id))
         if gap is None or here >= gap.target:
             self._gaps[origin, node_id] = Gap(entry.applied, owner_asked=False)

@@ -70,7 +70,7 @@ class Roster:
         self._leases = leases
         self._suspicions = suspicions
         self._patience = patience
-        self._suspect_ms = patience.suspect_ms
+        self.suspect_ms = patience.suspect_ms
         self._gossip_ms = 0
         self._digests = 0
         self._own_addresses = {me.peer_address}
@@ -86,7 +86,7 @@ class Roster:
         self.members = {address: self.members.get(address) or Member(address) for address in others}
         self.is_listed = True
         self._gossip_ms = gossip_ms(self._patience, self.configured)
-        self._suspect_ms = self._patience.suspect_ms + self._gossip_ms
+        self.suspect_ms = self._patience.suspect_ms + self._gossip_ms
 
     @property
     def is_large(self) -> bool:
@@ -172,7 +172,7 @@ class Roster:
         for member in self.members.values():
             life = self._leases.newest_life(member.node_id)
             is_known = life is not None and not life.left
-            is_fresh = life is not None and is_known and now_ms - life.heard_at_ms < self._suspect_ms
+            is_fresh = life is not None and is_known and now_ms - life.heard_at_ms < self.suspect_ms
             is_heard = is_fresh or self._links.reaches(member.address, now_ms)
             heard += is_heard
             if is_fresh:
@@ -232,11 +232,11 @@ class Roster:
     def misses_most(self, now_ms: int) -> bool:
         """More than half of the members are silent, so it may as well be this node that is cut off. Their clients may
         have gone where it hears nobody."""
-        return self._misses_most(self._suspect_ms, now_ms)
+        return self._misses_most(self.suspect_ms, now_ms)
 
     def may_miss_most(self, now_ms: int) -> bool:
         """The same half a suspicion early: of members that were lost at one moment some were heard a little later."""
-        return self._misses_most(self._suspect_ms // 2, now_ms)
+        return self._misses_most(self.suspect_ms // 2, now_ms)
 
     def rows(self, now_ms: int, is_ready: bool, lags: Mapping[str, int]) -> tuple[MemberStatus, ...]:
         """What the status shows, this node included."""
@@ -265,7 +265,7 @@ class Roster:
 
     def _is_fresh(self, node_id: str, now_ms: int) -> bool:
         life = self._leases.newest_life(node_id)
-        return life is not None and now_ms - life.heard_at_ms < self._suspect_ms and not life.left
+        return life is not None and now_ms - life.heard_at_ms < self.suspect_ms and not life.left
 
     def _misses_most(self, silent_ms: int, now_ms: int) -> bool:
         missed = 0

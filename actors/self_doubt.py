@@ -10,10 +10,9 @@ from __future__ import annotations
 
 
 class SelfDoubt:
-    def __init__(self, lease_ms: int, isolation_ms: int, suspect_ms: int) -> None:
+    def __init__(self, lease_ms: int, isolation_ms: int) -> None:
         self._lease_ms = lease_ms
         self._isolation_ms = isolation_ms
-        self._suspect_ms = suspect_ms
         self._beat_at_ms = 0
         self._majority_at_ms = 0  # when a majority was last heard, or might have been
         self._suspended_until_ms = 0
@@ -62,9 +61,9 @@ class SelfDoubt:
         lost_for_ms = now_ms - self._majority_at_ms
         self.is_isolated = not is_heard and (self.is_isolated or lost_for_ms >= self._isolation_ms)
 
-    def preserves(self, *, misses_most: bool, now_ms: int) -> bool:
+    def preserves(self, suspect_ms: int, *, misses_most: bool, now_ms: int) -> bool:
         """At each beat: whether lists may hold what is dead. It takes as long for a node that has just started to miss
         the others as for others to miss it; and when they are back, what they did meanwhile has to arrive first."""
-        if misses_most and self.awake_ms(now_ms) >= self._suspect_ms:
-            self._preserving_until_ms = now_ms + self._suspect_ms
+        if misses_most and self.awake_ms(now_ms) >= suspect_ms:
+            self._preserving_until_ms = now_ms + suspect_ms
         return now_ms < self._preserving_until_ms

@@ -95,7 +95,7 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     version: int
     instances: tuple[Instance, ...] = ()
     warming: bool = False  # after a cold start: complete the cache from it, remove nothing
-    preserved: bool = False  # self-preservation: too many nodes look dead, so nothing was hidden
+    preserved: bool = False  # self-preservation: too many nodes are silent, so nothing was hidden
     guarded: bool = (
         False  # shrink guard: what a dead owner would take is more than half, so it is shown one lease longer
     )

@@ -59,6 +59,7 @@ class DigestsTaken(msgspec.Struct, frozen=True):
 
     number: int
     entries: tuple[DigestEntry, ...]
+    taken_ms: int  # by the node's monotonic clock: the heart beat then, however long this has waited
     proves_life: bool = True  # False while this node has yet to handle what happened as it stood still
     is_uncertain: bool = False  # it keeps what may have been withdrawn where it hears nobody
 

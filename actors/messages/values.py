@@ -129,7 +129,9 @@ class DigestEntry(msgspec.Struct, frozen=True, array_like=True):
     settled: bool = True  # False: a transfer is open, so records and digest do not belong to ``applied``
     left: bool = False  # the owner ended this epoch in good order
     gc_floor: Count = 0
-    owner_seq: Annotated[int, msgspec.Meta(ge=-1, le=NUMBER_MAX)] = -1  # the owner's at that heartbeat; -1: not known
+    owner_seq: Annotated[
+        int, msgspec.Meta(ge=-1, le=NUMBER_MAX)
+    ] = -1  # the owner's at that heartbeat; -1: not known, or it may yet have to remove something
     hidden_ms: Count = 0  # records with a grace of at most this are hidden at the sender; 0: none
 
     @property
@@ -153,5 +155,5 @@ class Standing(msgspec.Struct, frozen=True):
     majority: bool = True  # hears most of the configured members
     isolated: bool = False  # has not for longer than the isolation time
     warming: bool = False  # cold start: others may hold more than the answers show
-    preserved: bool = False  # more than half look dead: nothing is hidden
+    preserved: bool = False  # more than half are silent: nothing is hidden
     servers: tuple[str, ...] = ()  # client addresses of the other members, living ones first

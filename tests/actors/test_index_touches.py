@@ -81,7 +81,7 @@ def test_an_echo_says_that_what_came_before_is_indexed(index: IndexUnderTest) ->
 
 
 def test_a_digest_goes_on_once_what_came_before_is_indexed(index: IndexUnderTest) -> None:
-    taken = DigestsTaken(3, ())
+    taken = DigestsTaken(3, (), 0)
     assert told(index.handle(taken), DigestsTaken, Role.MEMBERS) == [taken]
 
 

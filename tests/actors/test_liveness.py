@@ -210,6 +210,14 @@ def test_an_owner_that_cannot_say_yet_what_it_owes_is_shown_when_it_has_and_that
     assert table.hidden(132_500) == ()
 
 
+def test_a_beat_that_was_taken_before_a_pause_is_as_old_as_that() -> None:
+    table = leases()
+    table.hold([], 100_000, waited_ms=20_000)
+    assert [(each.heartbeat, each.age_ms) for each in table.entries(100_000)] == [(1, 20_000)]
+    table.hold([], 101_000, waited_ms=3)
+    assert [(each.heartbeat, each.age_ms) for each in table.entries(101_000)] == [(2, 0)]
+
+
 def test_who_keeps_what_may_have_been_withdrawn_does_not_say_how_far_it_has_come() -> None:
     table = leases()
     table.hold([entry("a", 0, applied=4)], 100_000, is_uncertain=True)

@@ -112,7 +112,7 @@ def test_the_own_counter_rises_by_one_at_each_beat() -> None:
 def test_a_beat_that_proves_no_life_leaves_the_counter_where_it_was() -> None:
     node = MemberNode()
     node.round()
-    digest = messages(node.tell(DigestsTaken(1, (), proves_life=False)), DigestRound)[0].digest
+    digest = messages(node.tell(DigestsTaken(1, (), node.ms, proves_life=False)), DigestRound)[0].digest
     assert digest.entries[0].heartbeat == 1
     assert node.round().entries[0].heartbeat == 2
 

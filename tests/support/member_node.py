@@ -144,7 +144,7 @@ class MemberNode:
     # Time.
 
     def beat(self, *entries: DigestEntry) -> list[Effect]:
-        return self.tell(DigestsTaken(1, entries))
+        return self.tell(DigestsTaken(1, entries, self.ms))
 
     def run(self, seconds: int, alive: str = "", *, links: dict[str, str] | None = None) -> list[Effect]:
         """Seconds with a beat each, in which these peers answer pings and send digests with this evidence."""

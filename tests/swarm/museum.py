@@ -123,6 +123,14 @@ EXHIBITS = (
         test="test_a_node_that_is_alone_keeps_what_a_restarted_node_has_left_for_its_clients_may_be_anywhere",
     ),
     Exhibit(
+        "beat-taken-before-a-pause",
+        "a node stood still between the moment when its record table took the beat and the moment when the beat was"
+        " told: its heart seemed to beat, and the others showed it again with clients that had died meanwhile",
+        "a heartbeat is as old as what it was taken with",
+        file="tests/actors/test_liveness.py",
+        test="test_a_beat_that_was_taken_before_a_pause_is_as_old_as_that",
+    ),
+    Exhibit(
         "goodbye-overtaken",
         "a client closed the connection that it moved away from right behind its goodbye, and the goodbye was sometimes"
         " lost: the node took the session for dead, and did not list the instance until it heard of it from others."
