@@ -8,6 +8,8 @@ clients of a node that has really died are where it cannot hear of them.
 
 from __future__ import annotations
 
+ARRIVAL_SHARE = 3  # of a suspicion: what the others did meanwhile arrives in a beat; A1 gives 3 s for everything
+
 
 class SelfDoubt:
     def __init__(self, lease_ms: int, isolation_ms: int) -> None:
@@ -65,5 +67,5 @@ class SelfDoubt:
         """At each beat: whether lists may hold what is dead. It takes as long for a node that has just started to miss
         the others as for others to miss it; and when they are back, what they did meanwhile has to arrive first."""
         if misses_most and self.awake_ms(now_ms) >= suspect_ms:
-            self._preserving_until_ms = now_ms + suspect_ms
+            self._preserving_until_ms = now_ms + suspect_ms // ARRIVAL_SHARE
         return now_ms < self._preserving_until_ms

@@ -117,7 +117,7 @@ EXHIBITS = (
         "alone-with-an-orphan",
         "a node that had heard of a restart, and then nobody, hid what the node's earlier life had left, while its"
         " clients were long signed in where it could not hear",
-        "who misses more than half of the members hides nobody, from half a suspicion on, and until one after they are"
+        "who misses more than half of the members hides nobody, from half a suspicion on, and for a beat after they are"
         " back",
         file="tests/simulation/test_fresh_judges.py",
         test="test_a_node_that_is_alone_keeps_what_a_restarted_node_has_left_for_its_clients_may_be_anywhere",
