@@ -160,10 +160,12 @@ class SimCluster:
         self.nodes[number].crash()
 
     def restart(self, number: int, new_address: bool = False) -> None:
-        """A new life, at another address if asked (member lists follow); a running one is killed first."""
+        """A new life, at another address if asked (member lists follow); a running one is killed first, and a
+        machine without power gets it back."""
         node = self.nodes[number]
         if node.is_running:
             node.crash()
+        node.power_on()
         if new_address:
             node.move_machine()
             self.list_members(self.listed)
@@ -173,17 +175,11 @@ class SimCluster:
         """The machine is gone without a word; what its disk had not synced may be gone too."""
         self.nodes[number].power_off()
 
-    def power_on_and_start(self, number: int) -> None:
-        self.nodes[number].power_on()
-        self._start(self.nodes[number])
-
     def start_all(self) -> None:
         """Every machine has power, and every node that does not run starts."""
-        for node in self.nodes:
-            if not node.has_power:
-                node.power_on()
+        for number, node in enumerate(self.nodes):
             if not node.is_running:
-                self._start(node)
+                self.restart(number)
 
     def pause(self, number: int) -> None:
         self.nodes[number].pause()

@@ -80,6 +80,7 @@ class SimNode:
     def start(self, standalone: bool = False) -> None:
         """A new process starts here, above every earlier epoch."""
         assert self._stage is None, f"{self.name} is running"
+        assert self.has_power, f"the machine of {self.name} has no power"
         try:
             self.identity = self._next_identity(standalone)
         except _Died:
@@ -146,6 +147,7 @@ class SimNode:
     def move_machine(self) -> None:
         """Its next life has another address, and nobody has the old one."""
         assert self._stage is None, f"{self.name} is running"
+        assert self.has_power, f"the machine of {self.name} has no power"
         self._network.withdraw(self.peer_address)
         self._network.withdraw(self.client_address)
         self._addresses += 1

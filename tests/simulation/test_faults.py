@@ -167,7 +167,7 @@ def test_a_machine_without_power_is_noticed_by_silence_and_comes_back_as_itself(
     cluster.power_off(0)
     cluster.always(lambda: listed(cluster, *range(6)), 5_000, "listed")
     assert len(cluster.running) == 2
-    cluster.power_on_and_start(0)
+    cluster.restart(0)
     cluster.until(lambda: cluster.all_ready() and agreed(cluster, *range(6)), 2_000, "agreed")
     after = cluster.node(0).identity
     assert before is not None
@@ -251,7 +251,7 @@ def test_power_that_goes_while_the_epoch_is_written_costs_no_identity(step: str,
     cluster.restart(0)
     assert not cluster.node(0).is_running
     assert not cluster.node(0).has_power
-    cluster.power_on_and_start(0)
+    cluster.restart(0)
     after = cluster.node(0).identity
     assert before is not None
     assert after is not None

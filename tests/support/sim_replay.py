@@ -97,8 +97,8 @@ def _power_and_failpoints(cluster: SimCluster) -> None:
     cluster.failpoints.arm("n2", None, nth=100)
     cluster.run_ms(1_000)
     cluster.failpoints.arm("n0", "disk.after_rename", action="power_off")
-    cluster.power_on_and_start(0)
-    cluster.power_on_and_start(0)
+    cluster.restart(0)
+    cluster.restart(0)
     for fired in cluster.failpoints.fired:
         if fired.action == "pause":
             cluster.resume(1)

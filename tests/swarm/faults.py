@@ -273,16 +273,11 @@ class Faults:
                 if self.cluster.node(node).is_running:
                     self.watch.record(NodeSeen(self.cluster.now_ms, f"n{node}", "resumed"))
                     self.cluster.resume(node)
-            case "power loss":
-                self.cluster.power_on_and_start(node)
             case "new address":
                 self.cluster.restart(node, new_address=True)
             case "failpoint":
                 self._disarm(name=f"n{node}")
-                if self.cluster.node(node).has_power:
-                    self._start(node)
-                else:
-                    self.cluster.power_on_and_start(node)
+                self._start(node)
             case _:
                 self._start(node)
 
