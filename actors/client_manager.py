@@ -56,6 +56,7 @@ class ClientsSettings(msgspec.Struct, frozen=True):
     stall_ms: int
     stall_settle_ms: int
     stall_welcome_ms: int
+    stall_redo_ms: int
     publications_per_session_max: int
 
 
@@ -123,7 +124,7 @@ class ClientManager:
             0,
         )
         self._stalls = Stalls(settings)
-        self._lingering = Lingering()
+        self._lingering = Lingering(settings)
 
     def start(self, now: Now) -> Effects:
         return [Remind(self.settings.collect_interval_ms, _CollectDue())]

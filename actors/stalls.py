@@ -13,8 +13,6 @@ from typing import NamedTuple, Protocol
 
 from actors.messages.values import Route
 
-REDO_MS_MAX = 1_000  # from the first record of a new session to the last of what it takes over
-
 
 class StallPatience(Protocol):
     """The clients section of configs/defaults.toml, as far as it is about stalls."""
@@ -27,6 +25,9 @@ class StallPatience(Protocol):
 
     @property
     def stall_welcome_ms(self) -> int: ...
+
+    @property
+    def stall_redo_ms(self) -> int: ...
 
 
 class StallBeat(NamedTuple):
@@ -107,7 +108,8 @@ class Lingering:
     A node that preserves cannot hear where they have gone: what nobody has taken over stays until that has ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: StallPatience) -> None:
+        self._patience = patience
         self._since_ms: dict[tuple[str, int], int] = {}  # by client and session
         self.is_preserving = False
         self.has_overdue = False  # something has outlived its grace because of that
@@ -137,5 +139,5 @@ class Lingering:
         return [
             (client, number)
             for (client, number), since_ms in sorted(self._since_ms.items())
-            if now_ms - since_ms >= REDO_MS_MAX and not is_here(client)
+            if now_ms - since_ms >= self._patience.stall_redo_ms and not is_here(client)
         ]

@@ -6,7 +6,7 @@ import pytest
 
 from actors.client_manager import ClientsSettings
 from actors.messages.values import Route
-from actors.stalls import REDO_MS_MAX, Lingering, StallBeat, Stalls
+from actors.stalls import Lingering, StallBeat, Stalls
 from tests.support.settings import settings_of
 
 SETTINGS = settings_of("clients", ClientsSettings, stall_ms=1_800, stall_settle_ms=3_000, stall_welcome_ms=2_000)
@@ -81,14 +81,19 @@ def test_what_was_lost_is_taken_up_once_in_its_order() -> None:
 
 
 def test_leavings_go_after_a_stall_unless_their_client_may_still_be_redoing() -> None:
-    lingering = Lingering()
-    for client, since_ms in (("b", 1_000), ("here", 1_000), ("a", 1_000), ("late", 41_000 - REDO_MS_MAX + 1)):
+    lingering = Lingering(SETTINGS)
+    for client, since_ms in (
+        ("b", 1_000),
+        ("here", 1_000),
+        ("a", 1_000),
+        ("late", 41_000 - SETTINGS.stall_redo_ms + 1),
+    ):
         lingering.begin(client, 5, since_ms)
     assert lingering.after_stall(lambda client: client == "here", 41_000) == [("a", 5), ("b", 5)]
 
 
 def test_what_has_had_its_grace_lingers_no_more() -> None:
-    lingering = Lingering()
+    lingering = Lingering(SETTINGS)
     lingering.begin("a", 5, 1_000)
     lingering.begin("a", 6, 1_000)
     lingering.end("a", 5)

@@ -14,6 +14,7 @@ from actors.liveness import Leases
 from actors.messages.values import DigestEntry, Origin
 from actors.pulls import Incoming
 from actors.roster import Roster
+from actors.stalls import Lingering
 from tests.swarm.breaking import Ablation, replaced
 
 
@@ -78,6 +79,10 @@ def _fresh_nodes_judge() -> AbstractContextManager[None]:
     return replaced(Judgement, "judge", judge)
 
 
+def _leavings_outlive_stalls() -> AbstractContextManager[None]:
+    return replaced(Lingering, "after_stall", lambda *_: [])
+
+
 BEFORE: Mapping[str, Ablation] = {
     "deaths-counted-one-by-one": Ablation(
         "who misses more than half of the members hides nobody",
@@ -113,5 +118,10 @@ BEFORE: Mapping[str, Ablation] = {
         "a node that has just started and hears less than half of the members hides nobody",
         "it judges by the ages that it is told",
         _fresh_nodes_judge,
+    ),
+    "leavings-outlive-stalls": Ablation(
+        "what moved clients have left goes before a node that stood still is heard again, if no newer session has it",
+        "it stays until its grace ends",
+        _leavings_outlive_stalls,
     ),
 }

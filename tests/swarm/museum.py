@@ -148,6 +148,14 @@ EXHIBITS = (
         test="test_a_minority_lists_who_has_moved_away_until_it_hears_where",
     ),
     Exhibit(
+        "withdrawn-while-its-node-stood-still",
+        "a node that stood still showed again what its client had withdrawn at another one, whose end had taken the"
+        " removal with it. Once more, after that was fixed, where every patience is divided: one of a second was none"
+        " of the settings, and outlasted the whole settling (600062 of 5 nodes)",
+        "what no newer session has goes before that node is heard again; the second is a setting like any other",
+        "leavings-outlive-stalls",
+    ),
+    Exhibit(
         "slow-taken-for-asleep",
         "a node whose every beat came late settled for ever, proved no life and was taken for dead",
         "a second gap while it settles is no stall (0cb8e7d)",
