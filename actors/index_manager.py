@@ -112,7 +112,7 @@ class IndexManager:
                 return self._on_views_wanted(message, now)
             case StandingChanged():
                 self.index.flag(message.standing.warming, message.standing.preserved)
-                return self._touched()
+                return [*self._touched(), *self._remind_of_guards(now)]
             case DigestsTaken():
                 return [Tell(Role.MEMBERS, message)]
             case StatusRequested():
@@ -270,9 +270,9 @@ class IndexManager:
         return [Tell(Role.PUSH, message.with_parts(counters=counters))]
 
     def _remind_of_guards(self, now: Now) -> list[Effect]:
-        """All guards last equally long, so one reminder of the oldest will do."""
+        """All guards last equally long, so one reminder of the oldest will do; none ends while this node preserves."""
         end_ms = self.index.guard.next_end_ms()
-        if end_ms is None or self._is_guard_reminded:
+        if end_ms is None or self._is_guard_reminded or self.index.preserved:
             return []
         self._is_guard_reminded = True
         return [Remind(max(0, end_ms - now.monotonic_ms), _GuardDue())]
@@ -313,7 +313,8 @@ class IndexManager:
     def check_invariants(self) -> None:
         assert not self.index.touched, "a change was not told"
         assert not self.index.conflicts_found, "a conflict was not told"
-        assert self._is_guard_reminded or not self.index.guard.services, "a guard would never end"
+        is_awaited = self._is_guard_reminded or self.index.preserved
+        assert is_awaited or not self.index.guard.services, "a guard would never end"
         self.index.check_invariants()
 
 

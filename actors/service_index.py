@@ -96,7 +96,10 @@ class ServiceIndex:
             self.guard.judge(entry.service, entry.clients.values(), graces_ms, now_ms)
 
     def end_guards(self, now_ms: int) -> None:
-        """What was shown one lease longer is hidden now."""
+        """What was shown one lease longer is hidden now. Not by a node that preserves: whom the verdict was about may
+        be back where it cannot hear."""
+        if self.preserved:
+            return
         for service in self.guard.end_due(now_ms):
             self._mark(self.entries[service])
 

@@ -69,6 +69,7 @@ class NaiveTwin:
         self.guards: dict[tuple[Service, Origin], tuple[int, int]] = {}  # the grace that stays, and until when
         self.subscribed: set[tuple[Route, Service]] = set()
         self.flags = (False, False)
+        self.guards_stopped_ms: int | None = None  # since when this node preserves: no guard ends
 
     @property
     def hidden(self) -> dict[Origin, int]:
@@ -102,11 +103,24 @@ class NaiveTwin:
     def forget_guards(self) -> None:
         self.guards = {at: guard for at, guard in self.guards.items() if at[1] in self.origins_in(at[0])}
 
+    def stand(self, standing: Standing, now_ms: int) -> None:
+        """What would have ended while this node preserved ends right after."""
+        self.flags = (standing.warming, standing.preserved)
+        stopped_ms = self.guards_stopped_ms
+        if standing.preserved:
+            self.guards_stopped_ms = now_ms if stopped_ms is None else stopped_ms
+        elif stopped_ms is not None:
+            self.guards_stopped_ms = None
+            self.guards |= {
+                at: (grace, max(end, now_ms + 1)) for at, (grace, end) in self.guards.items() if end > stopped_ms
+            }
+
     def filter_of(self, service: Service, now_ms: int) -> dict[Origin, int]:
+        guards_ms = now_ms if self.guards_stopped_ms is None else min(now_ms, self.guards_stopped_ms)
         graces = {
             origin: grace
             for (guarded, origin), (grace, end) in self.guards.items()
-            if guarded == service and end > now_ms
+            if guarded == service and end > guards_ms
         }
         return {origin: min(grace, graces.get(origin, grace)) for origin, grace in self.hidden.items()}
 
@@ -177,7 +191,8 @@ class IndexAndTwin(RuleBasedStateMachine):
         before = {service: self.shows_and_says(service, earlier_ms) for service in watched}
         effects = self.index.handle(message, at(self.now_ms))
         self.take_over(message)
-        self.reminders += [(self.now_ms + item.delay_ms, item.message) for item in effects if isinstance(item, Remind)]
+        reminders = [item for item in effects if isinstance(item, Remind)]
+        self.reminders += [(self.now_ms + max(1, item.delay_ms), item.message) for item in reminders]
         touched = {service for told_ in told(effects, ServicesTouched) for service in told_.services}
         changed = {service for service in watched if before[service] != self.shows_and_says(service)}
         assert changed <= touched <= watched
@@ -204,7 +219,7 @@ class IndexAndTwin(RuleBasedStateMachine):
             case OwnersVisible():
                 self.twin.hide(dict(message.hidden), self.now_ms)
             case StandingChanged():
-                self.twin.flags = (message.standing.warming, message.standing.preserved)
+                self.twin.stand(message.standing, self.now_ms)
 
     @rule(
         batch=st.lists(records, min_size=1, max_size=5), removed=st.lists(st.tuples(origins, ids, services), max_size=3)

@@ -7,9 +7,10 @@ from typing import Any
 
 from actors.base import Effects, NodeIdentity, Remind, Role, StatusRequested
 from actors.index_manager import IndexManager, IndexSettings
+from actors.messages.connections import StandingChanged
 from actors.messages.index import OwnersVisible, RecordsChanged, ViewsWanted
 from actors.messages.push import ServicesTouched, ViewsBuilt
-from actors.messages.values import Order, Origin, Record, RecordKey
+from actors.messages.values import Order, Origin, Record, RecordKey, Standing
 from rollbook.model import Service, View
 from rollbook.wire import Subscribe
 from tests.support.registry import ORDERS, STOCK, at, instance, record, route, told
@@ -46,6 +47,9 @@ class GuardedIndex:
 
     def hide(self, *origins: Origin, grace_ms: int = NATIVE_MS) -> Effects:
         return self.handle(OwnersVisible(tuple((origin, grace_ms) for origin in sorted(origins))))
+
+    def preserve(self, preserved: bool) -> Effects:
+        return self.handle(StandingChanged(Standing(preserved=preserved)))
 
     def pass_time(self, ms: int) -> list[Effects]:
         until, happened = self.ms + ms, []
@@ -110,6 +114,46 @@ def test_subscribers_are_told_when_a_guard_begins_and_when_it_ends() -> None:
     [ended] = index.pass_time(GUARD_MS)
     assert told(ended, ServicesTouched, Role.PUSH) == [ServicesTouched((ORDERS,))]
     assert index.view().version > before.version
+
+
+def test_a_guard_whose_time_is_over_ends_when_its_node_preserves_no_more_and_not_before() -> None:
+    index = GuardedIndex()
+    index.publish(A, 1, 2, 3)
+    index.publish(B, 4, 5)
+    index.hide(A)
+    index.pass_time(GUARD_MS - 1)
+    index.preserve(True)
+    index.pass_time(GUARD_MS)
+    assert index.shows() == ([1, 2, 3, 4, 5], True)
+    index.preserve(False)
+    index.pass_time(0)
+    assert index.shows() == ([4, 5], False)
+
+
+def test_a_guard_that_a_short_loss_of_the_majority_did_not_outlast_ends_in_its_time() -> None:
+    index = GuardedIndex()
+    index.publish(A, 1, 2, 3, 4, 5)
+    index.hide(A)
+    index.preserve(True)
+    index.pass_time(1_000)
+    index.preserve(False)
+    index.pass_time(GUARD_MS - 1_001)
+    assert index.shows() == ([1, 2, 3, 4, 5], True)
+    index.pass_time(1)
+    assert index.shows() == ([], False)
+
+
+def test_an_owner_that_is_heard_again_as_preserving_ends_was_never_missed() -> None:
+    index = GuardedIndex()
+    index.publish(A, 1, 2, 3, 4, 5)
+    index.hide(A)
+    index.preserve(True)
+    index.pass_time(2 * GUARD_MS)
+    index.preserve(False)
+    assert index.shows() == ([1, 2, 3, 4, 5], True), "what the same beat says of owners comes right behind it"
+    index.hide()
+    index.pass_time(GUARD_MS)
+    assert index.shows() == ([1, 2, 3, 4, 5], False)
 
 
 def test_two_owners_that_die_a_second_apart_are_one_loss_and_what_is_gone_does_not_come_back() -> None:

@@ -84,3 +84,20 @@ def test_an_owner_that_comes_back_during_the_guard_was_never_missed(seed: int) -
     cluster.always(lambda: everywhere(cluster, *range(6)), 20_000, "it is back")
     assert not queried(cluster, 1)
     assert all(client.is_open for client in clients)
+
+
+def test_a_guard_does_not_end_at_a_node_that_cannot_hear_that_the_owner_is_back(seed: int) -> None:
+    cluster = sim_cluster(nodes=5, seed=seed, warm=True, invariants_every=97)
+    clients = [registered(cluster, 0, number) for number in range(6)]
+    cluster.until(lambda: everywhere(cluster, *range(6)), 2_000, "listed")
+    cluster.partition([0], [1, 2, 3, 4])
+    cluster.run_ms(15_000)
+    assert queried(cluster, 4), "judged dead by all others, rightly"
+    cluster.heal()
+    cluster.partition([0, 1, 2, 3], [4])
+    cluster.always(lambda: everywhere(cluster, *range(6)), 40_000, "the owner is back, n4 keeps what it cannot judge")
+    assert cluster.node(4).standing.preserved
+    cluster.heal()
+    cluster.always(lambda: everywhere(cluster, *range(6)), 30_000, "nor does it hide the owner before it hears it")
+    assert not queried(cluster, 4)
+    assert all(client.is_open for client in clients)

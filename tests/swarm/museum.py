@@ -156,6 +156,15 @@ EXHIBITS = (
         "leavings-outlive-stalls",
     ),
     Exhibit(
+        "guard-ended-in-a-minority",
+        "an owner that had been cut off came back while a service was still guarded, but one node had lost the majority"
+        " meanwhile and could not hear it: there the guard ended, and a list that said `preserved` lost live instances"
+        " (500069 of 5 nodes)",
+        "no guard ends while its node preserves; docs/adr/0011",
+        file="tests/simulation/test_shrink_guard.py",
+        test="test_a_guard_does_not_end_at_a_node_that_cannot_hear_that_the_owner_is_back",
+    ),
+    Exhibit(
         "slow-taken-for-asleep",
         "a node whose every beat came late settled for ever, proved no life and was taken for dead",
         "a second gap while it settles is no stall (0cb8e7d)",
