@@ -59,21 +59,26 @@ class ServiceIndex:
                 self._touch(service, record.origin, record.seq)
 
     def remove(self, removed: Iterable[tuple[Origin, RecordKey]]) -> None:
-        """Forget these records without a trace."""
+        """Forget these records without a trace, and with each what older sessions of its client have left.
+
+        That was superseded, and nothing may bring it back when the owner of the newer record is given up.
+        """
         for origin, (client, service) in removed:
             entry = self.entries.get(service)
             held = entry.clients.get(client, ()) if entry is not None else ()
-            rest = tuple(record for record in held if record.origin != origin)
-            if entry is None or len(rest) == len(held):
+            gone = next((record for record in held if record.origin == origin), None)
+            if entry is None or gone is None:
                 continue  # Never indexed here, or already gone.
-            gone = next(record for record in held if record.origin == origin)
             if entry.subscribers and not gone.is_tombstone:
                 self._touch(entry.service, origin, gone.seq + 1)  # Whatever removed it came after it.
+            rest = tuple(record for record in held if record is not gone and record.session >= gone.session)
             if rest:
                 entry.clients[client] = rest
             else:
                 del entry.clients[client]
-            self._discount(entry, origin)
+            for record in held:
+                if record not in rest:
+                    self._discount(entry, record.origin)
             self._mark(entry)
             self._forget_if_empty(entry)
 

@@ -113,12 +113,22 @@ def test_a_record_replaces_its_predecessor_of_the_same_origin(index: IndexUnderT
     assert index.counters()["index_records"] == 1, "the tombstone is still held"
 
 
-def test_a_removed_record_lets_an_older_session_of_another_origin_show_again(index: IndexUnderTest) -> None:
-    newer = record("a", TWO, origin=THERE, session=2)
-    index.put(record("a", ONE, session=1), newer)
-    assert index.ports() == [2]
+def test_a_removed_record_takes_along_what_older_sessions_of_its_client_have_left(index: IndexUnderTest) -> None:
+    """Its owner was given up; that of the older one, which may have died with it, is still to be judged."""
+    newer, older = record("a", TWO, origin=THERE, session=2), record("a", ONE, session=1)
+    index.put(older, record("b", instance(3), session=1), newer)
+    assert index.ports() == [2, 3]
     index.handle(RecordsChanged(removed=((newer.origin, newer.key),)))
-    assert index.ports() == [1]
+    assert index.ports() == [3]
+    index.handle(RecordsChanged(removed=((older.origin, older.key),)))
+    assert index.counters()["index_records"] == 1
+
+
+def test_a_removed_record_leaves_what_newer_sessions_of_its_client_have(index: IndexUnderTest) -> None:
+    older = record("a", ONE, session=1)
+    index.put(older, record("a", TWO, origin=THERE, session=2))
+    index.handle(RecordsChanged(removed=((older.origin, older.key),)))
+    assert index.ports() == [2]
 
 
 def test_a_removal_of_what_was_never_indexed_changes_nothing(index: IndexUnderTest) -> None:

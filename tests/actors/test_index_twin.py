@@ -97,6 +97,13 @@ class NaiveTwin:
             if most >= GUARDED_MIN and 2 * now < most:
                 self.guards |= {(service, origin): (before.get(origin, -1), now_ms + GUARD_MS) for origin in fresh}
 
+    def remove(self, origin: Origin, key: RecordKey) -> None:
+        """With what older sessions of the same client have left."""
+        gone = self.records.pop((origin, key), None)
+        for place, each in list(self.records.items()):
+            if gone is not None and each.key == key and each.session < gone.session:
+                del self.records[place]
+
     def origins_in(self, service: Service) -> set[Origin]:
         return {origin for origin, key in self.records if key.service == service}
 
@@ -214,7 +221,7 @@ class IndexAndTwin(RuleBasedStateMachine):
             case RecordsChanged():
                 self.twin.records |= {(item.origin, item.key): item for item in message.records}
                 for origin, key in message.removed:
-                    self.twin.records.pop((origin, key), None)
+                    self.twin.remove(origin, key)
                 self.twin.forget_guards()
             case OwnersVisible():
                 self.twin.hide(dict(message.hidden), self.now_ms)

@@ -30,3 +30,23 @@ def test_what_was_withdrawn_while_its_node_stood_still_is_not_shown_again_when_t
     nobody_lists = lambda: not any(cluster.view(node, "orders") for node in others)  # noqa: E731
     cluster.always(nobody_lists, 40_000 // scale, "nobody shows it again")
     assert everywhere(cluster)
+
+
+def test_what_was_superseded_at_a_dead_node_is_not_shown_again_when_that_one_is_given_up(seed: int) -> None:
+    """The client died with the node that it had moved to; the one it had left stands still and is back after that."""
+    cluster = sim_cluster(nodes=5, seed=seed, warm=True, invariants_every=97)
+    client = registered(cluster, 0, 1)
+    cluster.until(lambda: everywhere(cluster, 1), 2_000, "listed")
+    cluster.pause(0)
+    cluster.run_ms(3_000)
+    moved(cluster, client, 1, 1)
+    cluster.run_ms(1_000)
+    cluster.crash(1)
+    client.crash()
+    others = [cluster.node(number) for number in (2, 3, 4)]
+    nobody_lists = lambda: not any(cluster.view(node, "orders") for node in others)  # noqa: E731
+    cluster.until(nobody_lists, 15_000, "hidden with its owner")
+    cluster.always(nobody_lists, 6_000, "hidden")
+    cluster.resume(0)
+    cluster.always(nobody_lists, 30_000, "nobody shows it again")
+    cluster.until(lambda: everywhere(cluster), 15_000, "gone")

@@ -156,6 +156,14 @@ EXHIBITS = (
         "leavings-outlive-stalls",
     ),
     Exhibit(
+        "superseded-and-back",
+        "a client died with its node, and the node that it had left before was dead as well, but in no list and so not"
+        " yet judged: when the newer record was purged, the older one was listed (3000020 of 7 nodes)",
+        "what is removed takes out of the index what older sessions of its client have left",
+        file="tests/simulation/test_forgotten_withdrawals.py",
+        test="test_what_was_superseded_at_a_dead_node_is_not_shown_again_when_that_one_is_given_up",
+    ),
+    Exhibit(
         "guard-ended-in-a-minority",
         "an owner that had been cut off came back while a service was still guarded, but one node had lost the majority"
         " meanwhile and could not hear it: there the guard ended, and a list that said `preserved` lost live instances"
