@@ -4,8 +4,9 @@ Pure rules and one table; MemberManager owns it. Ages run by the local monotonic
 report of an origin carried. Nobody re-grants a lease: only a higher heartbeat counter renews one, and only the owner
 raises that. Hiding lasts until the owner is heard again, whatever becomes of the evidence: no view flaps with it. And
 it lasts until this node has caught up with what the owner had done by then: what the owner removed meanwhile must not
-be shown for a moment. Who cannot be caught up with is shown after a lease all the same, because to keep a live owner
-hidden is worse.
+be shown for a moment. So it is with an owner that a serving node meets for the first time: the others may have
+forgotten it, together with what ended meanwhile. Who cannot be caught up with is shown after a lease all the same,
+because to keep a live owner hidden is worse.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class Leases:
         self.lives: dict[Origin, Life] = {}
         self.purged: dict[Origin, Purged] = {}
         self.heartbeat = 0
+        self.is_serving = False  # it has loaded what others know; whom it meets from now on, they may have forgotten
         self._beaten_at_ms: int | None = None
         self._is_uncertain = False
         self._held: dict[Origin, DigestEntry] = {}
@@ -283,10 +285,11 @@ class Leases:
             return None
         if age_ms >= self._purge_age_ms(origin, left):
             return None
+        is_stranger = self.is_serving and origin.owner not in self._newest and not left
         self.purged.pop(origin, None)
         self._newest[origin.owner] = max(origin, self.newest(origin.owner))
         life = self.lives[origin] = Life(counter, now_ms - age_ms)
-        if purged is not None:
+        if purged is not None or is_stranger:
             life.hidden_grace_ms, life.hidden_at_ms = self._graces_ms[-1], now_ms
             self._return(origin, life, now_ms)
         return life

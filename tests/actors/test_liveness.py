@@ -210,6 +210,26 @@ def test_an_owner_that_cannot_say_yet_what_it_owes_is_shown_when_it_has_and_that
     assert table.hidden(132_500) == ()
 
 
+def test_an_owner_that_a_serving_node_has_never_met_is_shown_like_one_that_returns() -> None:
+    table = leases()
+    table.is_serving = True
+    table.hear(B, 0, 0, 100_000)  # a handshake
+    table.admit([entry("b", 6, applied=4)], 100_100)
+    table.hold([entry("b", 0, applied=4, records=1)], 100_200)
+    assert judged(table, 100_200) == ((B, NATIVE_MS),), "it may have to remove something yet"
+    table.admit([entry("b", 7, applied=5, owner_seq=5)], 101_000)
+    table.hold([entry("b", 0, applied=5)], 101_100)
+    assert judged(table, 101_100) == ()
+
+
+def test_neither_a_node_that_loads_hides_an_owner_that_it_meets_nor_anybody_a_later_life_of_one_it_has_met() -> None:
+    table = leases()
+    table.hear(B, 6, 0, 100_000)
+    table.is_serving = True
+    table.hear(Origin("b", 101), 0, 0, 101_000)
+    assert judged(table, 101_000) == ()
+
+
 def test_a_beat_that_was_taken_before_a_pause_is_as_old_as_that() -> None:
     table = leases()
     table.hold([], 100_000, waited_ms=20_000)

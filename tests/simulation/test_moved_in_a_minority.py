@@ -46,6 +46,21 @@ def test_who_has_moved_out_of_a_minority_and_died_is_gone_soon_after_it(seed: in
     assert visible, "and n0 itself is shown"
 
 
+def test_a_node_that_has_started_during_the_cut_does_not_show_who_has_moved_out_of_it_and_died(seed: int) -> None:
+    """The others have forgotten the owner and know that; this one has never met it."""
+    cluster, client = cut_off(seed, 0)
+    registered(cluster, 0, 3)
+    client.crash()
+    cluster.crash(1)
+    cluster.run_ms(60_000)
+    cluster.restart(2)
+    fresh = cluster.node(2)
+    cluster.until(lambda: fresh.is_ready, 10_000, "ready without that owner")
+    cluster.heal()
+    cluster.always(lambda: not set(shown(2)) & set(cluster.view(fresh, "orders")), 8_000, "it shows nobody dead")
+    assert everywhere(cluster, 3), "and who lives there is listed"
+
+
 def test_what_was_withdrawn_elsewhere_is_not_shown_again_after_a_cut_that_outlived_the_tombstone(seed: int) -> None:
     cluster, client = cut_off(seed, 0)
     client.withdraw("orders")

@@ -10,7 +10,7 @@ import msgspec
 from actors.base import Effect
 from actors.holdings import Holdings
 from actors.judgement import Judgement
-from actors.liveness import Leases
+from actors.liveness import Leases, Life
 from actors.messages.values import DigestEntry, Origin
 from actors.pulls import Incoming
 from actors.roster import Roster
@@ -55,6 +55,16 @@ def _nameless_never_judged() -> AbstractContextManager[None]:
 
 def _verdicts_not_believed() -> AbstractContextManager[None]:
     return replaced(Roster, "_is_hidden_elsewhere", lambda *_: False)
+
+
+def _strangers_shown() -> AbstractContextManager[None]:
+    kept = Leases._admit
+
+    def admit(self: Leases, origin: Origin, counter: int, age_ms: int, now_ms: int, left: bool) -> Life | None:
+        self.is_serving = False
+        return kept(self, origin, counter, age_ms, now_ms, left)
+
+    return replaced(Leases, "_admit", admit)
 
 
 def _old_heartbeats_count() -> AbstractContextManager[None]:
@@ -108,6 +118,11 @@ BEFORE: Mapping[str, Ablation] = {
         "who cannot reach a silent owner believes a peer that hides it, after the patience of a majority",
         "it counts only what those say of their links whom it reaches itself",
         _verdicts_not_believed,
+    ),
+    "strangers-shown": Ablation(
+        "an owner that a serving node meets for the first time is shown when what it has done is here",
+        "it is shown as soon as it is met",
+        _strangers_shown,
     ),
     "old-heartbeats-count": Ablation(
         "the own counter in a digest is as old as the last beat that proved life",

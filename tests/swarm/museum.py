@@ -173,6 +173,14 @@ EXHIBITS = (
         test="test_a_guard_does_not_end_at_a_node_that_cannot_hear_that_the_owner_is_back",
     ),
     Exhibit(
+        "forgotten-and-met-for-the-first-time",
+        "a client had moved out of a minority, withdrawn and died with its new node; after the cut a node that had"
+        " started meanwhile showed at once what the minority still kept: it could not know, as the others did, that the"
+        " owner had been given up (500073 of 7 nodes; scenario: tests/simulation/test_moved_in_a_minority.py)",
+        "a node that serves shows an owner that it has never met when what that has done is here; docs/protocol 2.4",
+        "strangers-shown",
+    ),
+    Exhibit(
         "slow-taken-for-asleep",
         "a node whose every beat came late settled for ever, proved no life and was taken for dead",
         "a second gap while it settles is no stall (0cb8e7d)",
