@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 
 import msgspec
 
 from actors.base import Effect
-from actors.holdings import Holdings
 from actors.judgement import Judgement
 from actors.liveness import Leases, Life
-from actors.messages.values import DigestEntry, Origin
+from actors.messages.values import DigestEntry, Origin, RecordKey
 from actors.pulls import Incoming
 from actors.roster import Roster
-from actors.stalls import Lingering
+from actors.service_index import ServiceIndex
 from tests.swarm.breaking import Ablation, replaced
 
 
@@ -38,8 +37,17 @@ def _purged_deltas_taken() -> AbstractContextManager[None]:
     return replaced(Incoming, "is_purged", lambda *_: False)
 
 
-def _needed_tombstones_dropped() -> AbstractContextManager[None]:
-    return replaced(Holdings, "is_needed", lambda *_: False)
+def _superseded_comes_back() -> AbstractContextManager[None]:
+    kept = ServiceIndex.remove
+
+    def remove(self: ServiceIndex, removed: Iterable[tuple[Origin, RecordKey]]) -> None:
+        for origin, key in removed:
+            entry = self.entries.get(key.service)
+            held = entry.clients.get(key.client, ()) if entry is not None else ()
+            kept(self, [(origin, key)])
+            self.put(record for record in held if record.origin != origin)
+
+    return replaced(ServiceIndex, "remove", remove)
 
 
 def _nameless_never_judged() -> AbstractContextManager[None]:
@@ -89,10 +97,6 @@ def _fresh_nodes_judge() -> AbstractContextManager[None]:
     return replaced(Judgement, "judge", judge)
 
 
-def _leavings_outlive_stalls() -> AbstractContextManager[None]:
-    return replaced(Lingering, "after_stall", lambda *_: [])
-
-
 BEFORE: Mapping[str, Ablation] = {
     "deaths-counted-one-by-one": Ablation(
         "who misses more than half of the members hides nobody",
@@ -104,10 +108,10 @@ BEFORE: Mapping[str, Ablation] = {
         "its deltas are taken as soon as they come",
         _purged_deltas_taken,
     ),
-    "needed-tombstones-dropped": Ablation(
-        "a tombstone that supersedes what is held of another owner stays until it is old",
-        "it goes when there are too many",
-        _needed_tombstones_dropped,
+    "superseded-comes-back": Ablation(
+        "what is removed takes out of the index what older sessions of its client have left",
+        "that is shown again until its own owner is judged",
+        _superseded_comes_back,
     ),
     "nameless-never-judged": Ablation(
         "an owner that fell silent before this node started is judged by the members that have not said their names",
@@ -133,10 +137,5 @@ BEFORE: Mapping[str, Ablation] = {
         "a node that has just started and hears less than half of the members hides nobody",
         "it judges by the ages that it is told",
         _fresh_nodes_judge,
-    ),
-    "leavings-outlive-stalls": Ablation(
-        "what moved clients have left goes before a node that stood still is heard again, if no newer session has it",
-        "it stays until its grace ends",
-        _leavings_outlive_stalls,
     ),
 }

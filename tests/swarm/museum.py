@@ -82,8 +82,8 @@ EXHIBITS = (
         "older-session-behind-a-dropped-tombstone",
         "of too many tombstones one was dropped that kept an older session's record at another owner hidden: the dead"
         " client was listed again",
-        "such a tombstone stays until it is old (0cb8e7d)",
-        "needed-tombstones-dropped",
+        "what is removed takes out of the index what older sessions of its client have left",
+        "superseded-comes-back",
     ),
     Exhibit(
         "zombie-for-thirty-seconds",
@@ -153,7 +153,8 @@ EXHIBITS = (
         " removal with it. Once more, after that was fixed, where every patience is divided: one of a second was none"
         " of the settings, and outlasted the whole settling (600062 of 5 nodes)",
         "what no newer session has goes before that node is heard again; the second is a setting like any other",
-        "leavings-outlive-stalls",
+        file="tests/simulation/test_forgotten_withdrawals.py",
+        test="test_what_was_withdrawn_while_its_node_stood_still_is_not_shown_again_when_the_removal_is_forgotten",
     ),
     Exhibit(
         "superseded-and-back",
