@@ -210,6 +210,10 @@ class SimNode:
         """The behaviour object itself: for checkers, which read and never write."""
         return self._running.behaviour(role)
 
+    def waiting(self, role: Role) -> tuple[Any, ...]:
+        """What has been told to one of its actors and not been taken in yet: for checkers too."""
+        return self._running.waiting(role)
+
     def tell(self, role: Role, message: Any) -> None:
         self._running.tell(role, message)
 

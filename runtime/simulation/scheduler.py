@@ -184,6 +184,10 @@ class SimStage:
         """Messages in the longest mailbox."""
         return max(len(actor.mailbox) for actor in self._actors.values())
 
+    def waiting(self, role: Role) -> tuple[Any, ...]:
+        """What lies in one mailbox, the next one first."""
+        return tuple(self._actors[role].mailbox)
+
     def tell(self, role: Role, message: Any) -> None:
         """Put a message into a mailbox. One queue per receiver keeps the order of each sender."""
         if self.ended:

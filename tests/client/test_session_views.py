@@ -56,6 +56,15 @@ def test_a_query_never_shows_a_subscriber_an_older_list_than_a_push_did() -> Non
     assert bench.delivered()[-1] == (82,), "a query that shows news is news for subscribers too"
 
 
+def test_a_push_behind_a_newer_answer_is_dropped_and_acknowledged() -> None:
+    bench = subscribed(80)
+    bench.call(Query(ORDERS))
+    bench.answer(bench.last(Tag.QUERY), Tag.VIEW, view(13, 82))
+    bench.tell(1, Tag.PUSH, view(12, 80, 81))
+    assert bench.delivered() == [(80,), (82,)]
+    assert bench.last(Tag.PUSH_ACK).body.version == 12
+
+
 def test_versions_start_anew_with_a_session() -> None:
     bench = subscribed(80)
     bench.lose(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from actors.base import Effects, Role, Tell
 from actors.messages.clients import ApplyDelta, BeatPassed
 from actors.messages.index import RecordsChanged
-from actors.messages.io import AnswerClients, ClientFrame, PeerFrame, SendToPeers
+from actors.messages.io import AnswerClients, ClientFrame, PeerFrame, PushToClients, SendToPeers
+from actors.messages.push import PushesAcknowledged, ServicesTouched, Subscription, SubscriptionsChanged, ViewsBuilt
 from actors.messages.values import Origin, Record, RecordKey, Route
 from actors.messages.verify import VerifyDue
 from actors.peer_frames import PEER_FRAME_BYTES_MAX
@@ -54,6 +56,11 @@ def indexed(message: Any, *records: Record) -> Turn:
 def answered(*instances: Instance, version: int = 1) -> Turn:
     frame = ClientFrame(Route(b"link", 1), encode(Tag.VIEW, 1, 1, View(ORDERS, version, instances)))
     return turn(Role.INDEX, RecordsChanged(), Tell(Role.IO, AnswerClients((frame,))))
+
+
+def pushed(*, version: int) -> Turn:
+    frame = ClientFrame(Route(b"link", 1), encode(Tag.PUSH, 0, 1, View(ORDERS, version)))
+    return turn(Role.PUSH, PushesAcknowledged(()), Tell(Role.IO, PushToClients((frame,))))
 
 
 def check(cluster: SimCluster, *turns: Turn) -> None:
@@ -104,6 +111,61 @@ def test_a_view_that_goes_back_in_time_is_named(cluster: SimCluster) -> None:
 def test_a_node_that_sends_an_older_view_after_a_newer_one_is_named(cluster: SimCluster) -> None:
     with pytest.raises(AssertionError, match="A7: n0 sent version 6"):
         check(cluster, answered(instance(1), version=7), answered(instance(1), version=6))
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        ServicesTouched((ORDERS,)),
+        ViewsBuilt((View(ORDERS, 7),)),
+        SubscriptionsChanged(added=(Subscription(Route(b"link", 1), ORDERS, "", 7),), views=(View(ORDERS, 7),)),
+        SubscriptionsChanged(removed=((Route(b"link", 1), ORDERS),)),
+    ],
+)
+def test_an_answer_may_overtake_a_push_while_push_actor_has_yet_to_hear_of_it(cluster: SimCluster, news: Any) -> None:
+    overtaken = answered(instance(1), version=7), pushed(version=6)
+    with pytest.raises(AssertionError, match="A7: n0 sent version 6 of orders after 7"):
+        check(cluster, *overtaken)
+    cluster.node(0).tell(Role.PUSH, ServicesTouched((service_of("payments"),)))
+    with pytest.raises(AssertionError, match="A7"):
+        check(cluster, *overtaken)
+    cluster.node(0).tell(Role.PUSH, news)
+    check(cluster, *overtaken)
+    with pytest.raises(AssertionError, match="A7: n0 sent version 5 of orders after 7"):
+        check(cluster, pushed(version=6), answered(instance(1), version=7), pushed(version=5))
+    with pytest.raises(AssertionError, match="A7: n0 sent version 6 of orders after 7"):
+        check(cluster, pushed(version=7), answered(instance(1), version=6))
+
+
+def test_an_answer_may_overtake_a_push_while_push_actor_waits_for_the_view_or_its_quiet_time(
+    cluster: SimCluster,
+) -> None:
+    overtaken = answered(instance(1), version=7), pushed(version=6)
+    client = cluster.client(at=0)
+    client.subscribe("orders")
+    cluster.run_ms(200)
+    topic = cluster.node(0).behaviour(Role.PUSH).topics[ORDERS]
+    client.publish("orders", instance(1))
+    cluster.until(lambda: topic.asked and not cluster.node(0).waiting(Role.PUSH), deadline_ms=1_000)
+    check(cluster, *overtaken)
+    cluster.until(lambda: not topic.asked, deadline_ms=1_000)
+    client.publish("orders", instance(2))
+    cluster.until(lambda: topic.dirty and not cluster.node(0).waiting(Role.PUSH), deadline_ms=1_000)
+    check(cluster, *overtaken)
+    cluster.run_ms(200)
+    with pytest.raises(AssertionError, match="A7"):
+        check(cluster, *overtaken)
+
+
+@pytest.mark.parametrize(("push", "is_named"), [(6, False), (5, True)])
+def test_a_client_may_see_a_push_behind_a_newer_answer_but_not_behind_a_newer_push(
+    cluster: SimCluster, push: int, is_named: bool
+) -> None:
+    client = cluster.client()
+    client.answers += [Answer(1, 1, 0, View(ORDERS, 6)), Answer(2, 1, 1, View(ORDERS, 7))]
+    client.answers += [Answer(3, 1, 0, View(ORDERS, push))]
+    with pytest.raises(AssertionError, match="A7") if is_named else nullcontext():
+        check(cluster, turn(Role.VERIFY, None))
 
 
 def test_a_frame_that_is_larger_than_any_may_be_is_named(cluster: SimCluster) -> None:

@@ -3,7 +3,8 @@
 A4: at no node does the seq of a key of one origin go down, and equal (origin, key, seq) are equal bytes everywhere.
 A5: no message of a peer changes or removes a record of the node's own epoch.
 A6: a view that leaves holds each instance key once.
-A7: a session never sees an older view of a service after a newer one, and no node sends it so.
+A7: no node sends a session an older view of a service after a newer one. A push may be older than an answer, which the
+client then drops, but only while PushActor has yet to learn what the answer showed; and never older than another push.
 A10: a node that has never been ready answers no view.
 A11: no frame between nodes, and none to a client, is larger than its declared cap.
 """
@@ -11,21 +12,38 @@ A11: no frame between nodes, and none to a client, is larger than its declared c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from actors.base import Role, Tell
 from actors.messages.clients import ApplyDelta, OwnersPurged
 from actors.messages.index import RecordsChanged
 from actors.messages.io import AnswerClients, ClientFrame, PushToClients, SendToPeers
+from actors.messages.push import ServicesTouched, SubscriptionsChanged, ViewsBuilt
 from actors.messages.values import Origin, Record, RecordKey, Route
 from actors.peer_frames import PEER_FRAME_BYTES_MAX
 from rollbook.model import Service, View
 from rollbook.wire import ANSWER_BYTES_MAX, Tag, answer_body, open_envelope
+from runtime.simulation.clients import Answer
 from runtime.simulation.cluster import SimCluster
 from runtime.simulation.node import SimNode
 from runtime.simulation.scheduler import Turn
 
 Place = tuple[str, int]  # one life of one node
+
+
+class ViewOrder(NamedTuple):
+    """What one session has been sent of one service, in versions."""
+
+    newest: int = 0  # pushed or answered
+    pushed: int = 0
+
+    def is_overtaken(self, version: int) -> bool:
+        """Whether a push of this version is older than an answer, but no older than any push."""
+        return self.pushed <= version < self.newest
+
+    def after(self, version: int, *, is_push: bool) -> ViewOrder:
+        return ViewOrder(max(self.newest, version), version if is_push else self.pushed)
+
 
 MAILBOX_MESSAGES_MAX = 10_000  # far above what the edge lets in; a queue that grows is a leak
 
@@ -38,11 +56,9 @@ class SafetyChecks:
         self.peaks: dict[str, int] = {}  # the highest of each measure that a cap is declared for
         self._seqs: dict[Place, dict[tuple[Origin, RecordKey], int]] = {}
         self._bytes: dict[tuple[Origin, RecordKey, int], int] = {}
-        self._versions: dict[tuple[str, int, Service], int] = {}
+        self._seen: dict[tuple[str, int, Service], ViewOrder] = {}  # by client and session
         self._answers_seen: dict[str, int] = {}
-        self._sent: dict[
-            tuple[str, Route, Service], int
-        ] = {}  # by node: the newest version of each session and service
+        self._sent: dict[tuple[str, Route, Service], ViewOrder] = {}  # by node and session
 
     def __call__(self, cluster: SimCluster, node: SimNode, turn: Turn) -> None:
         role = turn.role
@@ -57,7 +73,7 @@ class SafetyChecks:
             if len(client.answers) > seen:
                 self._answers_seen[client.client_id] = len(client.answers)
                 for answer in client.answers[seen:]:
-                    self._check_view_seen(client.client_id, answer.session, answer.body)
+                    self._check_view_seen(client.client_id, answer)
 
     # -- A4, A5
 
@@ -107,12 +123,16 @@ class SafetyChecks:
             keys = [instance.key for instance in view.instances]
             assert len(set(keys)) == len(keys), f"A6: {node.name} lists an instance twice: {keys}"
             assert keys == sorted(keys), f"A6: the view of {view.service} is not sorted by key"
-            at = (node.name, frame.route, view.service)
-            before = self._sent.get(at, 0)
-            assert view.version >= before, (
-                f"A7: {node.name} sent version {view.version} of {view.service.name} after {before} in one session"
+            self._check_order(node, frame.route, view, is_push=envelope.tag == Tag.PUSH)
+
+    def _check_order(self, node: SimNode, route: Route, view: View, *, is_push: bool) -> None:
+        at = (node.name, route, view.service)
+        before, version = self._sent.get(at, ViewOrder()), view.version
+        if not (is_push and before.is_overtaken(version) and _has_yet_to_learn(node, view.service)):
+            assert version >= before.newest, (
+                f"A7: {node.name} sent version {version} of {view.service.name} after {before.newest} in one session"
             )
-            self._sent[at] = view.version
+        self._sent[at] = before.after(version, is_push=is_push)
 
     # -- A11
 
@@ -135,14 +155,38 @@ class SafetyChecks:
 
     # -- A7 as clients see it
 
-    def _check_view_seen(self, client_id: str, session: int, body: Any) -> None:
-        if not isinstance(body, View):
+    def _check_view_seen(self, client_id: str, answer: Answer) -> None:
+        view = answer.body
+        if not isinstance(view, View):
             return
         self.looked_at["views_of_clients"] += 1
-        at = (client_id, session, body.service)
-        before = self._versions.get(at, 0)
-        assert body.version >= before, f"A7: {client_id} saw version {body.version} of {body.service} after {before}"
-        self._versions[at] = body.version
+        at = (client_id, answer.session, view.service)
+        before, is_push = self._seen.get(at, ViewOrder()), not answer.correlation
+        assert view.version >= before.newest or (is_push and before.is_overtaken(view.version)), (
+            f"A7: {client_id} saw version {view.version} of {view.service} after {before.newest}"
+        )
+        self._seen[at] = before.after(view.version, is_push=is_push)
+
+
+def _has_yet_to_learn(node: SimNode, service: Service) -> bool:
+    """Whether news of this service is on its way to the node's PushActor, or a view that it has yet to be given."""
+    topic = node.behaviour(Role.PUSH).topics.get(service)
+    if topic is not None and (topic.asked or topic.dirty):
+        return True
+    return any(service in _news_of(message) for message in node.waiting(Role.PUSH))
+
+
+def _news_of(message: Any) -> Iterator[Service]:
+    match message:
+        case ServicesTouched():
+            yield from message.services
+        case ViewsBuilt():
+            yield from (view.service for view in message.views)
+        case SubscriptionsChanged():
+            yield from (view.service for view in message.views)
+            yield from (service for _, service in message.removed)
+        case _:
+            pass
 
 
 def _told(turn: Turn, kind: type[RecordsChanged]) -> Iterator[RecordsChanged]:
