@@ -1,4 +1,4 @@
-"""Advice to move, given in steps: a burst of moves would only shift the load. Two tables of ConnectionManager."""
+"""What sessions are told, in steps: a burst of moves would only shift the load. Three tables of ConnectionManager."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from actors.messages.io import ClientFrame
 from actors.messages.values import Route
 from rollbook.codec import pack
-from rollbook.wire import MoveAdvised, Tag, encode
+from rollbook.wire import MoveAdvised, ServersListed, Tag, encode
 
 Reason = Literal["leaving", "isolated", "rebalance"]
 Target = tuple[Route, tuple[str, ...]]  # whither a session is to move; no server: to any that the node knows
@@ -51,6 +51,36 @@ class AdviceUnderWay:
             if body is None:
                 body = bodies[target] = msgspec.Raw(pack(MoveAdvised(self.reason, target or servers)))
             frames.append(ClientFrame(route, encode(Tag.MOVE_ADVISED, 0, route.session, body)))
+        return tuple(frames)
+
+
+class ServerNews:
+    """Which sessions have yet to hear that the members have other addresses than when they were opened."""
+
+    def __init__(self, own: str, step_max: int) -> None:
+        self._step_max = step_max
+        self._own = own
+        self._servers = frozenset((own,))
+        self._waiting: deque[Route] = deque()
+
+    @property
+    def is_under_way(self) -> bool:
+        return bool(self._waiting)
+
+    def list(self, servers: tuple[str, ...], sessions: Iterable[Route]) -> None:
+        """If these are others, whoever has a session is to be told. Their order, by how they fare, is no news."""
+        if self._servers != {self._own, *servers}:
+            self._servers = frozenset((self._own, *servers))
+            self._waiting = deque(sessions)
+
+    def step(self, sessions: Container[Route], servers: tuple[str, ...]) -> tuple[ClientFrame, ...]:
+        """The next frames, with the newest list. Who has gone meanwhile is passed over."""
+        body = msgspec.Raw(pack(ServersListed((self._own, *servers))))
+        frames: list[ClientFrame] = []
+        while self._waiting and len(frames) < self._step_max:
+            route = self._waiting.popleft()
+            if route in sessions:
+                frames.append(ClientFrame(route, encode(Tag.SERVERS, 0, route.session, body)))
         return tuple(frames)
 
 

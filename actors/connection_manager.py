@@ -1,9 +1,10 @@
 """ConnectionManager: which sessions this node has, over which connection, from where, and how many are too many.
 
 Owns: sessions per link, ip and app; the delay of a lost session; the node's standing as sessions are told of it; the
-advice to move, in steps (actors/advice.py) and by the rule of actors/rebalance.py. Accepts: messages/connections.py.
-Tells: ClientManager (sessions to open and to release), I/O (refusals, goodbyes, advice), MemberManager (how many
-sessions there are; that none is left). Every question about the node's status starts here.
+advice to move, and the news of other servers, in steps (actors/advice.py) and by the rule of actors/rebalance.py.
+Accepts: messages/connections.py. Tells: ClientManager (sessions to open and to release), I/O (refusals, goodbyes,
+advice, servers), MemberManager (how many sessions there are; that none is left). Every question about the node's
+status starts here.
 
 It admits; ClientManager opens. A session counts from its admission until it is released here or discarded there.
 """
@@ -16,7 +17,7 @@ from typing import NamedTuple, assert_never
 
 import msgspec
 
-from actors.advice import AdvicesGiven, AdviceUnderWay
+from actors.advice import AdvicesGiven, AdviceUnderWay, ServerNews
 from actors.base import Effect, Effects, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
 from actors.messages.clients import OpenSessionOrdered, ReleaseSession
 from actors.messages.connections import (
@@ -69,6 +70,10 @@ class _ShedDeadlineDue(msgspec.Struct, frozen=True):
     pass
 
 
+class _NewsDue(msgspec.Struct, frozen=True):
+    """The next step of telling what servers there are."""
+
+
 class _CountDue(msgspec.Struct, frozen=True):
     """The number of sessions has changed since it was told."""
 
@@ -85,6 +90,7 @@ ConnectionsInput = (
     | _LostDue
     | _AdviceDue
     | _ShedDeadlineDue
+    | _NewsDue
     | _CountDue
 )
 
@@ -100,7 +106,6 @@ class ConnectionManager:
     role = Role.CONNECTIONS
 
     def __init__(self, identity: NodeIdentity, settings: ConnectionsSettings, chance: random.Random) -> None:
-        del identity  # Admission does not depend on who this node is.
         self.settings = settings
         self._chance = chance
         self.counters = dict.fromkeys(
@@ -124,6 +129,8 @@ class ConnectionManager:
         self._gone_told = False
         self._advice = AdviceUnderWay(settings.shed_sessions_per_step_max)
         self._rebalanced = AdvicesGiven(settings.rebalance_memory_ms)
+        self._news = ServerNews(identity.client_address, settings.shed_sessions_per_step_max)
+        self._is_news_due = False
         self._count_told = 0
         self._is_count_due = False
 
@@ -154,6 +161,8 @@ class ConnectionManager:
                 return self._on_advice_due(message)
             case _ShedDeadlineDue():
                 return self._say_gone()
+            case _NewsDue():
+                return self._on_news_due()
             case _CountDue():
                 return self._on_count_due()
             case _:
@@ -252,12 +261,14 @@ class ConnectionManager:
 
     def _on_standing_changed(self, message: StandingChanged) -> list[Effect]:
         was_isolated, self._standing = self._standing.isolated, message.standing
+        self._news.list(message.standing.servers, self._sessions)
+        news = self._tell_news_soon()
         if self._shedding or was_isolated == message.standing.isolated:
-            return []
+            return news
         if message.standing.isolated:
-            return self._advise_all()
+            return news + self._advise_all()
         self._advice.call_off()
-        return []
+        return news
 
     def _on_sessions_shed(self, message: SessionsShed) -> list[Effect]:
         if self._shedding:
@@ -303,6 +314,21 @@ class ConnectionManager:
         elif self._advice.reason == "isolated":
             effects.append(Remind(self.settings.isolation_advice_interval_ms, _AdviceDue(self._advice.number)))
         return effects
+
+    # -- news of other servers: a session may outlast every node that it has ever heard of
+
+    def _tell_news_soon(self) -> list[Effect]:
+        """Not at once: a session that ClientManager is about to open will be told the older list by that."""
+        if self._is_news_due or not self._news.is_under_way:
+            return []
+        self._is_news_due = True
+        return [Remind(self.settings.shed_interval_ms, _NewsDue())]
+
+    def _on_news_due(self) -> list[Effect]:
+        self._is_news_due = False
+        frames = self._news.step(self._sessions, self._standing.servers)
+        told = [Tell(Role.IO, PushToClients(frames))] if frames else []
+        return [*told, *self._tell_news_soon()]
 
     def _gone_if_empty(self) -> list[Effect]:
         return self._say_gone() if self._shedding and not self._sessions else []
@@ -359,6 +385,7 @@ class ConnectionManager:
             by_link.setdefault(route.link, set()).add(route)
         assert self._by_link == by_link, "links name their sessions"
         assert len(self._sessions) <= self.settings.sessions_max, "sessions have a limit"
+        assert self._is_news_due or not self._news.is_under_way, "sessions would never hear of other servers"
         assert self._is_count_due or len(self._sessions) == self._count_told, "a number is not told"
         self._rebalanced.check_invariants(self._sessions)
 

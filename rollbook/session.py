@@ -50,6 +50,7 @@ from rollbook.wire import (
     MoveAdvised,
     Ping,
     PushAck,
+    ServersListed,
     SessionEnded,
     SessionOpened,
     Tag,
@@ -263,6 +264,8 @@ class ClientSession:
                 self._actions.append(link.tell(PushAck(body.service, body.version)))
             case MoveAdvised():
                 self._on_move_advised(link, body, now)
+            case ServersListed():
+                self._servers.learn(body.servers)
             case Failed() if link is self._links.candidate:
                 self._on_open_refused(link, body, now)
             case _ if link is self._links.current:  # The successor asks again what a retiring session was asked.

@@ -62,6 +62,7 @@ class Tag(IntEnum):
     STATUS = 72
     PONG = 73
     PROBE = 74
+    SERVERS = 75
 
 
 class OpenSession(msgspec.Struct, frozen=True, array_like=True):
@@ -200,6 +201,12 @@ class MoveAdvised(msgspec.Struct, frozen=True, array_like=True):
     servers: tuple[str, ...] = ()
 
 
+class ServersListed(msgspec.Struct, frozen=True, array_like=True):
+    """The client addresses of all members are others now than this session has been told: forget the earlier ones."""
+
+    servers: tuple[str, ...]
+
+
 class Pong(msgspec.Struct, frozen=True, array_like=True):
     pass
 
@@ -233,6 +240,7 @@ ANSWERS: dict[int, type[Any]] = {
     Tag.STATUS: NodeStatus,
     Tag.PONG: Pong,
     Tag.PROBE: Probe,
+    Tag.SERVERS: ServersListed,
 }
 
 

@@ -23,7 +23,7 @@ from actors.messages.io import AnswerClients, PushToClients
 from actors.messages.members import SessionsGone
 from actors.messages.values import Route, Standing
 from rollbook.errors import Code
-from rollbook.wire import Done, Failed, MoveAdvised, OpenSession, answer_body, open_envelope
+from rollbook.wire import Done, Failed, MoveAdvised, OpenSession, ServersListed, answer_body, open_envelope
 from tests.support.settings import settings_of
 
 T = TypeVar("T")
@@ -290,6 +290,55 @@ def test_a_session_that_went_between_two_steps_is_not_advised() -> None:
     node.handle(StandingChanged(ISOLATED))
     node.handle(SessionDiscarded(Route(b"b", 1)))
     assert advised(node.pass_time(50)) == [b"c"]
+
+
+def listed(effects: Effects) -> list[tuple[bytes, tuple[str, ...]]]:
+    """Who is told which servers there are."""
+    frames = answers(effects, PushToClients)
+    return [(route.link, body.servers) for route, _, body in frames if isinstance(body, ServersListed)]
+
+
+def with_servers(*servers: str) -> StandingChanged:
+    return StandingChanged(msgspec.structs.replace(READY, servers=servers))
+
+
+def test_sessions_are_told_in_steps_when_the_members_have_other_addresses() -> None:
+    node = Node(shed_sessions_per_step_max=2)
+    for link in "abc":
+        node.open(link)
+    node.handle(with_servers("10.0.0.9:8850"))
+    own = "127.0.0.1:8850"
+    assert listed(node.pass_time(50)) == [(link, (own, "10.0.0.9:8850")) for link in (b"a", b"b")]
+    assert listed(node.pass_time(50)) == [(b"c", (own, "10.0.0.9:8850"))]
+    assert listed(node.pass_time(10_000)) == []
+
+
+def test_which_member_fares_better_is_no_news() -> None:
+    node = Node(msgspec.structs.replace(READY, servers=("a:1", "b:1")))
+    node.open("a")
+    node.handle(with_servers("b:1", "a:1"))
+    assert listed(node.pass_time(1_000)) == []
+
+
+def test_who_opens_a_session_after_a_change_is_told_by_that_alone() -> None:
+    node = Node(shed_sessions_per_step_max=1)
+    node.open("a")
+    node.open("b")
+    node.handle(with_servers("c:1"))
+    [opening] = told(node.open("late"), OpenSessionOrdered)
+    assert opening.standing.servers == ("c:1",)
+    assert [link for link, _ in listed(node.pass_time(1_000))] == [b"a", b"b"]
+
+
+def test_a_change_amid_the_steps_is_told_to_all_once_more() -> None:
+    node = Node(shed_sessions_per_step_max=1)
+    node.open("a")
+    node.open("b")
+    node.handle(with_servers("c:1"))
+    node.pass_time(50)
+    node.handle(with_servers("d:1"))
+    own = "127.0.0.1:8850"
+    assert listed(node.pass_time(1_000)) == [(b"a", (own, "d:1")), (b"b", (own, "d:1"))]
 
 
 def test_a_leaving_node_advises_all_refuses_new_ones_and_says_when_the_last_is_gone() -> None:

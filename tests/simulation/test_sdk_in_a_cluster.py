@@ -92,3 +92,18 @@ def test_an_isolated_node_gives_its_applications_to_the_majority(seed: int) -> N
     cluster.until(lambda: agreed(cluster, *range(6)), 3_000, "agreed")
     cluster.until(lambda: not cluster.node(0).live_native(), 8_000, "their newer sessions have it")
     cluster.until(lambda: agreed(cluster, *range(6)), 1_000, "agreed again")
+
+
+def test_a_session_outlives_every_address_that_it_was_told_when_it_was_opened(seed: int) -> None:
+    """Machine after machine is replaced by one with another address, its own the last."""
+    cluster = sim_cluster(seed=seed, warm=True)
+    [client] = registered(cluster, 1)
+    [own] = [
+        number for number in range(3) if cluster.node(number).behaviour(Role.CLIENTS).sessions.has(client.client_id)
+    ]
+    for number in sorted(range(3), key=lambda number: number == own):
+        cluster.restart(number, new_address=True)
+        cluster.until(cluster.all_ready, 10_000, "ready again")
+        cluster.run_ms(5_000)
+    cluster.until(lambda: listed(cluster, 1), 5_000, "registered elsewhere")
+    cluster.always(lambda: listed(cluster, 1), 40_000, "still there")

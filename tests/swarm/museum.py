@@ -157,6 +157,14 @@ EXHIBITS = (
         test="test_what_was_withdrawn_while_its_node_stood_still_is_not_shown_again_when_the_removal_is_forgotten",
     ),
     Exhibit(
+        "addresses-of-yesterday",
+        "machine after machine was replaced by one with another address; a session that stood all the while knew"
+        " only the old ones, and its client found no node when its own was replaced (7700010 of 3 nodes)",
+        "nodes tell their sessions when the members have other addresses (SERVERS)",
+        file="tests/simulation/test_sdk_in_a_cluster.py",
+        test="test_a_session_outlives_every_address_that_it_was_told_when_it_was_opened",
+    ),
+    Exhibit(
         "superseded-and-back",
         "a client died with its node, and the node that it had left before was dead as well, but in no list and so not"
         " yet judged: when the newer record was purged, the older one was listed (3000020 of 7 nodes)",

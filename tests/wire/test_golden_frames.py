@@ -50,6 +50,7 @@ from rollbook.wire import (
     Publish,
     PushAck,
     Query,
+    ServersListed,
     Services,
     SessionEnded,
     SessionOpened,
@@ -108,6 +109,7 @@ ANSWER_BODIES: dict[Tag, Any] = {
     ),
     Tag.PONG: Pong(),
     Tag.PROBE: Probe(),
+    Tag.SERVERS: ServersListed(("h:2", "h:12")),
 }
 PEER_BODY_VALUES: dict[PeerTag, Any] = {
     PeerTag.HELLO: Hello("rollbook", "n1", 7, "h:3", "h:2", "h:13"),
