@@ -5,8 +5,8 @@ report of an origin carried. Nobody re-grants a lease: only a higher heartbeat c
 raises that. Hiding lasts until the owner is heard again, whatever becomes of the evidence: no view flaps with it. And
 it lasts until this node has caught up with what the owner had done by then: what the owner removed meanwhile must not
 be shown for a moment. So it is with an owner that a serving node meets for the first time: the others may have
-forgotten it, together with what ended meanwhile. Who cannot be caught up with is shown after a lease all the same,
-because to keep a live owner hidden is worse.
+forgotten it, together with what ended meanwhile. (A node that misses most of them hides nobody, strangers neither.) Who
+cannot be caught up with is shown after a lease all the same, because to keep a live owner hidden is worse.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Leases:
         self.lives: dict[Origin, Life] = {}
         self.purged: dict[Origin, Purged] = {}
         self.heartbeat = 0
-        self.is_serving = False  # it has loaded what others know; whom it meets from now on, they may have forgotten
+        self.doubts_strangers = False  # serving, in touch with most: whom it meets now, they may have forgotten
         self._beaten_at_ms: int | None = None
         self._is_uncertain = False
         self._held: dict[Origin, DigestEntry] = {}
@@ -285,7 +285,7 @@ class Leases:
             return None
         if age_ms >= self._purge_age_ms(origin, left):
             return None
-        is_stranger = self.is_serving and origin.owner not in self._newest and not left
+        is_stranger = self.doubts_strangers and origin.owner not in self._newest and not left
         self.purged.pop(origin, None)
         self._newest[origin.owner] = max(origin, self.newest(origin.owner))
         life = self.lives[origin] = Life(counter, now_ms - age_ms)

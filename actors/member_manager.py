@@ -366,7 +366,8 @@ class MemberManager:
     def _check_readiness(self, now: Now) -> list[Effect]:
         """A node that is about to go does not become ready."""
         effects = self._loading.finish(now.monotonic_ms) if self._departure.stage == "serving" else []
-        self._leases.is_serving = self._told.standing.ready
+        standing = self._told.standing
+        self._leases.doubts_strangers = standing.ready and not standing.preserved
         return [*effects, *self._haste.beat_now()] if effects else []
 
     def _on_leave(self, message: DepartureInput) -> list[Effect]:

@@ -117,6 +117,8 @@ class Publications:
             return
         if publication.acknowledged != number or publication.stamp == 0:
             publication.stamp = stamp
+        elif 0 < stamp < publication.stamp:
+            publication.stamp = stamp  # the old one lay in this node's future; claimed again it would be news each time
         publication.acknowledged = number
         if self._drop_if_done(service, publication):
             self._withdrawn[service] = number

@@ -212,7 +212,7 @@ def test_an_owner_that_cannot_say_yet_what_it_owes_is_shown_when_it_has_and_that
 
 def test_an_owner_that_a_serving_node_has_never_met_is_shown_like_one_that_returns() -> None:
     table = leases()
-    table.is_serving = True
+    table.doubts_strangers = True
     table.hear(B, 0, 0, 100_000)  # a handshake
     table.admit([entry("b", 6, applied=4)], 100_100)
     table.hold([entry("b", 0, applied=4, records=1)], 100_200)
@@ -225,7 +225,7 @@ def test_an_owner_that_a_serving_node_has_never_met_is_shown_like_one_that_retur
 def test_neither_a_node_that_loads_hides_an_owner_that_it_meets_nor_anybody_a_later_life_of_one_it_has_met() -> None:
     table = leases()
     table.hear(B, 6, 0, 100_000)
-    table.is_serving = True
+    table.doubts_strangers = True
     table.hear(Origin("b", 101), 0, 0, 101_000)
     assert judged(table, 101_000) == ()
 

@@ -51,6 +51,21 @@ def test_a_redo_replaces_everything_at_once_and_keeps_the_stamp_of_the_acknowled
     assert bench.last(Tag.PUBLISH, third).body.stamp == 80
 
 
+def test_a_stamp_from_the_future_of_another_node_is_claimed_once_and_not_at_every_redo() -> None:
+    """The node puts its own time in its place: with the old one the client would overtake others at each reconnect."""
+    bench = SessionBench()
+    connection = bench.accept()
+    bench.call(Publish(ORDERS, (instance(80),)))
+    bench.done(bench.last(Tag.PUBLISH), stamp=5_000)
+    for claimed, given in ((5_000, 2_000), (2_000, 2_000), (2_000, 2_000)):
+        bench.pass_ms(2_000)
+        bench.lose(connection)
+        bench.tick()
+        connection = bench.accept()
+        assert bench.last(Tag.PUBLISH, connection).body.stamp == claimed
+        bench.done(bench.last(Tag.PUBLISH, connection), stamp=given)
+
+
 def test_a_change_that_no_node_acknowledged_claims_no_old_stamp() -> None:
     bench = SessionBench()
     first = bench.accept()

@@ -69,3 +69,19 @@ def test_what_was_withdrawn_elsewhere_is_not_shown_again_after_a_cut_that_outliv
     cluster.heal()
     cluster.always(lambda: not any(cluster.view(node, "orders") for node in others), 8_000, "nobody shows it again")
     assert everywhere(cluster)
+
+
+def test_a_node_alone_shows_at_once_whom_it_meets_for_the_first_time(seed: int) -> None:
+    """It has started during the cut and hears hardly anybody now: it doubts itself rather than a stranger, though that
+    one may have to remove something yet."""
+    cluster, _ = cut_off(seed, 0)
+    registered(cluster, 0, 3)
+    cluster.run_ms(60_000)
+    cluster.restart(2)
+    fresh = cluster.node(2)
+    cluster.until(lambda: fresh.is_ready, 10_000, "ready without that owner")
+    cluster.partition([2], [1, 3, 4])
+    cluster.run_ms(10_000)
+    cluster.heal()
+    cluster.partition([0, 2], [1, 3, 4])
+    cluster.until(lambda: shown(3)[0] in cluster.view(fresh, "orders"), 3_000, "listed as soon as it is heard")

@@ -69,7 +69,7 @@ def _strangers_shown() -> AbstractContextManager[None]:
     kept = Leases._admit
 
     def admit(self: Leases, origin: Origin, counter: int, age_ms: int, now_ms: int, left: bool) -> Life | None:
-        self.is_serving = False
+        self.doubts_strangers = False
         return kept(self, origin, counter, age_ms, now_ms, left)
 
     return replaced(Leases, "_admit", admit)

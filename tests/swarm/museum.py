@@ -157,6 +157,22 @@ EXHIBITS = (
         test="test_what_was_withdrawn_while_its_node_stood_still_is_not_shown_again_when_the_removal_is_forgotten",
     ),
     Exhibit(
+        "stranger-in-a-minority",
+        "a node that had started during a cut met an owner in its own minority for the first time and hid it for a"
+        " lease, since that one could not say what it had yet to remove (7200026 of 7 nodes)",
+        "a node that misses most of the members hides nobody, strangers neither",
+        file="tests/simulation/test_moved_in_a_minority.py",
+        test="test_a_node_alone_shows_at_once_whom_it_meets_for_the_first_time",
+    ),
+    Exhibit(
+        "newest-at-every-redo",
+        "a stamp was given while a clock was an hour ahead; after a cold start each redo of that client lay in the"
+        " node's future, got the time of now, and overtook whoever had published the same since (7200019 of 3 nodes)",
+        "a client claims the lower stamp that a redo was answered with",
+        file="tests/client/test_session_redo.py",
+        test="test_a_stamp_from_the_future_of_another_node_is_claimed_once_and_not_at_every_redo",
+    ),
+    Exhibit(
         "addresses-of-yesterday",
         "machine after machine was replaced by one with another address; a session that stood all the while knew"
         " only the old ones, and its client found no node when its own was replaced (7700010 of 3 nodes)",
