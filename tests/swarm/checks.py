@@ -214,6 +214,11 @@ class SwarmChecks(HistoryChecks):
         starts_ms = [life.started_ms for other in far if (life := self.nodes[other]) is not None]
         parted_ms = [self.reach.apart_since_ms(name, other) for other in far]
         first_ms, last_ms = min(parted_ms), max(parted_ms)
+        is_alone = len(far) == len(self.nodes) - 1
+        if not is_alone and self.parties[claim.client].went_on_ms > first_ms - self.bounds.sync_ms:
+            return (
+                False  # it stood still and was rightly removed, and some of those who are near may have heard of that
+            )
         if self.is_slowed(at_ms):
             return False  # a path so slow that nobody could dial on it counts as closed, and may still carry
         is_listed = not self.unlisted and max(self.listed_ms.values()) < first_ms - self.bounds.sync_ms
