@@ -45,7 +45,7 @@ class _Absence(NamedTuple):
 class TurnChecks:
     def __init__(self) -> None:
         self.looked_at = {"acknowledgements": 0, "confirmations": 0, "copies": 0, "beats_after_pauses": 0, "returns": 0}
-        self._seqs: dict[tuple[Origin, int], int] = {}  # by life of a node and heartbeat: how far it had come
+        self._seqs: dict[tuple[Origin, int], int] = {}  # by life of a node and heartbeat: how far it was when that rose
         self._absent: dict[Origin, dict[Origin, _Absence]] = {}  # by who hides: who is hidden
         self._beats: dict[Origin, _Beat] = {}  # the last one of each life of a node
         self._indexed: dict[Origin, int] = {}  # by the life of a node: up to which seq its own records are indexed
@@ -58,7 +58,8 @@ class TurnChecks:
         if role is Role.MEMBERS:
             at_ms = turn.at_us // 1_000
             if isinstance(turn.message, DigestsTaken):
-                self._seqs[own, node.behaviour(Role.MEMBERS)._leases.heartbeat] = _applied(turn.message, own)
+                heartbeat = node.behaviour(Role.MEMBERS)._leases.heartbeat  # not raised by a beat that proves no life
+                self._seqs.setdefault((own, heartbeat), _applied(turn.message, own))
                 self._check_judgement(node, own, at_ms)
             self._check_returns(node, own, at_ms)
         elif role is Role.DISTRO or role is Role.CLIENTS or role is Role.INDEX:
