@@ -220,11 +220,11 @@ class ClientManager:
         """Close the session. What it published goes now, or, if a higher session has it in hand, when that had its
         time."""
         self.sessions.close(session)
+        is_looking = self._stalls.closed(session.route) and how == "lost"
         effects: list[Effect] = [Tell(Role.INDEX, SubscribersReleased((session.route,)))]
         number = session.number
         if not self._has_left(session.client, number):
             return effects
-        is_looking = self._stalls.closed(session.route) and how == "lost"
         if how == "moved" or is_looking or self.sessions.highest(session.client) > number:
             # A tombstone now could overtake the new session's record on its way to a third node and leave a gap there.
             self._lingering.begin(session.client, number, now.monotonic_ms)

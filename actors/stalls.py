@@ -47,9 +47,7 @@ class Stalls:
         self._settling_until_ms = 0
         self._welcome_from_ms = 0
         self._lost: list[Route] = []  # while it settles
-        self._turned_away: set[Route] = (
-            set()
-        )  # sessions here whose clients asked for a new one, and were sent elsewhere
+        self._turned_away: set[Route] = set()  # sessions whose clients asked for a new one and were sent elsewhere
 
     def beat(self, now_ms: int) -> StallBeat:
         before, self._beat_ms = self._beat_ms, now_ms

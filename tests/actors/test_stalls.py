@@ -100,3 +100,12 @@ def test_a_client_that_has_just_asked_for_a_new_session_loses_nothing_when_the_s
     assert isinstance(asked(clients, AWAKE_MS + 400), Failed)
     beat(clients, AWAKE_MS + 6_000)
     assert clients.native.live == 1, "it lives, and its next session is on its way"
+
+
+def test_who_was_sent_elsewhere_is_forgotten_with_a_session_that_has_published_nothing() -> None:
+    clients = asleep()
+    assert isinstance(asked(clients, 1_100), SessionOpened)
+    assert isinstance(asked(clients, AWAKE_MS), Failed)
+    clients.check_invariants()
+    clients.handle(ReleaseSession(Route(b"l1", 1_100), "leave"), now(AWAKE_MS))
+    clients.check_invariants()
