@@ -61,6 +61,7 @@ class SimNode:
         self.was_ready = False  # at any moment of this life
         self.standing = Standing()  # as IndexManager was last told: behind all records that came before
         self.on_turn: Callable[[Turn], None] = lambda _: None
+        self.on_ended: Callable[[], None] = lambda: None
         self.invariants_every = 1
         self._scheduler = scheduler
         self._network = network
@@ -293,3 +294,4 @@ class SimNode:
         self._running.end()
         self._network.kill(self.host)
         self._stage = self._io = None
+        self.on_ended()

@@ -57,7 +57,6 @@ class Faults:
         if number in self._active:
             _, undo = self._active.pop(number)
             undo()
-            self.watch.note_ends()
             self.watch.record(FaultEnded(self.cluster.now_ms, number))
 
     def heal(self) -> None:
@@ -259,7 +258,6 @@ class Faults:
                 self.cluster.failpoints.arm(name, None, deed.amount, action)
             case _:
                 self.cluster.crash(node)
-        self.watch.note_ends()
         return lambda: self._bring_up(node, deed)
 
     def _leave(self, node: int) -> None:

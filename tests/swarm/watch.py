@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 from actors.base import Role
@@ -45,6 +46,8 @@ class Watch:
         self._addresses: dict[str, str] = {}
         self._sessions: dict[str, tuple[str, int]] = {}
         cluster.checkers.append(self.look)
+        for node in cluster.nodes:
+            node.on_ended = partial(self._on_ended, node)
 
     def record(self, event: Event) -> None:
         self.events.append(event)
@@ -76,17 +79,13 @@ class Watch:
             case _:  # hidden owners, a guard
                 self._compare(node, sorted(node.behaviour(Role.INDEX).index.entries))
 
-    def note_ends(self) -> None:
-        """Nodes that have ended, by their own doing or another's."""
-        for node in self.cluster.nodes:
-            if not node.is_running and node.name in self._lives:
-                del self._lives[node.name]
-                self._tables.pop(node.name, None)
-                self.record(NodeSeen(self.cluster.now_ms, node.name, "crashed"))
+    def _on_ended(self, node: SimNode) -> None:
+        """By its own doing or another's."""
+        if self._lives.pop(node.name, None) is not None:
+            self._tables.pop(node.name, None)
+            self.record(NodeSeen(self.cluster.now_ms, node.name, "crashed"))
 
     def _on_started(self, node: SimNode, epoch: int) -> None:
-        if node.name in self._lives:
-            self.record(NodeSeen(self.cluster.now_ms, node.name, "crashed"))
         self._lives[node.name] = epoch
         self._tables[node.name], self._made_of[node.name] = {}, {}
         self._addresses[node.client_address] = node.name

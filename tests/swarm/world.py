@@ -77,7 +77,6 @@ class World:
         while self.cluster.now_ms < at_ms:
             next_ms = min(at_ms, (self.cluster.now_ms // SWEEP_MS + 1) * SWEEP_MS)
             self.cluster.run_ms(next_ms - self.cluster.now_ms)
-            self.watch.note_ends()
             if next_ms % SWEEP_MS == 0:
                 self._sweep(next_ms)
 
@@ -100,7 +99,6 @@ class World:
         for node in self.cluster.nodes:
             if not node.is_running:
                 self.cluster.restart(int(node.name[1:]))
-        self.watch.note_ends()
 
     # -- deeds
 
