@@ -55,7 +55,10 @@ class AdviceUnderWay:
 
 
 class ServerNews:
-    """Which sessions have yet to hear that the members have other addresses than when they were opened."""
+    """Which sessions have yet to hear that members have addresses that they were not told when they were opened.
+
+    That one is gone is no news: to try it costs a client a moment, and a member that moves is away before it is met.
+    """
 
     def __init__(self, own: str, step_max: int) -> None:
         self._step_max = step_max
@@ -68,9 +71,9 @@ class ServerNews:
         return bool(self._waiting)
 
     def list(self, servers: tuple[str, ...], sessions: Iterable[Route]) -> None:
-        """If these are others, whoever has a session is to be told. Their order, by how they fare, is no news."""
-        if self._servers != {self._own, *servers}:
-            self._servers = frozenset((self._own, *servers))
+        """If one is new, whoever has a session is to be told. Their order, by how they fare, is no news either."""
+        before, self._servers = self._servers, frozenset((self._own, *servers))
+        if not self._servers <= before:
             self._waiting = deque(sessions)
 
     def step(self, sessions: Container[Route], servers: tuple[str, ...]) -> tuple[ClientFrame, ...]:

@@ -26,6 +26,7 @@ from actors.messages.clients import (
     ExpectParts,
     GetRecordRange,
     GiveUpParts,
+    NewsPassed,
     OpenSessionOrdered,
     OrdersReceived,
     OwnersPurged,
@@ -74,6 +75,7 @@ class _LingerEnded(msgspec.Struct, frozen=True):
 ClientsInput = (
     OrdersReceived
     | OpenSessionOrdered
+    | NewsPassed
     | ReleaseSession
     | GetRecordRange
     | ExpectParts
@@ -135,6 +137,8 @@ class ClientManager:
                 return self._on_orders(message, now)
             case OpenSessionOrdered():
                 return self._on_open_session(message, now)
+            case NewsPassed():
+                return [Tell(Role.IO, PushToClients(message.frames))]
             case ReleaseSession():
                 return self._on_release_session(message, now)
             case GetRecordRange() | ExpectParts() | GiveUpParts() | ScanDue():

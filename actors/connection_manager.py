@@ -2,9 +2,9 @@
 
 Owns: sessions per link, ip and app; the delay of a lost session; the node's standing as sessions are told of it; the
 advice to move, and the news of other servers, in steps (actors/advice.py) and by the rule of actors/rebalance.py.
-Accepts: messages/connections.py. Tells: ClientManager (sessions to open and to release), I/O (refusals, goodbyes,
-advice, servers), MemberManager (how many sessions there are; that none is left). Every question about the node's
-status starts here.
+Accepts: messages/connections.py. Tells: ClientManager (sessions to open and to release, news of servers to pass on),
+I/O (refusals, goodbyes, advice), MemberManager (how many sessions there are; that none is left). Every question about
+the node's status starts here.
 
 It admits; ClientManager opens. A session counts from its admission until it is released here or discarded there.
 """
@@ -19,7 +19,7 @@ import msgspec
 
 from actors.advice import AdvicesGiven, AdviceUnderWay, ServerNews
 from actors.base import Effect, Effects, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
-from actors.messages.clients import OpenSessionOrdered, ReleaseSession
+from actors.messages.clients import NewsPassed, OpenSessionOrdered, ReleaseSession
 from actors.messages.connections import (
     SessionCloseRequested,
     SessionDiscarded,
@@ -318,7 +318,6 @@ class ConnectionManager:
     # -- news of other servers: a session may outlast every node that it has ever heard of
 
     def _tell_news_soon(self) -> list[Effect]:
-        """Not at once: a session that ClientManager is about to open will be told the older list by that."""
         if self._is_news_due or not self._news.is_under_way:
             return []
         self._is_news_due = True
@@ -327,7 +326,8 @@ class ConnectionManager:
     def _on_news_due(self) -> list[Effect]:
         self._is_news_due = False
         frames = self._news.step(self._sessions, self._standing.servers)
-        told = [Tell(Role.IO, PushToClients(frames))] if frames else []
+        # Behind the openings that ClientManager has yet to answer: those still say the older list.
+        told = [Tell(Role.CLIENTS, NewsPassed(frames))] if frames else []
         return [*told, *self._tell_news_soon()]
 
     def _gone_if_empty(self) -> list[Effect]:

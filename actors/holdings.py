@@ -1,7 +1,7 @@
 """What several origins hold of one publication, and what of all of it may be forgotten: the record tables together.
 
 A client that moves leaves a trail: a record of each session under the owner that it was connected to. Each table knows
-its own origin only. Whether a record is still the newest word of its client, or a tombstone still hides something, is
+its own origin only. Whether a record is still the newest word of its client, or a tombstone is still needed, is
 seen by looking at all of them.
 """
 
@@ -30,11 +30,15 @@ class Holdings:
         """No newer session of that client has shown or removed anything there."""
         return all(held.session <= number for held in self._held(key))
 
+    def is_needed(self, tombstone: Record) -> bool:
+        """An older session of that client has left something under another origin, which would be shown again."""
+        return any(held.session < tombstone.session and held.instances for held in self._held(tombstone.key))
+
     def collect(self, now_ms: int, tombstone_age_ms: int, tombstones_max: int) -> Removed:
         """Drop tombstones that are old or too many, and hide nothing any more."""
         removed: Removed = []
         for origin in sorted(self._tables):
-            keys = self._tables[origin].collect(now_ms, tombstone_age_ms, tombstones_max)
+            keys = self._tables[origin].collect(now_ms, tombstone_age_ms, tombstones_max, self.is_needed)
             removed += [(origin, key) for key in keys]
         return removed
 

@@ -112,6 +112,7 @@ class IndexManager:
                 return self._on_views_wanted(message, now)
             case StandingChanged():
                 self.index.flag(message.standing.warming, message.standing.preserved)
+                self.index.hides_nobody = message.standing.hides_nobody
                 return [*self._touched(), *self._remind_of_guards(now)]
             case DigestsTaken():
                 return [Tell(Role.MEMBERS, message)]
@@ -270,9 +271,9 @@ class IndexManager:
         return [Tell(Role.PUSH, message.with_parts(counters=counters))]
 
     def _remind_of_guards(self, now: Now) -> list[Effect]:
-        """All guards last equally long, so one reminder of the oldest will do; none ends while this node preserves."""
+        """All guards last equally long, so one reminder of the oldest will do. None ends while no verdict is given."""
         end_ms = self.index.guard.next_end_ms()
-        if end_ms is None or self._is_guard_reminded or self.index.preserved:
+        if end_ms is None or self._is_guard_reminded or self.index.hides_nobody:
             return []
         self._is_guard_reminded = True
         return [Remind(max(0, end_ms - now.monotonic_ms), _GuardDue())]
@@ -313,7 +314,7 @@ class IndexManager:
     def check_invariants(self) -> None:
         assert not self.index.touched, "a change was not told"
         assert not self.index.conflicts_found, "a conflict was not told"
-        is_awaited = self._is_guard_reminded or self.index.preserved
+        is_awaited = self._is_guard_reminded or self.index.hides_nobody
         assert is_awaited or not self.index.guard.services, "a guard would never end"
         self.index.check_invariants()
 

@@ -26,7 +26,7 @@ class Judgement:
     def judge(self, at_ms: int) -> list[Effect]:
         """Hide and purge, unless this node has reason to doubt itself."""
         effects = self._doubt_oneself(at_ms)
-        if self._doubt.suspends(at_ms) or self._told.standing.preserved or self._roster.may_miss_most(at_ms):
+        if self._told.standing.hides_nobody:
             return effects
         self._leases.judge(lambda owner: self._roster.hide_after_ms(owner, at_ms), at_ms)
         purged = self._leases.purge(at_ms)
@@ -48,4 +48,6 @@ class Judgement:
         if not self._doubt.suspends(at_ms):
             misses_most, patience_ms = self._roster.misses_most(at_ms), self._roster.suspect_ms
             preserved = self._doubt.preserves(patience_ms, misses_most=misses_most, now_ms=at_ms)
-        return [*effects, *self._told.set_standing(preserved=preserved, isolated=self._doubt.is_isolated)]
+        hides_nobody = self._doubt.suspends(at_ms) or preserved or self._roster.may_miss_most(at_ms)
+        standing = {"preserved": preserved, "isolated": self._doubt.is_isolated, "hides_nobody": hides_nobody}
+        return [*effects, *self._told.set_standing(**standing)]

@@ -5,8 +5,8 @@ report of an origin carried. Nobody re-grants a lease: only a higher heartbeat c
 raises that. Hiding lasts until the owner is heard again, whatever becomes of the evidence: no view flaps with it. And
 it lasts until this node has caught up with what the owner had done by then: what the owner removed meanwhile must not
 be shown for a moment. So it is with an owner that a serving node meets for the first time: the others may have
-forgotten it, together with what ended meanwhile. (A node that misses most of them hides nobody, strangers neither.) Who
-cannot be caught up with is shown after a lease all the same, because to keep a live owner hidden is worse.
+forgotten it, together with what ended meanwhile. (A node that may miss most of them hides nobody, strangers neither.)
+Who cannot be caught up with is shown after a lease all the same, because to keep a live owner hidden is worse.
 """
 
 from __future__ import annotations

@@ -367,7 +367,7 @@ class MemberManager:
         """A node that is about to go does not become ready."""
         effects = self._loading.finish(now.monotonic_ms) if self._departure.stage == "serving" else []
         standing = self._told.standing
-        self._leases.doubts_strangers = standing.ready and not standing.preserved
+        self._leases.doubts_strangers = standing.ready and not standing.hides_nobody
         return [*effects, *self._haste.beat_now()] if effects else []
 
     def _on_leave(self, message: DepartureInput) -> list[Effect]:

@@ -10,7 +10,7 @@ removals this node has forgotten (a full part with ``upper`` at or above the flo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from actors.assembly import Assembly
@@ -143,25 +143,37 @@ class OwnerTable:
         newest.reverse()
         return newest
 
-    def collect(self, now_ms: int, age_ms_max: int, count_max: int) -> list[RecordKey]:
-        """Drop tombstones that are old or too many and raise the gc floor above them; forget transfers as old."""
+    def collect(
+        self, now_ms: int, age_ms_max: int, count_max: int, is_needed: Callable[[Record], bool] = lambda _: False
+    ) -> list[RecordKey]:
+        """Drop tombstones that are old or too many and raise the gc floor above them; forget transfers as old.
+
+        ``is_needed``: what such a tombstone supersedes is still here, under another origin; without it that would be
+        shown again. It stays until it is old, whatever the count.
+        """
         old = [link for link, transfer in self._transfers.items() if now_ms - transfer.touched_ms >= age_ms_max]
         self._drop_parts(old)
         self._transfers = {link: transfer for link, transfer in self._transfers.items() if link not in old}
         dropped: list[RecordKey] = []
+        kept: list[tuple[int, int, RecordKey]] = []
         while self._tombstones:
             since_ms, seq, key = self._tombstones[0]
-            if now_ms - since_ms < age_ms_max and len(self._tombstones) <= count_max:
+            is_old = now_ms - since_ms >= age_ms_max
+            if not is_old and len(self._tombstones) + len(kept) <= count_max:
                 break
             if seq > self.applied:
                 break  # came ahead of what is claimed: forgotten now, an older version could still pass for news
-            self._tombstones.popleft()
+            entry = self._tombstones.popleft()
             record = self.records.get(key)
             if record is None or record.seq != seq:
+                continue
+            if not is_old and is_needed(record):
+                kept.append(entry)
                 continue
             del self.records[key]
             self.gc_floor = max(self.gc_floor, seq)
             dropped.append(key)
+        self._tombstones.extendleft(reversed(kept))
         return dropped
 
     def entry(self) -> DigestEntry:

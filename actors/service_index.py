@@ -31,6 +31,7 @@ class ServiceIndex:
         self.guard = ShrinkGuard(patience)
         self.warming = False
         self.preserved = False
+        self.hides_nobody = False
         self.touched: dict[Service, dict[Origin, int]] = {}  # subscribed, changed in this turn: by which lowest seq
         self.conflicts_found: list[tuple[Service, tuple[InstanceConflict, ...]]] = []  # new ones of this turn
         self.records_count = 0
@@ -101,9 +102,9 @@ class ServiceIndex:
             self.guard.judge(entry.service, entry.clients.values(), graces_ms, now_ms)
 
     def end_guards(self, now_ms: int) -> None:
-        """What was shown one lease longer is hidden now. Not by a node that preserves: whom the verdict was about may
-        be back where it cannot hear."""
-        if self.preserved:
+        """What was shown one lease longer is hidden now. Not by a node that hides nobody: whom the verdict was about
+        may be back where it cannot hear."""
+        if self.hides_nobody:
             return
         for service in self.guard.end_due(now_ms):
             self._mark(self.entries[service])

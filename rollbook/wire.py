@@ -83,9 +83,10 @@ class CloseSession(msgspec.Struct, frozen=True, array_like=True):
 class Publish(msgspec.Struct, frozen=True, array_like=True):
     """``add`` puts instances beside those this session publishes for the service; ``replace`` puts them in their place.
 
-    A redo carries the stamp of its first acknowledgement, so that it keeps its rank among clients that publish the same
-    instance key. With ``wait`` cluster the answer comes when every living member has it, with ``wait`` subscribers when
-    every subscriber on each of them has acknowledged the list that shows it, at most after ``wait_ms``.
+    A redo carries the stamp of its first acknowledgement, or the lower one that a redo was answered with, so that it
+    keeps its rank among clients that publish the same instance key. With ``wait`` cluster the answer comes when every
+    living member has it, with ``wait`` subscribers when every subscriber on each of them has acknowledged the list that
+    shows it, at most after ``wait_ms``.
     """
 
     service: Service
@@ -202,7 +203,7 @@ class MoveAdvised(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ServersListed(msgspec.Struct, frozen=True, array_like=True):
-    """The client addresses of all members are others now than this session has been told: forget the earlier ones."""
+    """The client addresses of the members, one of which this session has not been told: forget the earlier ones."""
 
     servers: tuple[str, ...]
 

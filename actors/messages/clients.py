@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from actors.messages.io import ClientFrame
 from actors.messages.values import WHOLE, Order, Origin, Route, Scope, Standing
 
 
@@ -23,6 +24,13 @@ class OpenSessionOrdered(msgspec.Struct, frozen=True):
     client: str
     grace_ms: int
     standing: Standing  # for the answer
+
+
+class NewsPassed(msgspec.Struct, frozen=True):
+    """To be sent to sessions, some of which may have yet to be opened: behind the answers to that. From:
+    ConnectionManager."""
+
+    frames: tuple[ClientFrame, ...]
 
 
 class ReleaseSession(msgspec.Struct, frozen=True):

@@ -157,3 +157,4 @@ class Standing(msgspec.Struct, frozen=True):
     warming: bool = False  # cold start: others may hold more than the answers show
     preserved: bool = False  # more than half are silent: nothing is hidden
     servers: tuple[str, ...] = ()  # client addresses of the other members, living ones first
+    hides_nobody: bool = False  # it may miss most of the members, or has stood still itself: no verdict, no end of one

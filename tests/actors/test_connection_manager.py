@@ -10,7 +10,7 @@ import pytest
 
 from actors.base import Effect, Effects, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
 from actors.connection_manager import ConnectionManager, ConnectionsSettings
-from actors.messages.clients import OpenSessionOrdered, ReleaseSession
+from actors.messages.clients import NewsPassed, OpenSessionOrdered, ReleaseSession
 from actors.messages.connections import (
     SessionCloseRequested,
     SessionDiscarded,
@@ -293,9 +293,11 @@ def test_a_session_that_went_between_two_steps_is_not_advised() -> None:
 
 
 def listed(effects: Effects) -> list[tuple[bytes, tuple[str, ...]]]:
-    """Who is told which servers there are."""
-    frames = answers(effects, PushToClients)
-    return [(route.link, body.servers) for route, _, body in frames if isinstance(body, ServersListed)]
+    """Who is to be told by ClientManager which servers there are."""
+    frames = [frame for news in told(effects, NewsPassed, Role.CLIENTS) for frame in news.frames]
+    bodies = [answer_body(open_envelope(frame.payload)) for frame in frames]
+    assert all(isinstance(body, ServersListed) for body in bodies)
+    return [(frame.route.link, body.servers) for frame, body in zip(frames, bodies, strict=True)]
 
 
 def with_servers(*servers: str) -> StandingChanged:
@@ -313,11 +315,14 @@ def test_sessions_are_told_in_steps_when_the_members_have_other_addresses() -> N
     assert listed(node.pass_time(10_000)) == []
 
 
-def test_which_member_fares_better_is_no_news() -> None:
+def test_neither_which_member_fares_better_nor_that_one_is_gone_is_news() -> None:
     node = Node(msgspec.structs.replace(READY, servers=("a:1", "b:1")))
     node.open("a")
     node.handle(with_servers("b:1", "a:1"))
+    node.handle(with_servers("b:1"))
     assert listed(node.pass_time(1_000)) == []
+    node.handle(with_servers("b:1", "c:1"))
+    assert [link for link, _ in listed(node.pass_time(1_000))] == [b"a"]
 
 
 def test_who_opens_a_session_after_a_change_is_told_by_that_alone() -> None:

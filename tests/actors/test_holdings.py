@@ -37,10 +37,14 @@ def test_the_last_word_is_no_newer_session_s_be_it_a_removal() -> None:
     assert not holding((N1, KEY, 1, ONE), (N2, KEY, 2, ())).is_last_word(KEY, 1)
 
 
-def test_tombstones_go_by_count_of_each_owner_and_each_is_named() -> None:
-    holdings = holding((N1, KEY, 2, ()), (N1, OTHER, 2, ()), (N2, KEY, 1, ONE), (N2, OTHER, 1, ()))
-    assert holdings.collect(2_000, 60_000, 1) == [(N1, KEY)]
-    assert holdings.collect(2_000, 60_000, 0) == [(N1, OTHER), (N2, OTHER)]
+def test_tombstones_go_by_count_but_not_one_that_hides_an_older_session_of_another_origin() -> None:
+    holdings = holding((N1, KEY, 2, ()), (N1, OTHER, 2, ()), (N2, KEY, 1, ONE))
+    assert holdings.collect(2_000, 60_000, 0) == [(N1, OTHER)]
+
+
+def test_a_tombstone_hides_nothing_that_is_newer_or_gone_itself() -> None:
+    holdings = holding((N1, KEY, 2, ()), (N2, KEY, 3, ONE), (N1, OTHER, 2, ()), (N2, OTHER, 1, ()))
+    assert holdings.collect(2_000, 60_000, 0) == [(N1, KEY), (N1, OTHER), (N2, OTHER)]
 
 
 def test_a_purge_names_all_that_it_takes_and_leaves_the_others() -> None:

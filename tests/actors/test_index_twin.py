@@ -69,7 +69,7 @@ class NaiveTwin:
         self.guards: dict[tuple[Service, Origin], tuple[int, int]] = {}  # the grace that stays, and until when
         self.subscribed: set[tuple[Route, Service]] = set()
         self.flags = (False, False)
-        self.guards_stopped_ms: int | None = None  # since when this node preserves: no guard ends
+        self.guards_stopped_ms: int | None = None  # since when this node hides nobody: no guard ends
 
     @property
     def hidden(self) -> dict[Origin, int]:
@@ -111,10 +111,10 @@ class NaiveTwin:
         self.guards = {at: guard for at, guard in self.guards.items() if at[1] in self.origins_in(at[0])}
 
     def stand(self, standing: Standing, now_ms: int) -> None:
-        """What would have ended while this node preserved ends right after."""
+        """What would have ended while this node hid nobody ends right after."""
         self.flags = (standing.warming, standing.preserved)
         stopped_ms = self.guards_stopped_ms
-        if standing.preserved:
+        if standing.hides_nobody:
             self.guards_stopped_ms = now_ms if stopped_ms is None else stopped_ms
         elif stopped_ms is not None:
             self.guards_stopped_ms = None
@@ -260,9 +260,10 @@ class IndexAndTwin(RuleBasedStateMachine):
         hidden = {other: grace_ms for other, grace_ms in self.twin.hidden.items() if other != origin}
         self.told_to_index(OwnersVisible(tuple(sorted(hidden.items()))))
 
-    @rule(warming=st.booleans(), preserved=st.booleans())
-    def standing_changes(self, warming: bool, preserved: bool) -> None:
-        self.told_to_index(StandingChanged(Standing(warming=warming, preserved=preserved)))
+    @rule(warming=st.booleans(), preserved=st.booleans(), hides_nobody=st.booleans())
+    def standing_changes(self, warming: bool, preserved: bool, hides_nobody: bool) -> None:
+        standing = Standing(warming=warming, preserved=preserved, hides_nobody=hides_nobody)
+        self.told_to_index(StandingChanged(standing))
 
     @rule(asker=routes, service=services)
     def subscribed(self, asker: Route, service: Service) -> None:

@@ -49,7 +49,7 @@ class GuardedIndex:
         return self.handle(OwnersVisible(tuple((origin, grace_ms) for origin in sorted(origins))))
 
     def preserve(self, preserved: bool) -> Effects:
-        return self.handle(StandingChanged(Standing(preserved=preserved)))
+        return self.handle(StandingChanged(Standing(preserved=preserved, hides_nobody=preserved)))
 
     def pass_time(self, ms: int) -> list[Effects]:
         until, happened = self.ms + ms, []

@@ -50,3 +50,22 @@ def test_what_was_superseded_at_a_dead_node_is_not_shown_again_when_that_one_is_
     cluster.resume(0)
     cluster.always(nobody_lists, 30_000, "nobody shows it again")
     cluster.until(lambda: everywhere(cluster), 15_000, "gone")
+
+
+def test_what_was_withdrawn_elsewhere_is_not_listed_by_a_node_that_starts_when_tombstones_are_too_many(
+    seed: int,
+) -> None:
+    """It pulls the older session's record, which its owner keeps for its grace, and has seen no removal."""
+    few = {"clients": {"tombstones_max": 0, "collect_interval_ms": 500}}
+    cluster = sim_cluster(seed=seed, warm=True, invariants_every=97, settings=few)
+    client = registered(cluster, 0, 1)
+    cluster.until(lambda: everywhere(cluster, 1), 2_000, "listed")
+    cluster.crash(2)
+    moved(cluster, client, 1, 1)
+    client.leave_old()
+    client.withdraw("orders")
+    cluster.run_ms(1_000)
+    cluster.restart(2)
+    nobody_lists = lambda: not any(cluster.view(node, "orders") for node in cluster.nodes if node.is_ready)  # noqa: E731
+    cluster.always(nobody_lists, 20_000, "nobody lists it")
+    assert cluster.all_ready()

@@ -102,6 +102,7 @@ def test_a_source_that_hangs_hands_its_share_over_and_one_that_is_slow_carries_l
 def test_a_path_that_answers_just_within_the_pong_time_out_carries_a_large_change_and_carries_it_once(
     seed: int,
 ) -> None:
+    """At worst a chunk for each round trip: 40 of them, of up to 2.9 s."""
     settings = {"clients": {"chunk_bytes_max": 4_096}}
     cluster = sim_cluster(3, seed, settings=settings, invariants_every=9_973)
     cluster.degrade(0, 2, PathFault(delay_us=2_000_000, jitter_us=900_000))
@@ -109,7 +110,7 @@ def test_a_path_that_answers_just_within_the_pong_time_out_carries_a_large_chang
     cluster.run_ms(8_000)
     arriving = Traffic(cluster, cluster.node(0))
     Crowd(cluster, 2, 600)
-    cluster.until(cluster.digests_agree, 40_000, "all of it is there")
+    cluster.until(cluster.digests_agree, 120_000, "all of it is there")
     assert arriving.records.total() < 2 * 600, "it was hardly ever begun anew"
 
 

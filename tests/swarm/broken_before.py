@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 import msgspec
@@ -10,10 +10,9 @@ import msgspec
 from actors.base import Effect
 from actors.judgement import Judgement
 from actors.liveness import Leases, Life
-from actors.messages.values import DigestEntry, Origin, RecordKey
+from actors.messages.values import DigestEntry, Origin
 from actors.pulls import Incoming
 from actors.roster import Roster
-from actors.service_index import ServiceIndex
 from tests.swarm.breaking import Ablation, replaced
 
 
@@ -35,19 +34,6 @@ def _deaths_counted_one_by_one() -> AbstractContextManager[None]:
 
 def _purged_deltas_taken() -> AbstractContextManager[None]:
     return replaced(Incoming, "is_purged", lambda *_: False)
-
-
-def _superseded_comes_back() -> AbstractContextManager[None]:
-    kept = ServiceIndex.remove
-
-    def remove(self: ServiceIndex, removed: Iterable[tuple[Origin, RecordKey]]) -> None:
-        for origin, key in removed:
-            entry = self.entries.get(key.service)
-            held = entry.clients.get(key.client, ()) if entry is not None else ()
-            kept(self, [(origin, key)])
-            self.put(record for record in held if record.origin != origin)
-
-    return replaced(ServiceIndex, "remove", remove)
 
 
 def _nameless_never_judged() -> AbstractContextManager[None]:
@@ -107,11 +93,6 @@ BEFORE: Mapping[str, Ablation] = {
         "nothing is taken of an owner that was given up before its heart beats again",
         "its deltas are taken as soon as they come",
         _purged_deltas_taken,
-    ),
-    "superseded-comes-back": Ablation(
-        "what is removed takes out of the index what older sessions of its client have left",
-        "that is shown again until its own owner is judged",
-        _superseded_comes_back,
     ),
     "nameless-never-judged": Ablation(
         "an owner that fell silent before this node started is judged by the members that have not said their names",

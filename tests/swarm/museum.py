@@ -82,8 +82,10 @@ EXHIBITS = (
         "older-session-behind-a-dropped-tombstone",
         "of too many tombstones one was dropped that kept an older session's record at another owner hidden: the dead"
         " client was listed again",
-        "what is removed takes out of the index what older sessions of its client have left",
-        "superseded-comes-back",
+        "such a tombstone stays until it is old (0cb8e7d); what is removed takes out of the index what older sessions"
+        " of its client have left",
+        file="tests/simulation/test_forgotten_withdrawals.py",
+        test="test_what_was_withdrawn_elsewhere_is_not_listed_by_a_node_that_starts_when_tombstones_are_too_many",
     ),
     Exhibit(
         "zombie-for-thirty-seconds",
