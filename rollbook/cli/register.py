@@ -79,8 +79,7 @@ def register(
     instance = Instance(ip.strip("[]"), port, cluster, weight, metadata=parse_metadata(metadata or []))
     say = _Teller(wanted, instance, common.json)
     show_client_log("INFO")  # which node holds the session, and when it moves
-    client = NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout)
-    with client, _asked_to_end() as end:  # from before the first of those who wait for it may know the instance
+    with NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout) as client:
         client.register_instance(
             wanted.name,
             instance.ip,
@@ -91,17 +90,18 @@ def register(
             metadata=instance.metadata,
             wait=wait.value,
         )
-        say.fact("registered")
-        end.wait()
-        client.deregister_instance(
-            wanted.name,
-            instance.ip,
-            instance.port,
-            group=wanted.group,
-            cluster=cluster,
-            wait="subscribers" if drain else "node",
-        )
-        say.fact("drained" if drain else "deregistered")
+        with _asked_to_end() as end:
+            say.fact("registered")
+            end.wait()
+            client.deregister_instance(
+                wanted.name,
+                instance.ip,
+                instance.port,
+                group=wanted.group,
+                cluster=cluster,
+                wait="subscribers" if drain else "node",
+            )
+            say.fact("drained" if drain else "deregistered")
     return ExitCode.OK
 
 

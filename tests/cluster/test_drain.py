@@ -144,17 +144,3 @@ def test_the_register_command_says_who_has_not_confirmed_its_drain(
             _, err = process.communicate(timeout=20)
         assert process.returncode == 1
         assert f"deaf-two@{node_id_at(cluster, 1)}" in err
-
-
-def test_a_register_command_that_is_interrupted_before_its_answer_drains_what_others_have_seen(
-    cluster: RealCluster, subscribers: list[NamingClient]
-) -> None:
-    with DeafSubscriber(cluster.addresses[1], "deaf-three", SERVICE) as deaf:
-        with register_command(cluster, "--wait", "subscribers", "--drain", "--timeout", "10") as process:
-            until(lambda: all(client.get_all_instances(SERVICE) for client in subscribers), 15, "seen")
-            process.send_signal(signal.SIGINT)
-            deaf.acknowledge_next()
-            deaf.acknowledge_next()
-            out, err = process.communicate(timeout=20)
-        assert process.returncode == 0, err
-        assert "drained DEFAULT_GROUP@@drained" in out
