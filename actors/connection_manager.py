@@ -315,6 +315,15 @@ class ConnectionManager:
             effects.append(Remind(self.settings.isolation_advice_interval_ms, _AdviceDue(self._advice.number)))
         return effects
 
+    def _gone_if_empty(self) -> list[Effect]:
+        return self._say_gone() if self._shedding and not self._sessions else []
+
+    def _say_gone(self) -> list[Effect]:
+        if self._gone_told:
+            return []
+        self._gone_told = True
+        return [Tell(Role.MEMBERS, SessionsGone())]
+
     # -- news of other servers: a session may outlast every node that it has ever heard of
 
     def _tell_news_soon(self) -> list[Effect]:
@@ -329,15 +338,6 @@ class ConnectionManager:
         # Behind the openings that ClientManager has yet to answer: those still say the older list.
         told = [Tell(Role.CLIENTS, NewsPassed(frames))] if frames else []
         return [*told, *self._tell_news_soon()]
-
-    def _gone_if_empty(self) -> list[Effect]:
-        return self._say_gone() if self._shedding and not self._sessions else []
-
-    def _say_gone(self) -> list[Effect]:
-        if self._gone_told:
-            return []
-        self._gone_told = True
-        return [Tell(Role.MEMBERS, SessionsGone())]
 
     # -- status, counting
 

@@ -109,16 +109,16 @@ class Publications:
         self._drop_if_done(change.service, publication)
 
     def acknowledge(self, service: Service, number: int, stamp: int) -> None:
-        """A node has this change. The stamp of the newest one is what a redo will hand in."""
+        """A node has this change. What a redo will hand in is the lowest stamp that the newest one was given."""
         if self._withdrawn.get(service) == number:
             del self._withdrawn[service]
         publication = self._publications.get(service)
         if publication is None or number != publication.changed:
             return
-        if publication.acknowledged != number or publication.stamp == 0:
+        is_first = publication.acknowledged != number or publication.stamp == 0
+        # A lower one answers a redo whose stamp lay in that node's future; claimed again it would be news each time.
+        if is_first or 0 < stamp < publication.stamp:
             publication.stamp = stamp
-        elif 0 < stamp < publication.stamp:
-            publication.stamp = stamp  # the old one lay in this node's future; claimed again it would be news each time
         publication.acknowledged = number
         if self._drop_if_done(service, publication):
             self._withdrawn[service] = number
