@@ -6,7 +6,8 @@ raises that. Hiding lasts until the owner is heard again, whatever becomes of th
 it lasts until this node has caught up with what the owner had done by then: what the owner removed meanwhile must not
 be shown for a moment. So it is with an owner that a serving node meets for the first time: the others may have
 forgotten it, together with what ended meanwhile. (A node that may miss most of them hides nobody, strangers neither.)
-Who cannot be caught up with is shown after a lease all the same, because to keep a live owner hidden is worse.
+Who cannot be caught up with is shown after a lease all the same, because to keep a live owner hidden is worse. An epoch
+that has ended meanwhile is no live owner: what it had yet to remove it never will.
 """
 
 from __future__ import annotations
@@ -312,13 +313,15 @@ class Leases:
         self._returning.add(origin)
 
     def _catch_up(self, origin: Origin, life: Life, now_ms: int) -> None:
-        """Show what returns, if what the owner had done by its first heartbeat is held here, or after a lease."""
+        """Show what returns, if what the owner had done by its first heartbeat is held here; or after a lease, if it
+        lives."""
         assert life.returns_at_ms is not None
         if life.owed_seq == UNKNOWN:
             life.owed_seq = life.owner_seq
         held = self._held.get(origin)
         has_all = life.owed_seq != UNKNOWN and (0 if held is None else held.applied) >= life.owed_seq
-        if has_all or now_ms - life.returns_at_ms >= self._patience.lease_ms:
+        has_waited = now_ms - life.returns_at_ms >= self._patience.lease_ms and not self.is_orphan(origin)
+        if has_all or has_waited:
             life.hidden_grace_ms = 0
             self._settle(origin, life)
 

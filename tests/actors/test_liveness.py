@@ -256,6 +256,26 @@ def test_an_owner_that_cannot_be_caught_up_with_is_shown_a_lease_after_its_retur
     assert table.hidden(131_000 + LEASE_MS) == ()
 
 
+@pytest.mark.parametrize("has_restarted", [False, True])
+def test_an_epoch_that_ends_before_it_was_caught_up_with_is_not_shown_after_a_lease(has_restarted: bool) -> None:
+    table = held_and_hidden()
+    table.hear(B, 6, 0, 131_000)
+    table.hear(B, 8, 0, 134_000)
+    table.hear(*((Origin("b", 101), 1) if has_restarted else (B, 8)), 0, 135_000, left=not has_restarted)
+    table.hold([entry("b", 0, applied=4, records=1)], 131_000 + LEASE_MS)
+    assert judged(table, 131_000 + LEASE_MS) == ((B, NATIVE_MS),)
+    assert judged(table, 134_000 + LEASE_MS) == ((B, NATIVE_MS),), "until its grace has ended"
+    assert purged(table, 134_000 + 2 * LEASE_MS) == (B,)
+
+
+def test_an_epoch_that_has_ended_and_is_held_as_far_as_it_had_come_is_shown() -> None:
+    table = held_and_hidden()
+    table.hear(B, 6, 0, 131_000, owner_seq=9)
+    table.leave(B, 132_000)
+    table.hold([entry("b", 0, applied=9, records=1)], 133_000)
+    assert judged(table, 133_000) == ()
+
+
 def test_an_owner_that_falls_silent_before_it_was_caught_up_with_is_purged_a_lease_later() -> None:
     table = held_and_hidden()
     table.hear(B, 6, 0, 131_000, owner_seq=9)

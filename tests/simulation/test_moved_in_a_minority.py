@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from actors.base import Role
 from runtime.simulation.clients import RawClient
 from runtime.simulation.cluster import SimCluster
@@ -59,6 +63,28 @@ def test_a_node_that_has_started_during_the_cut_does_not_show_who_has_moved_out_
     cluster.heal()
     cluster.always(lambda: not set(shown(2)) & set(cluster.view(fresh, "orders")), 8_000, "it shows nobody dead")
     assert everywhere(cluster, 3), "and who lives there is listed"
+
+
+@pytest.mark.parametrize("ends", [SimCluster.leave, SimCluster.crash])
+def test_who_has_moved_out_of_a_minority_and_died_is_not_shown_when_the_old_node_ends_before_it_let_go(
+    seed: int, ends: Callable[[SimCluster, int], None]
+) -> None:
+    cluster, client = cut_off(seed, 0)
+    client.crash()
+    cluster.crash(1)
+    cluster.run_ms(60_000)
+    others = [cluster.node(number) for number in (2, 3, 4)]
+    old = native_of(cluster, 0)
+    leases = [node.behaviour(Role.MEMBERS)._leases for node in others]
+    cluster.heal()
+    cluster.until(lambda: all(each.is_known(old) for each in leases), 3_000, "heard again")
+    cluster.run_ms(1_000)
+    ends(cluster, 0)
+    cluster.run_ms(1_000)
+    cluster.restart(0)
+    nobody_lists = lambda: not any(cluster.view(node, "orders") for node in others)  # noqa: E731
+    cluster.always(nobody_lists, 40_000, "nobody shows it again")
+    assert everywhere(cluster)
 
 
 def test_what_was_withdrawn_elsewhere_is_not_shown_again_after_a_cut_that_outlived_the_tombstone(seed: int) -> None:

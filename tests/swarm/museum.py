@@ -208,6 +208,15 @@ EXHIBITS = (
         "strangers-shown",
     ),
     Exhibit(
+        "ended-before-it-let-go",
+        "a client had moved out of a minority and died with its new node; after the cut its old node was heard again,"
+        " hidden still because it had yet to remove what was left, and ended before it did: a lease after its return"
+        " the others showed that until its grace ended (11000001 of 7 nodes)",
+        "an epoch that has ended is not shown for want of patience; docs/protocol 2.4",
+        file="tests/simulation/test_moved_in_a_minority.py",
+        test="test_who_has_moved_out_of_a_minority_and_died_is_not_shown_when_the_old_node_ends_before_it_let_go",
+    ),
+    Exhibit(
         "slow-taken-for-asleep",
         "a node whose every beat came late settled for ever, proved no life and was taken for dead",
         "a second gap while it settles is no stall (0cb8e7d)",
