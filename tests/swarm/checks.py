@@ -272,7 +272,8 @@ class SwarmChecks(HistoryChecks):
             ended = self._ended.get((sessions[-1].node, sessions[-1].life)) if sessions else None
             if ended is None or not claim.is_sure or claim.settled_ms > ended.at_ms - self.bounds.vanished_ms:
                 continue
-            if name in ended.nodes and claim.client in ended.clients and node.ready_ms < ended.at_ms:
+            knew_well = name in ended.nodes and node.is_ready and node.ready_ms < ended.at_ms  # it, and no later life
+            if knew_well and claim.client in ended.clients:
                 self.counts["A9"] += 1
                 if at_ms < ended.at_ms + self.spared_ms:
                     text = (

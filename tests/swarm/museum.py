@@ -217,6 +217,14 @@ EXHIBITS = (
         test="test_who_has_moved_out_of_a_minority_and_died_is_not_shown_when_the_old_node_ends_before_it_let_go",
     ),
     Exhibit(
+        "asked-in-its-next-life",
+        "a check: two nodes ended at one moment, and the one was asked, while it loaded in its next life, to keep what"
+        " the other had served, because it had known that well in its last (12000081 of 3 nodes)",
+        "asked is who was ready then and has run since",
+        file="tests/swarm/test_checks.py",
+        test="test_a_node_that_ended_with_the_other_one_loads_what_it_knew_and_may_list_it_in_between",
+    ),
+    Exhibit(
         "slow-taken-for-asleep",
         "a node whose every beat came late settled for ever, proved no life and was taken for dead",
         "a second gap while it settles is no stall (0cb8e7d)",

@@ -60,6 +60,16 @@ def test_nobody_has_to_spare_a_node_that_stood_still_before_it_ended() -> None:
     )
 
 
+def test_a_node_that_ended_with_the_other_one_loads_what_it_knew_and_may_list_it_in_between() -> None:
+    check_history(
+        NodeSeen(ENDED_MS, "n0", "crashed"),
+        NodeSeen(ENDED_MS, "n2", "crashed"),
+        NodeSeen(ENDED_MS + 100, "n2", "started"),
+        lists(ENDED_MS + 200, "n2", "a:1"),
+        lists(ENDED_MS + 300, "n2"),
+    )
+
+
 def parted(*near: str) -> list[Event]:
     """These of five nodes hear none of the others from now on."""
     far = [node for node in FIVE if node not in near]
