@@ -44,10 +44,11 @@ class Judgement:
             self._counters["pauses"] += 1
             effects.append(Log("WARNING", "this node was paused; nothing expires for one lease", {"gap_ms": gap_ms}))
         self._doubt.note_majority(self._roster.census(at_ms).has_majority, at_ms)
-        preserved = self._told.standing.preserved
+        preserved, misses_most = self._told.standing.preserved, False
         if not self._doubt.suspends(at_ms):
             misses_most, patience_ms = self._roster.misses_most(at_ms), self._roster.suspect_ms
             preserved = self._doubt.preserves(patience_ms, misses_most=misses_most, now_ms=at_ms)
+        self._leases.misses_most = preserved and misses_most
         hides_nobody = self._doubt.suspends(at_ms) or preserved or self._roster.may_miss_most(at_ms)
         standing = {"preserved": preserved, "isolated": self._doubt.is_isolated, "hides_nobody": hides_nobody}
         return [*effects, *self._told.set_standing(**standing)]

@@ -6,8 +6,9 @@ raises that. Hiding lasts until the owner is heard again, whatever becomes of th
 it lasts until this node has caught up with what the owner had done by then: what the owner removed meanwhile must not
 be shown for a moment. So it is with an owner that a serving node meets for the first time: the others may have
 forgotten it, together with what ended meanwhile. (A node that may miss most of them hides nobody, strangers neither.)
-Who cannot be caught up with is shown after a lease all the same, because to keep a live owner hidden is worse. An epoch
-that has ended meanwhile is no live owner: what it had yet to remove it never will.
+Who cannot be caught up with is shown after a lease all the same, because to keep a live owner hidden is worse; after a
+beat already by a node that misses most of the members: an owner beside it misses them too, and lets go of nothing. An
+epoch that has ended meanwhile is no live owner: what it had yet to remove it never will.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import msgspec
 
 from actors.links import REFUSED, SILENT
 from actors.messages.values import DigestEntry, Origin
+from actors.self_doubt import ARRIVAL_SHARE
 
 UNKNOWN = -1
 ORIGINS_MAX = 4_096  # learned from digests; a digest names each of them, and must fit into one frame
@@ -82,6 +84,7 @@ class Leases:
         self.purged: dict[Origin, Purged] = {}
         self.heartbeat = 0
         self.doubts_strangers = False  # serving, in touch with most: whom it meets now, they may have forgotten
+        self.misses_most = False  # of the members; its lists say so
         self._beaten_at_ms: int | None = None
         self._is_uncertain = False
         self._held: dict[Origin, DigestEntry] = {}
@@ -313,15 +316,15 @@ class Leases:
         self._returning.add(origin)
 
     def _catch_up(self, origin: Origin, life: Life, now_ms: int) -> None:
-        """Show what returns, if what the owner had done by its first heartbeat is held here; or after a lease, if it
-        lives."""
+        """Show what returns: what the owner had done by its first heartbeat is held here; or in time, if it lives."""
         assert life.returns_at_ms is not None
         if life.owed_seq == UNKNOWN:
             life.owed_seq = life.owner_seq
         held = self._held.get(origin)
         has_all = life.owed_seq != UNKNOWN and (0 if held is None else held.applied) >= life.owed_seq
-        has_waited = now_ms - life.returns_at_ms >= self._patience.lease_ms and not self.is_orphan(origin)
-        if has_all or has_waited:
+        patience_ms = self._patience.suspect_ms // ARRIVAL_SHARE if self.misses_most else self._patience.lease_ms
+        has_waited = now_ms - life.returns_at_ms >= patience_ms
+        if has_all or (has_waited and not self.is_orphan(origin)):
             life.hidden_grace_ms = 0
             self._settle(origin, life)
 

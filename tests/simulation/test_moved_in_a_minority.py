@@ -111,3 +111,33 @@ def test_a_node_alone_shows_at_once_whom_it_meets_for_the_first_time(seed: int) 
     cluster.heal()
     cluster.partition([0, 2], [1, 3, 4])
     cluster.until(lambda: shown(3)[0] in cluster.view(fresh, "orders"), 3_000, "listed as soon as it is heard")
+
+
+def test_an_owner_that_comes_back_to_a_node_alone_is_shown_though_it_cannot_let_go_of_anything(seed: int) -> None:
+    """Both hear hardly anybody, so the one lets go of nothing and the other doubts itself. Not so when all are back."""
+    cluster, client = cut_off(seed, 0)
+    registered(cluster, 0, 3)
+    client.crash()
+    cluster.crash(1)
+    last = cluster.node(4)
+    cluster.run_ms(40_000)
+    assert not cluster.view(last, "orders"), "even the owner is forgotten"
+    cluster.partition([4], [2, 3])
+    cluster.run_ms(10_000)
+    cluster.restore(0, 4)
+    cluster.restore(4, 0)
+    cluster.until(lambda: shown(3)[0] in cluster.view(last, "orders"), 6_000, "listed")
+
+
+def test_a_node_that_was_alone_shows_nobody_dead_when_it_and_the_owner_are_back(seed: int) -> None:
+    cluster, client = cut_off(seed, 0)
+    registered(cluster, 0, 3)
+    client.crash()
+    cluster.crash(1)
+    cluster.run_ms(40_000)
+    cluster.partition([4], [2, 3])
+    cluster.run_ms(10_000)
+    cluster.heal()
+    last = cluster.node(4)
+    cluster.always(lambda: shown(2)[0] not in cluster.view(last, "orders"), 8_000, "nobody dead")
+    assert everywhere(cluster, 3), "and who lives there is listed"

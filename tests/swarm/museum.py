@@ -217,6 +217,15 @@ EXHIBITS = (
         test="test_who_has_moved_out_of_a_minority_and_died_is_not_shown_when_the_old_node_ends_before_it_let_go",
     ),
     Exhibit(
+        "returned-to-a-minority",
+        "a node had hidden an owner that was cut off, then lost the others itself and heard that owner again: that one"
+        " could not say what it had yet to remove, for it heard nobody else, and stayed hidden for a lease with clients"
+        " that had just signed in there (11000117 of 5 nodes)",
+        "who misses most of the members shows whom it hears again after a beat; docs/adr/0007",
+        file="tests/simulation/test_moved_in_a_minority.py",
+        test="test_an_owner_that_comes_back_to_a_node_alone_is_shown_though_it_cannot_let_go_of_anything",
+    ),
+    Exhibit(
         "asked-in-its-next-life",
         "a check: two nodes ended at one moment, and the one was asked, while it loaded in its next life, to keep what"
         " the other had served, because it had known that well in its last (12000081 of 3 nodes)",
