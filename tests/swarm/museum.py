@@ -228,7 +228,7 @@ EXHIBITS = (
     Exhibit(
         "asked-in-its-next-life",
         "a check: two nodes ended at one moment, and the one was asked, while it loaded in its next life, to keep what"
-        " the other had served, because it had known that well in its last (12000081 of 3 nodes)",
+        " the other had served, because it had known that well in its last (12000081 of 3 nodes, 11000155 of 7)",
         "asked is who was ready then and has run since",
         file="tests/swarm/test_checks.py",
         test="test_a_node_that_ended_with_the_other_one_loads_what_it_knew_and_may_list_it_in_between",
