@@ -42,6 +42,10 @@ class Party:
         if self.serving is not None:
             self.sessions.append(self.serving)
 
+    def lives_of(self, session: int) -> list[int]:
+        """Of the node that opened this session, if that is still known: what it said may be read in its next life."""
+        return [serving.life for serving in self.sessions if serving.session == session]
+
     def note_reach(self, reach: Reach, lives: dict[str, int], at_ms: int) -> None:
         """Something changed that matters to whom it reaches: its session, its process, or the paths of nodes."""
         reached = self._reaches(reach, lives)

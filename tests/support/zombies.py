@@ -21,6 +21,7 @@ class Bounds(NamedTuple):
     vanished_ms: int = 6_500  # heartbeats end (4 s, judged within 1 s), the delay of a lost session, and sync
     settle_ms: int = 3_000  # a node that stood still learns first what left meanwhile
     owner_ms: int = 17_000  # a dead owner's records: 15 s, and a beat each to judge and to tell
+    unnoticed_ms: int = 5_000  # a node that stood still for longer knows it, and counts what it finds unread as old
     unlisted_ms: int = 32_000  # an owner that is no member any more: nobody has a link that could be evidence
     guard_ms: int = 15_000  # one more lease for a service that would lose more than half
     ready_ms: int = 22_000  # a cold start waits 15 s for the rest of the cluster, and loads
@@ -50,7 +51,9 @@ def deadline_ms(state: HistoryState, bounds: Bounds, name: str, node: NodeLife, 
             if since_ms is None:
                 return None
             patience_ms = bounds.unlisted_ms if serving.node in state.unlisted else bounds.owner_ms
-            ended_ms = max(since_ms, gone.since_ms, _older_owner_ms(state, bounds, claim))
+            ended_ms = max(
+                since_ms, gone.since_ms, _older_owner_ms(state, bounds, claim), read_ms(state, bounds, serving)
+            )
             deadlines.append(ended_ms + patience_ms + guarded_ms)
     return max(deadlines, default=None)
 
@@ -64,6 +67,16 @@ def _older_owner_ms(state: HistoryState, bounds: Bounds, claim: Claim) -> int:
         if state.lives[serving.node] == serving.life
     ]
     return max((at_ms + bounds.settle_ms for at_ms in resumed_ms if at_ms > claim.gone.since_ms), default=0)
+
+
+def read_ms(state: HistoryState, bounds: Bounds, serving: Serving) -> int:
+    """When the last heartbeat of this life was read by a node that stood still at its end; 0 if none did. It takes that
+    for new, and who starts meanwhile knows the age from it."""
+    ended_ms = state.ended_ms.get((serving.node, serving.life))
+    if ended_ms is None:
+        return 0
+    short = [stall for stall in state.stalls if stall[1] - stall[0] <= bounds.unnoticed_ms]
+    return max((resumed_ms for paused_ms, resumed_ms in short if paused_ms <= ended_ms <= resumed_ms), default=0)
 
 
 def _told_by_owner_ms(state: HistoryState, bounds: Bounds, name: str, owner: str, gone: Gone, at_ms: int) -> int:

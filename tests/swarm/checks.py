@@ -21,7 +21,7 @@ from tests.support.history_checks import HistoryChecks
 from tests.support.history_state import NOTHING, NodeLife
 from tests.support.parties import Party, Serving
 from tests.support.reach import NEVER_MS
-from tests.support.zombies import Bounds, deadline_ms
+from tests.support.zombies import Bounds, deadline_ms, read_ms
 
 FLASH_MS = 100  # what several owners did comes within one exchange with each
 
@@ -147,7 +147,8 @@ class SwarmChecks(HistoryChecks):
         if not has_been_well or len(known_ms) < len(ends_ms):
             return
         guarded_ms = self.bounds.guard_ms if "guarded" in node.tables[listed[0]].flags else 0
-        until_ms = max(*known_ms, claim.gone.since_ms) + self.bounds.owner_ms + guarded_ms
+        read = [read_ms(self, self.bounds, serving) for serving in self.parties[claim.client].sessions]
+        until_ms = max(*known_ms, *read, claim.gone.since_ms) + self.bounds.owner_ms + guarded_ms
         if at_ms > max(until_ms, node.ready_ms + self.bounds.sync_ms + guarded_ms):
             text = f"{name} still lists {listed[1]} of {listed[0]}, {claim.gone.how} like the node of {claim.client}"
             self._fail("A3", f"{text}: until {until_ms} ms. {name} has started since and grants more", claim.client)
@@ -186,12 +187,14 @@ class SwarmChecks(HistoryChecks):
             self._cold_until_ms[event.node, self.lives[event.node]] = event.at_ms + self.warming_ms
 
     def _on_told(self, event: ViewSeen) -> None:
-        before = self.party(event.observer).told.get(event.service)
+        party = self.party(event.observer)
+        before = party.told.get(event.service)
         super()._on_told(event)
         node = self.nodes[event.node] if event.node else None
         if (
             before is None
             or node is None
+            or any(life != self.lives[event.node] for life in party.lives_of(event.session))
             or event.at_ms >= self._cold_until_ms.get((event.node, self.lives[event.node]), 0)
         ):
             return

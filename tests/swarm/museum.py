@@ -226,6 +226,22 @@ EXHIBITS = (
         test="test_an_owner_that_comes_back_to_a_node_alone_is_shown_though_it_cannot_let_go_of_anything",
     ),
     Exhibit(
+        "read-after-its-end",
+        "a check: a client that stood still read, when it went on, what its node had told it before the whole cluster"
+        " was restarted, and the list was taken for the word of the node's next life (13000044 of 3 nodes)",
+        "a list belongs to the life in which its session was opened",
+        file="tests/swarm/test_checks.py",
+        test="test_what_a_node_said_before_its_end_may_be_read_after_its_start",
+    ),
+    Exhibit(
+        "read-by-one-that-stood-still",
+        "a check: all nodes but one ended, and that one stood still for less than it would notice; an owner's last"
+        " heartbeat was new to it when it went on, and who loaded from it was to know better (11000229 of 7 nodes)",
+        "who starts since has as long as whom it can have the age from",
+        file="tests/swarm/test_checks.py",
+        test="test_who_starts_may_have_the_age_of_a_dead_owner_from_one_that_stood_still_at_its_end",
+    ),
+    Exhibit(
         "asked-in-its-next-life",
         "a check: two nodes ended at one moment, and the one was asked, while it loaded in its next life, to keep what"
         " the other had served, because it had known that well in its last (12000081 of 3 nodes, 11000155 of 7)",

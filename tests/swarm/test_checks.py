@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.history import (
+    ClientEnded,
     ClientStood,
     Event,
     NodeSeen,
@@ -28,14 +29,16 @@ def lists(at_ms: int, node: str, *keys: str) -> Event:
     return ViewSeen(at_ms, node, "table", node, 0, "orders", 0, dict.fromkeys(keys, "x"), ())
 
 
-def check_history(*events: Event, nodes: tuple[str, ...] = NODES) -> None:
-    """``c1`` is served by n0, and all list what it published; then this."""
+def check_history(*events: Event, nodes: tuple[str, ...] = NODES, swept_ms: int = 0) -> None:
+    """``c1`` is served by n0, and all list what it published; then this, and perhaps a look at everything."""
     checks = SwarmChecks(nodes, Bounds(), SPARED_MS, WARMING_MS)
     before: list[Event] = [NodeSeen(0, node, what) for node in nodes for what in ("started", "ready")]
     before += [SessionSeen(10, "c1", "n0", 1), OrderSent(20, "c1", 1, "publish", "orders", {"a:1": "x"}, "node")]
     before += [OrderAnswered(20, "c1", 1), *(lists(30, node, "a:1") for node in nodes)]
     for event in (*before, *events):
         checks.see(event)
+    if swept_ms:
+        checks.sweep(swept_ms)
 
 
 def test_a_node_that_was_well_keeps_what_one_that_has_just_ended_served() -> None:
@@ -94,3 +97,49 @@ def test_what_a_client_missed_while_it_stood_still_may_be_known_to_one_in_the_mi
 def test_a_node_that_is_alone_can_have_it_from_nobody() -> None:
     with pytest.raises(ViolationFound, match="though it hears less"):
         check_history(*stood_still(), *parted("n2"), lists(ENDED_MS + 20_000, "n2"), nodes=FIVE)
+
+
+def check_restarted_cold(*events: Event) -> None:
+    """``c2`` has been told by n0 what is listed, and stands still; then all nodes end, and start with nothing."""
+    before: list[Event] = [OrderSent(100, "c2", 1, "subscribe", "orders"), SessionSeen(100, "c2", "n0", 7)]
+    before += [told(110, 7, "a:1"), ClientStood(ENDED_MS - 20, "c2", still=True)]
+    before += [NodeSeen(ENDED_MS, node, "crashed") for node in NODES]
+    before += [NodeSeen(ENDED_MS + 100, node, "started") for node in NODES]
+    before += [NodeSeen(ENDED_MS + 200, node, "ready", ("warming",)) for node in NODES]
+    check_history(*before, ClientStood(ENDED_MS + 300, "c2", still=False), *events)
+
+
+def told(at_ms: int, session: int, *keys: str) -> Event:
+    return ViewSeen(at_ms, "c2", "push", "n0", session, "orders", 1, dict.fromkeys(keys, "x"), ())
+
+
+def test_a_node_that_has_started_with_the_whole_cluster_takes_nothing_out_of_what_was_known() -> None:
+    with pytest.raises(ViolationFound, match="A10: c2 was told that a:1 of orders is gone, by n0"):
+        check_restarted_cold(SessionSeen(ENDED_MS + 400, "c2", "n0", 8), told(ENDED_MS + 500, 8))
+
+
+def test_what_a_node_said_before_its_end_may_be_read_after_its_start() -> None:
+    check_restarted_cold(told(ENDED_MS + 300, 7), SessionSeen(ENDED_MS + 400, "c2", "n0", 8))
+
+
+def check_ended_together(stall_ms: int, listed_until_ms: int) -> None:
+    """n0 and its client are gone; n1 restarts, and n2 stood still all the while. Both list the client for so long."""
+    gone: list[Event] = [NodeSeen(ENDED_MS - 500, "n2", "paused"), ClientEnded(ENDED_MS - 10, "c1", "killed")]
+    gone += [NodeSeen(ENDED_MS, "n0", "crashed"), NodeSeen(ENDED_MS, "n1", "crashed")]
+    gone += [NodeSeen(ENDED_MS + 300, "n1", "started"), NodeSeen(ENDED_MS + stall_ms - 500, "n2", "resumed")]
+    loaded_ms = ENDED_MS + stall_ms
+    gone += [NodeSeen(loaded_ms, "n1", "ready"), lists(loaded_ms, "n1", "a:1")]
+    gone += [lists(ENDED_MS + 15_000, node) for node in ("n3", "n4")]
+    check_history(*sorted(gone, key=lambda event: event.at_ms), nodes=FIVE, swept_ms=ENDED_MS + listed_until_ms)
+
+
+def test_who_starts_may_have_the_age_of_a_dead_owner_from_one_that_stood_still_at_its_end() -> None:
+    check_ended_together(stall_ms=4_500, listed_until_ms=20_500)
+
+
+@pytest.mark.parametrize(("stall_ms", "listed_until_ms"), [(4_500, 22_000), (5_500, 20_500), (400, 20_500)])
+def test_but_it_takes_no_longer_than_that_one_and_a_long_stall_is_known_to_who_stood_still(
+    stall_ms: int, listed_until_ms: int
+) -> None:
+    with pytest.raises(ViolationFound, match="A3: n1 still lists a:1"):
+        check_ended_together(stall_ms, listed_until_ms)
