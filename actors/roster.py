@@ -35,6 +35,7 @@ class MemberReport(msgspec.Struct, frozen=True):
     sessions: int
     ready_since_ms: int  # by this node's clock; it has said so in every report since
     hidden: dict[Origin, int]  # whom it hides, and the last heartbeat that it knows of each
+    preserved: bool  # it has missed most of the members until a moment ago
 
 
 class Member(msgspec.Struct):
@@ -111,9 +112,15 @@ class Roster:
         member = self.members[address]
         last = member.report
         since_ms = last.ready_since_ms if last is not None and last.ready else now_ms
-        hidden = {entry.origin: entry.heartbeat for entry in digest.entries if entry.hidden_ms}
         member.report = MemberReport(
-            digest.ready, digest.leaving, digest.started_cold, dict(digest.links), digest.sessions, since_ms, hidden
+            digest.ready,
+            digest.leaving,
+            digest.started_cold,
+            dict(digest.links),
+            digest.sessions,
+            since_ms,
+            {entry.origin: entry.heartbeat for entry in digest.entries if entry.hidden_ms},
+            digest.preserved,
         )
         member.is_reached = True
         for other, node_id, client_address in digest.members:
@@ -138,6 +145,7 @@ class Roster:
             members=tuple((member.address, member.node_id, member.client_address) for member in reached),
             sessions=self.sessions,
             accusations=self._suspicions.told() if self.is_large else (),
+            preserved=standing.preserved,
         )
 
     # Who is there.
@@ -188,7 +196,17 @@ class Roster:
     def sight(self, caught_up: Set[str], waited_ms: int, now_ms: int) -> Sight:
         """What a loading node sees."""
         ready = self._ready(now_ms)
-        return Sight(self.configured, self.reached, self.loading, ready.keys(), caught_up, waited_ms)
+        reports = [member.report for member in self.members.values() if member.node_id in ready]
+        is_informed = self.reached == self.configured or any(report and not report.preserved for report in reports)
+        return Sight(
+            self.configured,
+            self.reached,
+            self.loading,
+            ready.keys(),
+            caught_up,
+            waited_ms,
+            is_informed and not self._leases.is_catching_up,
+        )
 
     def started_cold(self, now_ms: int) -> bool:
         """Who caught up with nodes that have just started cold knows no more than they do."""

@@ -100,6 +100,7 @@ class Digest(msgspec.Struct, frozen=True, array_like=True):
     ] = ()  # (peer address, node id, client address) of whom the sender reaches
     sessions: Count = 0  # open at the sender
     accusations: tuple[Accusation, ...] = ()  # the sender's and those it has heard; only above ten members
+    preserved: bool = False  # the sender has missed most of the members until a moment ago
 
 
 class Delta(msgspec.Struct, frozen=True, array_like=True):

@@ -10,8 +10,16 @@ MAJORITY_WAIT_MS = 5_000
 COLD_START_WAIT_MS = 15_000
 
 
-def judged(reached: int, ready: str = "", caught_up: str = "", waited_ms: int = 0, configured: int = 3) -> Readiness:
-    sight = Sight(configured, reached, reached - len(ready), set(ready), set(caught_up), waited_ms)
+def judged(
+    reached: int,
+    ready: str = "",
+    caught_up: str = "",
+    waited_ms: int = 0,
+    configured: int = 3,
+    *,
+    informed: bool = True,
+) -> Readiness:
+    sight = Sight(configured, reached, reached - len(ready), set(ready), set(caught_up), waited_ms, informed)
     return readiness(sight, MAJORITY_WAIT_MS, COLD_START_WAIT_MS)
 
 
@@ -40,8 +48,13 @@ def test_without_a_majority_it_waits_a_while_for_one() -> None:
     assert judged(2, "b", "b", 4_999, configured=4) is Readiness.LOADING, "half is no majority"
 
 
+def test_a_majority_of_whom_all_have_been_alone_is_waited_for_like_none() -> None:
+    assert judged(2, "b", "b", 4_999, informed=False) is Readiness.LOADING
+    assert judged(2, "b", "b", 5_000, informed=False) is Readiness.READY
+
+
 def test_a_member_that_was_ready_and_is_out_of_hearing_is_waited_for() -> None:
-    sight = Sight(configured=3, reached=3, loading=2, ready=set(), caught_up=set(), waited_ms=14_999)
+    sight = Sight(configured=3, reached=3, loading=2, ready=set(), caught_up=set(), waited_ms=14_999, informed=False)
     assert readiness(sight, MAJORITY_WAIT_MS, COLD_START_WAIT_MS) is Readiness.LOADING
     waited = sight._replace(waited_ms=15_000)
     assert readiness(waited, MAJORITY_WAIT_MS, COLD_START_WAIT_MS) is Readiness.COLD

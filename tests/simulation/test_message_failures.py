@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from actors.base import Role
 from actors.messages.distro import DeltaReceived
 from actors.messages.peers import Delta
@@ -171,6 +173,38 @@ def test_d21_a_node_does_not_start_cold_because_the_only_ready_one_falls_silent(
     cluster.pause(0)
     cluster.run_ms(9_000)
     assert all(len(cluster.view(node, "orders")) == 40 for node in loading if node.is_ready)
+
+
+@pytest.mark.parametrize("slow_us", [0, 300, 1_000, 2_000])
+def test_d21_a_node_that_starts_between_two_who_were_alone_is_ready_when_it_knows_what_both_know(
+    seed: int, slow_us: int
+) -> None:
+    """The first that tells it something makes a majority with it."""
+    cluster = sim_cluster(seed=seed, warm=True)
+    cluster.crash(2)
+    cluster.partition([0], [1])
+    cluster.run_ms(40_000)
+    registered(cluster, 0, 1)
+    registered(cluster, 1, 2)
+    cluster.restart(2)
+    cluster.slow(1, slow_us)
+    fresh = cluster.node(2)
+    both = set(shown(1, 2))
+    cluster.always(lambda: not fresh.is_ready or both <= set(cluster.view(fresh, "orders")), 1_500, "ready with both")
+    assert fresh.is_ready, "long before it would have waited in vain"
+
+
+def test_d21_beside_the_only_one_that_is_left_a_node_is_ready_in_3_s(seed: int) -> None:
+    """That one has been alone, and this is the majority that it had missed."""
+    cluster = sim_cluster(seed=seed, warm=True)
+    registered(cluster, 0, 1)
+    for number in (1, 2):
+        cluster.crash(number)
+    cluster.run_ms(40_000)
+    cluster.restart(2)
+    fresh = cluster.node(2)
+    cluster.until(lambda: fresh.is_ready, 3_000, "ready")
+    assert cluster.view(fresh, "orders") == shown(1)
 
 
 # Clients.

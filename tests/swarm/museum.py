@@ -242,6 +242,14 @@ EXHIBITS = (
         test="test_who_starts_may_have_the_age_of_a_dead_owner_from_one_that_stood_still_at_its_end",
     ),
     Exhibit(
+        "ready-between-two-who-were-alone",
+        "a node started where the two others had just been cut off from each other: it had a majority with the first,"
+        " and was ready before the other had told it anything, or while it hid that one still (11000228 of 3 nodes)",
+        "digests say who has missed most of the members, and those make no majority; docs/adr/0007",
+        file="tests/simulation/test_message_failures.py",
+        test="test_d21_a_node_that_starts_between_two_who_were_alone_is_ready_when_it_knows_what_both_know",
+    ),
+    Exhibit(
         "asked-in-its-next-life",
         "a check: two nodes ended at one moment, and the one was asked, while it loaded in its next life, to keep what"
         " the other had served, because it had known that well in its last (12000081 of 3 nodes, 11000155 of 7)",
