@@ -153,6 +153,15 @@ def test_an_order_without_an_answer_may_have_happened_or_not() -> None:
         assert checks.counts["A2"] == len(NODES)
 
 
+@pytest.mark.parametrize("later_ms", [0, 6_000])
+def test_what_a_client_reads_when_it_has_stood_still_may_have_been_said_long_before(later_ms: int) -> None:
+    sent, _ = order(LATER_MS, 2, "publish", "x", wait="cluster")
+    stood = [ClientStood(LATER_MS + 10, "c1", still=True), *listed(LATER_MS + 7_000, None)]
+    stood.append(ClientStood(LATER_MS + 8_000, "c1", still=False))
+    events = [*published(), sent, *stood, OrderAnswered(LATER_MS + 8_000 + later_ms, "c1", 2)]
+    assert (broken(*events) == "A2") if later_ms else judge(*events).counts["A2"] == 0
+
+
 def test_a_cluster_that_is_said_to_have_what_one_node_lacks_is_named() -> None:
     events = [*started(), SessionSeen(10, "c1", "n0", 1), *listed(LATER_MS, "x", "n0", "n2")]
     judge(*events, *order(LATER_MS, 1, "publish", "x"))

@@ -11,11 +11,15 @@ from runtime.simulation.clients import RawClient
 from runtime.simulation.cluster import SimCluster
 from tests.support.failure_scripts import everywhere, moved, native_of, registered
 from tests.support.sim_cluster import shown, sim_cluster
+from tests.swarm.turn_checks import TurnChecks
 
 
 def cut_off(seed: int, *minority: int) -> tuple[SimCluster, RawClient]:
     """These hear no others; the client of n0 has moved to n1, and said so."""
-    cluster = sim_cluster(nodes=5, seed=seed, warm=True, invariants_every=97)
+    cluster = sim_cluster(nodes=5, seed=seed, start=False, invariants_every=97)
+    cluster.checkers.append(TurnChecks())
+    cluster.start_all()
+    cluster.until(lambda: cluster.all_ready() and not any(node.standing.warming for node in cluster.nodes), 25_000)
     client = registered(cluster, 0, 2)
     cluster.until(lambda: everywhere(cluster, 2), 2_000, "listed")
     cluster.partition(minority, [number for number in range(5) if number not in minority])
@@ -141,3 +145,21 @@ def test_a_node_that_was_alone_shows_nobody_dead_when_it_and_the_owner_are_back(
     last = cluster.node(4)
     cluster.always(lambda: shown(2)[0] not in cluster.view(last, "orders"), 8_000, "nobody dead")
     assert everywhere(cluster, 3), "and who lives there is listed"
+
+
+def test_an_owner_whose_records_come_late_to_a_node_alone_is_shown_before_them(seed: int) -> None:
+    """What is shown then comes with each delta. The checks of every turn know that a beat is enough here."""
+    cluster, _ = cut_off(seed, 0)
+    registered(cluster, 0, 3)
+    last, old = cluster.node(4), native_of(cluster, 0)
+    cluster.run_ms(40_000)
+    cluster.partition([4], [1, 2, 3])
+    cluster.run_ms(10_000)
+    cluster.slow_processing(4, 2_000_000)
+    cluster.restore(0, 4)
+    cluster.restore(4, 0)
+    leases = last.behaviour(Role.MEMBERS)._leases
+    cluster.until(lambda: leases.is_shown(old), 15_000, "shown")
+    assert shown(3)[0] not in cluster.view(last, "orders"), "and nothing of it is here"
+    cluster.slow_processing(4, 0)
+    cluster.until(lambda: shown(3)[0] in cluster.view(last, "orders"), 6_000, "listed")

@@ -208,9 +208,10 @@ class HistoryChecks(HistoryState):
 
     def _check_confirmed(self, event: OrderAnswered) -> None:
         """An order that waited for the cluster is done: every node that its node can reach lists what it published."""
-        serving = self.party(event.client).serving
-        if serving is None:
-            return
+        party = self.party(event.client)
+        serving = party.serving
+        if serving is None or 0 < party.went_on_ms >= event.at_ms - self.bounds.sync_ms:
+            return  # who stood still may read only now what was true when it was said
         for listed, claim in self.claims.of_client[event.client].items():
             if claim.settled_by != event.number or not claim.is_sure:
                 continue

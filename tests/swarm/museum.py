@@ -250,6 +250,23 @@ EXHIBITS = (
         test="test_d21_a_node_that_starts_between_two_who_were_alone_is_ready_when_it_knows_what_both_know",
     ),
     Exhibit(
+        "confirmed-and-read-late",
+        "a check: a client stood still, was given up, and read when it went on that everybody had what it published"
+        " before; that was to be true at this moment (13000038 of 3 nodes)",
+        "nobody knows when that was said which is read by a client that has just stood still",
+        file="tests/simulation/test_history_checks.py",
+        test="test_what_a_client_reads_when_it_has_stood_still_may_have_been_said_long_before",
+    ),
+    Exhibit(
+        "shown-sooner-and-met-again",
+        "a check: it knew neither of the beat after which a node that misses most of the members shows an owner, nor"
+        " that a forgotten owner is hidden by the very heartbeat that it returns with (14000023 of 5 nodes, 14000062"
+        " of 7)",
+        "the first heartbeat of the return counts, and the patience that this node has",
+        file="tests/simulation/test_moved_in_a_minority.py",
+        test="test_an_owner_whose_records_come_late_to_a_node_alone_is_shown_before_them",
+    ),
+    Exhibit(
         "asked-in-its-next-life",
         "a check: two nodes ended at one moment, and the one was asked, while it loaded in its next life, to keep what"
         " the other had served, because it had known that well in its last (12000081 of 3 nodes, 11000155 of 7)",

@@ -1,7 +1,8 @@
 """What a single turn of an actor shows, and no later look can tell.
 
 A2: what a node tells its peers to have of others is in its index, and so is what they take for acknowledged by it.
-A3: an owner that was hidden is shown again when what it had done by its first heartbeat is here, or after a lease.
+A3: an owner that was hidden is shown again when what it had done by its first heartbeat is here, or after a lease; or
+after a third of a suspicion by a node that misses most of the members.
 A4: two copies of an origin never differ at equal watermarks. A node that finds such a difference mends it by itself, so
 it has to be caught at that moment. (In the swarm no memory rots: any difference is a broken rule.)
 A9: a node that stood still judges nobody for one lease: it hides nobody more, and does not take the others for dead.
@@ -110,16 +111,18 @@ class TurnChecks:
 
     def _check_returns(self, node: SimNode, own: Origin, at_ms: int) -> None:
         members = node.behaviour(Role.MEMBERS)
-        absent = self._absent.setdefault(own, {})
+        absent, settings = self._absent.setdefault(own, {}), members._settings
+        patience_ms = settings.suspect_ms // 3 if members._told.standing.preserved else settings.lease_ms
         for origin, life in members._leases.lives.items():
             if life.hidden_grace_ms:
-                absence = absent.get(origin) or _Absence(life.counter, 0, 0)
+                is_back = life.returns_at_ms is not None  # one that is met, or was forgotten, is hidden when heard
+                absence = absent.get(origin) or _Absence(life.counter - is_back, 0, 0)
                 if not absence.heard and life.counter > absence.counter:
                     absence = absence._replace(heard=life.counter, heard_ms=at_ms)
                 absent[origin] = absence
             elif absent and origin in absent:
                 absence = absent.pop(origin)
-                patient = absence.heard and at_ms - absence.heard_ms >= members._settings.lease_ms - MARGIN_MS
+                patient = absence.heard and at_ms - absence.heard_ms >= patience_ms - MARGIN_MS
                 if not patient:
                     self._check_return(node, origin, absence.heard or life.counter)
 
