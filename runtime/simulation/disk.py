@@ -23,7 +23,7 @@ class _File:
 
 
 class SimDisk:
-    """One data directory; the port that runtime/store.py writes through."""
+    """One data directory; the port that runtime/node_store.py writes through."""
 
     def __init__(self, chance: random.Random) -> None:
         self.honours_sync = True  # False: syncing is a lie, as on some disks

@@ -1,4 +1,4 @@
-"""What survives a power failure, and that the rules of runtime/store.py need no luck."""
+"""What survives a power failure, and that the rules of runtime/node_store.py need no luck."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from runtime.node_store import IdentityStore, StoreUnusable
 from runtime.simulation.disk import SimDisk
-from runtime.store import IdentityStore, StoreUnusable
 
 WALL_MS = 1_800_000_000_000
 CHANCES = range(40)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.store import NodeStore, StoreUnusable
+from runtime.node_store import NodeStore, StoreUnusable
 
 WALL_MS = 1_800_000_000_000
 

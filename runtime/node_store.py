@@ -88,19 +88,14 @@ class IdentityStore:
         return None if text is None else text.strip()
 
     def _write(self, name: str, text: str) -> None:
-        """The old text or the new one, whenever the power goes."""
-        draft = f"{name}.draft"
-        self._files.write(draft, f"{text}\n")
-        self._files.sync(draft)
-        self._files.rename(draft, name)
-        self._files.sync_directory()
+        write_durably(self._files, name, text)
 
 
 class NodeStore(IdentityStore):
     """Open it, then ask; close it last."""
 
     def __init__(self, directory: Path, lock: IO[str]) -> None:
-        super().__init__(_Directory(directory), str(directory), lambda: os.urandom(8).hex())
+        super().__init__(DirectoryFiles(directory), str(directory), lambda: os.urandom(8).hex())
         self.directory = directory
         self._lock = lock
 
@@ -144,7 +139,7 @@ class NodeStore(IdentityStore):
         self._lock.close()
 
 
-class _Directory:
+class DirectoryFiles:
     """A real directory; what the system refuses is one line for the operator."""
 
     def __init__(self, path: Path) -> None:
@@ -185,6 +180,15 @@ class _Directory:
                 os.close(descriptor)
         except OSError as error:
             raise _unusable(self._path, error) from None
+
+
+def write_durably(files: StoreFiles, name: str, text: str) -> None:
+    """The old text or the new one, whenever the power goes."""
+    draft = f"{name}.draft"
+    files.write(draft, f"{text}\n")
+    files.sync(draft)
+    files.rename(draft, name)
+    files.sync_directory()
 
 
 def _try_lock(lock: IO[str]) -> bool:
