@@ -1,0 +1,290 @@
+"""What an order about durable data means for the store: the rows it is about, and what to write. Pure rules.
+
+Orders about instances say how things shall be, and need no look at what is there; orders of people may, and then expect
+the row as they have seen it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from actors.base import Now
+from actors.durable_image import DurableImage
+from actors.durable_rows import (
+    instance_row_key,
+    instance_row_value,
+    intent_row_key,
+    intent_row_value,
+    namespace_row_key,
+    namespace_row_value,
+    read_row,
+    service_row_key,
+    service_row_value,
+)
+from actors.durable_values import KeptInstance, KeptIntent, KeptService
+from actors.messages.store import Expectation, Operation
+from actors.messages.values import Order
+from rollbook.durable import Intent, Namespace, ServiceSettings
+from rollbook.errors import Code
+from rollbook.model import DEFAULT_NAMESPACE, Instance, InstanceKey, Service
+from rollbook.wire import (
+    NAMESPACES_MAX,
+    ClearIntent,
+    DeleteNamespace,
+    DeleteService,
+    Done,
+    Failed,
+    GetService,
+    ListNamespaces,
+    Namespaces,
+    PublishPersistent,
+    PutMode,
+    PutNamespace,
+    PutService,
+    ServiceShown,
+    ShownIntent,
+    Tag,
+    WithdrawPersistent,
+)
+
+PUBLIC = Namespace(DEFAULT_NAMESPACE, DEFAULT_NAMESPACE, "built in")
+
+
+class BindIntent(msgspec.Struct, frozen=True):
+    """A SetIntent once IndexManager has found out which incarnation is listed."""
+
+    service: Service
+    key: InstanceKey
+    intent: Intent
+    for_ms: int
+    incarnation: str
+
+
+class DropIntent(msgspec.Struct, frozen=True):
+    """An intent is over, if it is still this one. From PersistentStore itself."""
+
+    service: Service
+    key: InstanceKey
+    index: int
+
+
+class OrderAnswer(NamedTuple):
+    tag: Tag
+    body: Any
+
+
+class Plan(NamedTuple):
+    """What to write, and what to answer once that stands at an index."""
+
+    operations: tuple[Operation, ...]
+    expectations: tuple[Expectation, ...]
+    seen: tuple[int, ...]  # of each operation: the index its row had when this was planned
+    answer: Callable[[int], OrderAnswer]
+
+
+Fate = Literal["applied", "not applied", "unknown"]
+
+
+def row_keys(order: Order) -> tuple[str, ...]:
+    """The rows that this order is about: of two orders with a common one the earlier is carried out first."""
+    match body := order.body:
+        case PublishPersistent():
+            return tuple(dict.fromkeys(instance_row_key(body.service, instance.key) for instance in body.instances))
+        case WithdrawPersistent():
+            rows = (make(body.service, key) for key in body.keys for make in (instance_row_key, intent_row_key))
+            return tuple(dict.fromkeys(rows))
+        case _:
+            return (_row_key(body),)
+
+
+def _row_key(body: Any) -> str:
+    match body:
+        case PutService() | DeleteService():
+            return service_row_key(body.service)
+        case PutNamespace():
+            return namespace_row_key(body.namespace.id)
+        case DeleteNamespace():
+            return namespace_row_key(body.id)
+        case BindIntent() | ClearIntent() | DropIntent():
+            return intent_row_key(body.service, body.key)
+        case _:
+            raise TypeError(f"{type(body).__name__} is no order about durable data")
+
+
+def plan_of(order: Order, image: DurableImage, now: Now) -> Plan | OrderAnswer:
+    """What to write as things stand here, or the answer if there is nothing to write."""
+    match body := order.body:
+        case PublishPersistent():
+            return _published(body, order.client, image, now)
+        case WithdrawPersistent():
+            there = [key for key in sorted(row_keys(order)) if key.startswith("instance ") or image.row_index(key)]
+            return _absolute(tuple(Operation(key, None) for key in there), image)
+        case PutService():
+            return _put(body.mode, Operation(_row_key(body), _settings(body, order, now)), image, "service")
+        case DeleteService():
+            return _deleted_service(body, image)
+        case PutNamespace():
+            return _put_namespace(body, order.client, image, now)
+        case DeleteNamespace():
+            return _deleted_namespace(body, image)
+        case BindIntent():
+            return _put("put", Operation(_row_key(body), _bound(body, order.client, now)), image, "intent")
+        case ClearIntent():
+            return _absolute((Operation(_row_key(body), None),), image)
+        case DropIntent():
+            is_there = image.row_index(_row_key(body)) == body.index
+            return _as_seen(Operation(_row_key(body), None), image) if is_there else _done(image.index)
+        case _:
+            raise TypeError(f"{type(body).__name__} is no order about durable data")
+
+
+def answer_of(question: GetService | ListNamespaces, image: DurableImage) -> OrderAnswer:
+    """From what this node knows: it needs no store."""
+    match question:
+        case GetService():
+            return _shown(question.service, image)
+        case ListNamespaces():
+            return OrderAnswer(Tag.NAMESPACES, Namespaces(_namespaces(image)))
+
+
+def fate_of(plan: Plan, touched: Set[str], image: DurableImage) -> Fate:
+    """What became of a proposal whose answer was lost, once nothing of it can be written any more. ``touched``: rows
+    that may have been written since it was planned, be it that they are gone again.
+
+    It was written wholly or not at all, so one row that nobody has touched says that it was not, one row as it wants
+    it that it was. Rows that are to go and are gone say neither, but if all are, nothing is left to do. Where only rows
+    are left that others have written as well, nobody can tell.
+    """
+    fates = {
+        _fate_of(operation, seen, operation.key in touched, image)
+        for operation, seen in zip(plan.operations, plan.seen, strict=True)
+    }
+    if "not applied" in fates:
+        return "not applied"
+    return "applied" if "applied" in fates or fates == {"nothing left"} else "unknown"
+
+
+def _fate_of(operation: Operation, seen: int, is_touched: bool, image: DurableImage) -> Fate | Literal["nothing left"]:
+    index = image.row_index(operation.key)
+    if operation.value is None and not index:
+        return "nothing left"
+    if index == seen and (index or not is_touched):
+        return "not applied"
+    if operation.value is None or not index:
+        return "unknown"
+    return "applied" if image.rows.get(operation.key) == read_row(operation.key, operation.value, index) else "unknown"
+
+
+# -- instances
+
+
+def _published(body: PublishPersistent, author: str, image: DurableImage, now: Now) -> Plan:
+    rows = {
+        instance_row_key(body.service, instance.key): _instance_value(body.service, instance, author, image, now)
+        for instance in body.instances
+    }
+    return _absolute(tuple(Operation(key, rows[key]) for key in sorted(rows)), image)
+
+
+def _instance_value(service: Service, instance: Instance, author: str, image: DurableImage, now: Now) -> bytes:
+    known = image.rows.get(instance_row_key(service, instance.key))
+    added_ms = known.added_ms if isinstance(known, KeptInstance) else now.wall_ms
+    return instance_row_value(instance, author, now.wall_ms, added_ms)
+
+
+# -- services
+
+
+def _settings(body: PutService, order: Order, now: Now) -> bytes:
+    return service_row_value(body.settings, order.client, now.wall_ms)
+
+
+def _deleted_service(body: DeleteService, image: DurableImage) -> Plan | OrderAnswer:
+    name, key = body.service.grouped_name, service_row_key(body.service)
+    if image.instances_of.get(body.service):
+        return _failed(Code.SERVICE_IN_USE, f"{name} has persistent instances", "service")
+    if not image.row_index(key):
+        return _failed(Code.SERVICE_NOT_FOUND, f"nobody has put settings of {name}", "service")
+    return _as_seen(Operation(key, None), image)
+
+
+def _shown(service: Service, image: DurableImage) -> OrderAnswer:
+    kept, count = image.rows.get(service_row_key(service)), image.instances_of.get(service, 0)
+    intents = tuple(_intent_shown(intent) for _, intent in sorted(image.intents_of.get(service, {}).items()))
+    if isinstance(kept, KeptService):
+        head = (kept.settings, kept.author, kept.written_ms, kept.index)
+        return OrderAnswer(Tag.SERVICE_SHOWN, ServiceShown(service, *head, count, intents))
+    shown = ServiceShown(service, ServiceSettings(), persistent_instances=count, intents=intents)
+    return OrderAnswer(Tag.SERVICE_SHOWN, shown)
+
+
+# -- namespaces
+
+
+def _put_namespace(body: PutNamespace, author: str, image: DurableImage, now: Now) -> Plan | OrderAnswer:
+    if body.namespace.id == PUBLIC.id:
+        return _failed(Code.PARAMETER_INVALID, "the namespace public is built in", "id")
+    if len(image.namespaces) >= NAMESPACES_MAX and body.namespace.id not in image.namespaces:
+        return _failed(Code.OVER_LIMIT, f"there are {NAMESPACES_MAX} namespaces, the limit", "id")
+    value = namespace_row_value(body.namespace, author, now.wall_ms)
+    return _put(body.mode, Operation(namespace_row_key(body.namespace.id), value), image, "namespace")
+
+
+def _deleted_namespace(body: DeleteNamespace, image: DurableImage) -> Plan | OrderAnswer:
+    if body.id == PUBLIC.id:
+        return _failed(Code.PARAMETER_INVALID, "the namespace public is built in", "id")
+    if body.id in image.used_namespaces:
+        return _failed(Code.SERVICE_IN_USE, f"services are kept in the namespace {body.id}", "id")
+    if not image.row_index(namespace_row_key(body.id)):
+        return _failed(Code.SERVICE_NOT_FOUND, f"there is no namespace {body.id}", "id")
+    return _as_seen(Operation(namespace_row_key(body.id), None), image)
+
+
+def _namespaces(image: DurableImage) -> tuple[Namespace, ...]:
+    kept = {**image.namespaces, PUBLIC.id: PUBLIC}
+    return tuple(kept[namespace_id] for namespace_id in sorted(kept))
+
+
+# -- intents
+
+
+def _bound(body: BindIntent, author: str, now: Now) -> bytes:
+    expires_ms = now.wall_ms + body.for_ms if body.for_ms else 0
+    about = (body.service, body.key, body.intent, body.incarnation)
+    return intent_row_value(KeptIntent(*about, author, now.wall_ms, expires_ms, 0))
+
+
+def _intent_shown(kept: KeptIntent) -> ShownIntent:
+    return ShownIntent(kept.key, kept.intent, kept.author, kept.written_ms, kept.expires_ms)
+
+
+# -- what all have in common
+
+
+def _absolute(operations: tuple[Operation, ...], image: DurableImage) -> Plan:
+    return Plan(operations, (), tuple(image.row_index(operation.key) for operation in operations), _done)
+
+
+def _as_seen(operation: Operation, image: DurableImage) -> Plan:
+    index = image.row_index(operation.key)
+    return Plan((operation,), (Expectation(operation.key, index),), (index,), _done)
+
+
+def _put(mode: PutMode, operation: Operation, image: DurableImage, what: str) -> Plan | OrderAnswer:
+    index = image.row_index(operation.key)
+    if mode == "create" and index:
+        return _failed(Code.SERVICE_EXISTS, f"there is one already: {operation.key}", what)
+    if mode == "update" and not index:
+        return _failed(Code.SERVICE_NOT_FOUND, f"there is nothing to update: {operation.key}", what)
+    return _absolute((operation,), image) if mode == "put" else _as_seen(operation, image)
+
+
+def _done(index: int) -> OrderAnswer:
+    return OrderAnswer(Tag.DONE, Done(seq=index))
+
+
+def _failed(code: Code, sentence: str, field: str) -> OrderAnswer:
+    return OrderAnswer(Tag.FAILED, Failed(code, sentence, field))

@@ -1,0 +1,108 @@
+"""What is laid over the instances of a service when its view is built: what operators want, and protection.
+
+Pure rules. An intent is bound to one incarnation of an instance, so a new process at the same address does not inherit
+it. What the application publishes stays visible wherever the intent says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from actors.durable_rows import STORE_ORIGIN
+from actors.messages.values import BoundIntent, Record
+from actors.views import precedes
+from rollbook.durable import Intent
+from rollbook.model import Instance, InstanceKey, Service
+
+
+class ServiceOverlays:
+    """By service, what PersistentStore says is to be laid over its instances."""
+
+    def __init__(self) -> None:
+        self._thresholds: dict[Service, float] = {}
+        self._intents: dict[Service, dict[InstanceKey, BoundIntent]] = {}
+
+    def take(
+        self,
+        thresholds: Iterable[tuple[Service, float]],
+        intents: Iterable[tuple[Service, InstanceKey, BoundIntent | None]],
+    ) -> list[Service]:
+        """The news; and whom it concerns."""
+        concerned: dict[Service, None] = {}
+        for service, threshold in thresholds:
+            concerned[service] = None
+            self._thresholds[service] = threshold
+            if not threshold:
+                del self._thresholds[service]
+        for service, key, bound in intents:
+            concerned[service] = None
+            wanted = self._intents.setdefault(service, {})
+            if bound is not None:
+                wanted[key] = bound
+            else:
+                wanted.pop(key, None)
+            if not wanted:
+                del self._intents[service]
+        return list(concerned)
+
+    def laid_over(
+        self, service: Service, instances: tuple[Instance, ...], winners: Sequence[Record]
+    ) -> tuple[tuple[Instance, ...], bool]:
+        """The instances as they are to be shown, and whether the service is protected."""
+        intents = self._intents.get(service)
+        if intents:
+            instances = with_intents(instances, publishers_of(winners), intents)
+        threshold = self._thresholds.get(service)
+        return with_protection(instances, threshold) if threshold else (instances, False)
+
+
+def incarnation_of(record: Record) -> str:
+    """Of the instances that this record publishes: a process has a client id of its own, a persistent instance the
+    moment in which it was first registered."""
+    return f"kept {record.session}" if record.origin == STORE_ORIGIN else record.key.client
+
+
+def publishers_of(winners: Iterable[Record]) -> dict[InstanceKey, Record]:
+    """By instance key, whose word counts: as merge_instances chooses."""
+    chosen: dict[InstanceKey, Record] = {}
+    for record in winners:
+        for instance in record.instances:
+            other = chosen.get(instance.key)
+            if other is None or precedes(other, record):
+                chosen[instance.key] = record
+    return chosen
+
+
+def with_intents(
+    instances: Iterable[Instance], publishers: Mapping[InstanceKey, Record], intents: Mapping[InstanceKey, BoundIntent]
+) -> tuple[Instance, ...]:
+    """The instances as operators want them."""
+    return tuple(
+        _as_wanted(instance, intents[instance.key].intent)
+        if instance.key in intents and incarnation_of(publishers[instance.key]) == intents[instance.key].incarnation
+        else instance
+        for instance in instances
+    )
+
+
+def with_protection(instances: tuple[Instance, ...], threshold: float) -> tuple[tuple[Instance, ...], bool]:
+    """If the healthy share of those that are enabled is no larger than the threshold, all are shown as healthy: better
+    some calls that fail than all of them on the few that are left."""
+    enabled = [instance for instance in instances if instance.enabled]
+    healthy = sum(instance.healthy for instance in enabled)
+    if not threshold or not enabled or healthy == len(enabled) or healthy / len(enabled) > threshold:
+        return instances, False
+    return tuple(
+        instance if instance.healthy else msgspec.structs.replace(instance, healthy=True) for instance in instances
+    ), True
+
+
+def _as_wanted(instance: Instance, intent: Intent) -> Instance:
+    return msgspec.structs.replace(
+        instance,
+        enabled=instance.enabled if intent.enabled is None else intent.enabled,
+        weight=instance.weight if intent.weight is None else intent.weight,
+        metadata={**instance.metadata, **intent.metadata},
+    )

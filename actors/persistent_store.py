@@ -1,0 +1,232 @@
+"""PersistentStore: what must not be lost, as this node knows it, and the way of orders into the store.
+
+Owns: the image of the store (durable_image.py), the orders under way (proposals.py), whether the store can be followed.
+Accepts: messages/store.py. Tells: the store port (proposals), IndexManager (records made of rows, and behind them the
+answers; how well the store is known, which passes on to MemberManager), ClientManager (which services are persistent),
+HealthChecker (which instances are kept).
+
+It is the only one that turns rows into records for the index. Whatever it derives comes from rows, never from the
+orders that wrote them, so a node that starts knows as much as one that was there.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import assert_never
+
+import msgspec
+
+from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
+from actors.durable_image import DurableImage, ImageChange
+from actors.durable_news import news_of
+from actors.durable_orders import DropIntent, answer_of
+from actors.messages.index import OverlaysChanged, RecordsChanged
+from actors.messages.store import (
+    ChangesSeen,
+    CutTaken,
+    FollowOrdered,
+    PersistentOrders,
+    ProposalSettled,
+    ProposalsMade,
+    StoreFollowed,
+    StoreSilent,
+)
+from actors.messages.values import NOBODY, Order, Reply
+from actors.proposals import ProposalDesk
+from rollbook.status import DurableStatus
+from rollbook.wire import GetService, ListNamespaces
+
+
+class PersistentSettings(msgspec.Struct, frozen=True):
+    orders_max: int
+    order_ms: int
+    attempts_max: int
+    look_interval_ms: int
+    records_per_message_max: int
+    drop_retry_ms: int
+    drops_per_look_max: int
+
+
+class _DeskLookDue(msgspec.Struct, frozen=True):
+    """Time to see who has waited for too long, and to try for a fence again."""
+
+
+_STATUS_TO = {"home": Role.HOME, "away": Role.STORE}
+
+PersistentInput = (
+    PersistentOrders | CutTaken | ChangesSeen | StoreSilent | ProposalSettled | StatusRequested | _DeskLookDue
+)
+
+
+class PersistentStore:
+    role = Role.PERSISTENT
+
+    def __init__(self, identity: NodeIdentity, settings: PersistentSettings, chance: random.Random) -> None:
+        del chance  # nothing here is left to chance
+        self.settings = settings
+        self._place = identity.store
+        self.image = DurableImage()
+        self.desk = ProposalDesk(
+            identity.node_id,
+            self.image,
+            first_number=identity.epoch,
+            orders_max=settings.orders_max,
+            order_ms=settings.order_ms,
+            attempts_max=settings.attempts_max,
+        )
+        self.counters = dict.fromkeys(
+            ("persistent_orders", "persistent_orders_refused", "rows_unreadable", "store_silences"), 0
+        )
+        self._drops_at_ms: dict[int, int] = {}  # of intents that are over, by index: when their rows are to go
+        self._followed = StoreFollowed(False, 0, "the store has not been read yet")
+        self._store = ""  # which one it is
+        # What is here stays as it is, for people to look at, while the store is another one, and for good once it has
+        # gone back: what it writes since has indices that mean other rows here.
+        self._is_strange = self._has_forked = False
+
+    def start(self, now: Now) -> Effects:
+        look = Remind(self.settings.look_interval_ms, _DeskLookDue())
+        return [Tell(Role.STORE, FollowOrdered()), look, *self._tell_followed(self._followed)]
+
+    def handle(self, message: PersistentInput, now: Now) -> Effects:
+        match message:
+            case PersistentOrders():
+                return self._on_orders(message, now)
+            case CutTaken():
+                return self._on_cut(message, now)
+            case ChangesSeen():
+                return self._on_changes(message, now)
+            case StoreSilent():
+                return self._on_silent(message, now)
+            case ProposalSettled():
+                self.desk.settled(message, now)
+                return self._passed_on()
+            case StatusRequested():
+                return self._on_status(message)
+            case _DeskLookDue():
+                return self._on_look(now)
+            case _:
+                assert_never(message)
+
+    # -- orders
+
+    def _on_orders(self, message: PersistentOrders, now: Now) -> Effects:
+        self.counters["persistent_orders"] += len(message.orders)
+        if not self._is_followed:
+            self.counters["persistent_orders_refused"] += len(message.orders)
+        questions: list[Reply] = []
+        for order in message.orders:
+            if isinstance(order.body, GetService | ListNamespaces) and self.image.is_loaded:
+                tag, body = answer_of(order.body, self.image)
+                questions.append(Reply(order.route, order.correlation, tag, body))
+            elif self._is_followed:
+                self.desk.take(order, now)
+            else:
+                self.desk.refuse(order, self._followed.reason)
+        return self._passed_on(questions)
+
+    # -- what the store holds
+
+    def _on_cut(self, message: CutTaken, now: Now) -> Effects:
+        is_other = self.image.is_loaded and message.store != self._store
+        is_short = self.image.is_loaded and not is_other and message.cut.index < self.image.index
+        self._has_forked = self._has_forked or is_short
+        self._is_strange = is_other or self._has_forked
+        if self._is_strange:
+            reason = "it is another one than before" if is_other else "it has lost what it had"
+            return self._on_silent(StoreSilent(f"{reason} (at {message.cut.index}, not {self.image.index})"), now)
+        self._store = message.store
+        changes, reasons = self.image.replace(message.cut)
+        return self._taken_in(changes, reasons, now, is_cut=True)
+
+    def _on_changes(self, message: ChangesSeen, now: Now) -> Effects:
+        if self._is_strange or not self.image.is_loaded:
+            return []  # without a cut before it, news is no image of a store
+        changes, reasons = self.image.follow(message.changes, message.index)
+        return self._taken_in(changes, reasons, now, is_cut=False)
+
+    def _on_silent(self, message: StoreSilent, now: Now) -> Effects:
+        """Lists stay as they are, and say since when."""
+        since_ms = self._followed.stale_since_ms or now.wall_ms
+        self.counters["store_silences"] += self._followed.stale_since_ms == 0
+        fact = Log("WARNING", "the store cannot be followed", {"reason": message.reason})
+        news = StoreFollowed(self._followed.is_read, since_ms, message.reason)
+        return [fact, *self._tell_followed(news)] if news != self._followed else []
+
+    def _taken_in(self, changes: list[ImageChange], reasons: list[str], now: Now, *, is_cut: bool) -> Effects:
+        self.counters["rows_unreadable"] += len(reasons)
+        effects: list[Effect] = [Log("ERROR", "a row of the store cannot be read", {"row": row}) for row in reasons]
+        self.desk.followed(changes, now, is_cut=is_cut)
+        effects += news_of(changes, self.image, now.wall_ms, self.settings.records_per_message_max)
+        if not self._is_followed:
+            effects += self._tell_followed(StoreFollowed(True, 0, ""))
+            self.desk.ask_for_fence(now)
+        return [*effects, *self._passed_on()]
+
+    # -- status and time
+
+    def _on_status(self, message: StatusRequested) -> Effects:
+        followed = self._followed
+        durable = DurableStatus(
+            self._place,
+            self.image.index,
+            len(self.image.rows),
+            followed.is_read,
+            followed.stale_since_ms,
+            followed.reason,
+        )
+        following = _STATUS_TO.get(self._place, Role.HEALTH)
+        return [Tell(following, message.with_counters(self.counters).with_parts(durable=durable))]
+
+    def _on_look(self, now: Now) -> Effects:
+        self.desk.expire(now)
+        effects = self._expire_intents(now)
+        if self._is_followed:
+            self.desk.ask_for_fence(now)
+        return [*effects, *self._passed_on(), Remind(self.settings.look_interval_ms, _DeskLookDue())]
+
+    def _expire_intents(self, now: Now) -> list[Effect]:
+        """They are over on every node by its own clock; the rows go when the store can be written."""
+        over = [
+            kept
+            for _, intents in sorted(self.image.intents_of.items())
+            for _, kept in sorted(intents.items())
+            if 0 < kept.expires_ms <= now.wall_ms
+        ]
+        known, self._drops_at_ms = self._drops_at_ms, {}
+        room = self.settings.drops_per_look_max
+        for kept in over:
+            due_ms = known.get(kept.index, now.monotonic_ms)
+            if due_ms <= now.monotonic_ms and room and self._is_followed and self._place != "away":
+                room -= 1
+                self.desk.take(Order(NOBODY, 0, DropIntent(kept.service, kept.key, kept.index)), now)
+                due_ms = now.monotonic_ms + self.settings.drop_retry_ms
+            self._drops_at_ms[kept.index] = due_ms
+        news = tuple((kept.service, kept.key, None) for kept in over if kept.index not in known)
+        return [Tell(Role.INDEX, OverlaysChanged(intents=news))] if news else []
+
+    # -- what others are told
+
+    @property
+    def _is_followed(self) -> bool:
+        return self._followed.is_read and not self._followed.stale_since_ms
+
+    def _passed_on(self, answers: Iterable[Reply] = ()) -> list[Effect]:
+        """Proposals to the store; answers by way of the index, behind the records that were told before."""
+        effects: list[Effect] = []
+        proposals, replies = self.desk.take_proposals(), (*answers, *self.desk.take_replies())
+        if proposals:
+            effects.append(Tell(Role.STORE, ProposalsMade(proposals)))
+        if replies:
+            effects.append(Tell(Role.INDEX, RecordsChanged(replies=replies)))
+        return effects
+
+    def _tell_followed(self, news: StoreFollowed) -> list[Effect]:
+        self._followed = news
+        self.desk.may_write = self._is_followed
+        return [Tell(Role.INDEX, news)]
+
+    def check_invariants(self) -> None:
+        self.image.check_invariants()
+        self.desk.check_invariants()

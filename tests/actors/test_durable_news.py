@@ -1,0 +1,60 @@
+"""What changes of the image mean for others, however many of them come at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors.base import Effect, Role, Tell
+from actors.durable_image import DurableImage
+from actors.durable_news import news_of
+from actors.durable_rows import instance_row_key, instance_row_value, service_row_key, service_row_value
+from actors.messages.health import CheckersChanged, InstancesKept
+from actors.messages.index import RecordsChanged
+from actors.messages.store import Cut, Operation, Row, StoredChange
+from rollbook.checkers import CheckerSettings
+from rollbook.durable import ServiceSettings
+from rollbook.model import Instance, Service
+
+SERVICE = Service("public", "shop", "orders")
+KEPT = Instance("10.0.0.1", 80, ephemeral=False)
+KEY, VALUE = instance_row_key(SERVICE, KEPT.key), instance_row_value(KEPT, "client", 5, 5)
+CHECKED = service_row_value(ServiceSettings(checkers={"DEFAULT": CheckerSettings()}), "client", 5)
+
+
+def news(rows: list[Row], *operations: Operation) -> list[Effect]:
+    """Of one batch in which these follow each other, behind a store with these rows."""
+    image = DurableImage()
+    image.replace(Cut(tuple(rows), 4))
+    batch = [StoredChange(index, (operation,)) for index, operation in enumerate(operations, 5)]
+    changes, _ = image.follow(batch, 4 + len(batch))
+    return news_of(changes, image, 0, 100)
+
+
+def told(effects: list[Effect], role: Role, kind: type[Any]) -> list[Any]:
+    found = [effect.message for effect in effects if isinstance(effect, Tell) and effect.to is role]
+    return [message for message in found if isinstance(message, kind)]
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_what_goes_and_comes_again_at_once_is_there(*, is_there: bool) -> None:
+    rows = [Row(KEY, VALUE, 3)] if is_there else []
+    effects = news(rows, Operation(KEY, VALUE), Operation(KEY, None), Operation(KEY, VALUE))
+    [records] = told(effects, Role.INDEX, RecordsChanged)
+    assert ([record.seq for record in records.records], records.removed) == ([7], ())
+    [kept] = told(effects, Role.HEALTH, InstancesKept)
+    assert (kept.put, kept.removed) == (((SERVICE, KEPT.key, True),), ())
+
+
+def test_what_comes_and_goes_again_at_once_is_told_to_nobody() -> None:
+    effects = news([], Operation(KEY, VALUE), Operation(KEY, None))
+    assert told(effects, Role.INDEX, RecordsChanged) == []
+    assert told(effects, Role.HEALTH, InstancesKept) == []
+
+
+def test_settings_that_go_and_come_again_at_once_keep_their_checkers() -> None:
+    key = service_row_key(SERVICE)
+    effects = news([], Operation(key, CHECKED), Operation(key, None), Operation(key, CHECKED))
+    [checkers] = told(effects, Role.HEALTH, CheckersChanged)
+    assert (checkers.put, checkers.removed) == (((SERVICE, "DEFAULT", CheckerSettings()),), ())

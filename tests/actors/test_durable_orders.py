@@ -1,0 +1,147 @@
+"""What orders of people mean for the store: what is written, what is expected, and what is refused without writing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors.base import Now
+from actors.durable_image import DurableImage
+from actors.durable_orders import BindIntent, DropIntent, OrderAnswer, Plan, answer_of, plan_of, row_keys
+from actors.durable_rows import (
+    instance_row_key,
+    instance_row_value,
+    intent_row_key,
+    namespace_row_key,
+    namespace_row_value,
+    read_row,
+    service_row_key,
+    service_row_value,
+)
+from actors.durable_values import KeptInstance, KeptIntent
+from actors.messages.store import Cut, Expectation, Row
+from actors.messages.values import Order, Route
+from rollbook.durable import Intent, Namespace, ServiceSettings
+from rollbook.errors import Code
+from rollbook.model import Instance
+from rollbook.wire import (
+    ClearIntent,
+    DeleteNamespace,
+    DeleteService,
+    Failed,
+    GetService,
+    ListNamespaces,
+    PublishPersistent,
+    PutNamespace,
+    PutService,
+)
+from tests.support.registry import ORDERS
+
+KEPT = Instance("10.0.0.1", 80, ephemeral=False)
+SETTINGS = ServiceSettings(0.5, {"team": "a"})
+SHOP = Namespace("shop", "Shop")
+NOW = Now(5, 1_000)
+SERVICE_ROW = (service_row_key(ORDERS), service_row_value(SETTINGS, "ann", 7), 3)
+INSTANCE_ROW = (instance_row_key(ORDERS, KEPT.key), instance_row_value(KEPT, "deployer", 8, 8), 4)
+NAMESPACE_ROW = (namespace_row_key("shop"), namespace_row_value(SHOP, "ann", 9), 5)
+
+
+def image(*rows: tuple[str, bytes, int]) -> DurableImage:
+    made = DurableImage()
+    made.replace(Cut(tuple(Row(*row) for row in sorted(rows)), 9))
+    made.check_invariants()
+    return made
+
+
+def planned(body: Any, there: DurableImage) -> Plan:
+    plan = plan_of(Order(Route(b"l", 1), 1, body, "bob"), there, NOW)
+    assert isinstance(plan, Plan), plan
+    assert tuple(operation.key for operation in plan.operations) == row_keys(Order(Route(b"l", 1), 1, body))
+    return plan
+
+
+def refused(body: Any, there: DurableImage) -> tuple[int, str]:
+    answer = plan_of(Order(Route(b"l", 1), 1, body, "bob"), there, NOW)
+    assert isinstance(answer, OrderAnswer), answer
+    assert isinstance(answer.body, Failed)
+    return answer.body.code, answer.body.field
+
+
+def test_settings_are_put_whatever_is_there() -> None:
+    for there in (image(), image(SERVICE_ROW)):
+        plan = planned(PutService(ORDERS, SETTINGS), there)
+        assert plan.expectations == ()
+
+
+def test_to_create_expects_that_there_is_nothing_and_to_update_what_was_seen() -> None:
+    created = planned(PutService(ORDERS, SETTINGS, "create"), image())
+    assert created.expectations == (Expectation(SERVICE_ROW[0], 0),)
+    updated = planned(PutService(ORDERS, SETTINGS, "update"), image(SERVICE_ROW))
+    assert updated.expectations == (Expectation(SERVICE_ROW[0], 3),)
+    assert refused(PutService(ORDERS, SETTINGS, "create"), image(SERVICE_ROW)) == (Code.SERVICE_EXISTS, "service")
+    assert refused(PutService(ORDERS, SETTINGS, "update"), image()) == (Code.SERVICE_NOT_FOUND, "service")
+
+
+def test_a_service_with_persistent_instances_is_not_deleted() -> None:
+    assert refused(DeleteService(ORDERS), image(SERVICE_ROW, INSTANCE_ROW)) == (Code.SERVICE_IN_USE, "service")
+    assert refused(DeleteService(ORDERS), image()) == (Code.SERVICE_NOT_FOUND, "service")
+    plan = planned(DeleteService(ORDERS), image(SERVICE_ROW))
+    assert (plan.operations[0].value, plan.expectations) == (None, (Expectation(SERVICE_ROW[0], 3),))
+
+
+@pytest.mark.parametrize("body", [PutNamespace(Namespace("public", "p")), DeleteNamespace("public")])
+def test_the_namespace_public_is_built_in(body: Any) -> None:
+    assert refused(body, image()) == (Code.PARAMETER_INVALID, "id")
+
+
+def test_a_namespace_in_which_anything_is_kept_is_not_deleted() -> None:
+    inside = ORDERS._replace(namespace="shop")
+    row = (service_row_key(inside), service_row_value(SETTINGS, "ann", 7), 6)
+    assert refused(DeleteNamespace("shop"), image(NAMESPACE_ROW, row)) == (Code.SERVICE_IN_USE, "id")
+    assert refused(DeleteNamespace("shop"), image()) == (Code.SERVICE_NOT_FOUND, "id")
+    assert planned(DeleteNamespace("shop"), image(NAMESPACE_ROW)).expectations == (Expectation("namespace shop", 5),)
+
+
+def test_namespaces_are_listed_with_the_one_that_is_built_in() -> None:
+    _, body = answer_of(ListNamespaces(), image(NAMESPACE_ROW))
+    assert [namespace.id for namespace in body.namespaces] == ["public", "shop"]
+
+
+def test_a_service_is_shown_with_its_settings_or_with_the_defaults() -> None:
+    _, shown = answer_of(GetService(ORDERS), image(SERVICE_ROW, INSTANCE_ROW))
+    assert (shown.settings, shown.author, shown.written_ms, shown.index, shown.persistent_instances) == (
+        *(SETTINGS, "ann", 7, 3),
+        1,
+    )
+    _, shown = answer_of(GetService(ORDERS), image())
+    assert (shown.settings, shown.index) == (ServiceSettings(), 0)
+
+
+def test_an_intent_is_written_with_its_author_its_time_and_the_incarnation_it_is_meant_for() -> None:
+    body = BindIntent(ORDERS, KEPT.key, Intent(enabled=False), 500, "kept 8")
+    (operation,) = planned(body, image()).operations
+    assert operation.value is not None
+    kept = read_row(operation.key, operation.value, 11)
+    assert kept == KeptIntent(ORDERS, KEPT.key, Intent(enabled=False), "kept 8", "bob", 1_000, 1_500, 11)
+    assert planned(ClearIntent(ORDERS, KEPT.key), image()).operations[0].value is None
+
+
+def test_an_intent_that_is_over_goes_only_if_it_is_still_this_one() -> None:
+    body = BindIntent(ORDERS, KEPT.key, Intent(weight=2.0), 500, "kept 8")
+    (operation,) = planned(body, image()).operations
+    assert operation.value is not None
+    there = image((operation.key, operation.value, 7))
+    plan = planned(DropIntent(ORDERS, KEPT.key, 7), there)
+    assert plan.expectations == (Expectation(intent_row_key(ORDERS, KEPT.key), 7),)
+    another = plan_of(Order(Route(b"l", 1), 1, DropIntent(ORDERS, KEPT.key, 6)), there, NOW)
+    assert isinstance(another, OrderAnswer), "somebody has set another one since"
+
+
+def test_an_instance_that_is_written_again_keeps_the_moment_in_which_it_came() -> None:
+    for there, added_ms in ((image(), 1_000), (image(INSTANCE_ROW), 8)):
+        (operation,) = planned(PublishPersistent(ORDERS, (KEPT,)), there).operations
+        assert operation.value is not None
+        kept = read_row(operation.key, operation.value, 12)
+        assert isinstance(kept, KeptInstance)
+        assert (kept.written_ms, kept.added_ms) == (1_000, added_ms)

@@ -1,0 +1,63 @@
+"""What is laid over instances: intents of operators, bound to one incarnation, and the protection of a service."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from actors.durable_rows import record_of
+from actors.durable_values import KeptInstance
+from actors.messages.values import BoundIntent
+from actors.overlays import incarnation_of, publishers_of, with_intents, with_protection
+from rollbook.durable import Intent
+from tests.support.registry import ORDERS, instance, record
+
+ONE, TWO = instance(1), instance(2)
+
+
+def test_an_intent_wins_where_it_says_something_and_nowhere_else() -> None:
+    winners = [record("a", ONE), record("b", TWO)]
+    intents = {ONE.key: BoundIntent(Intent(enabled=False, metadata={"zone": "b"}), "a")}
+    shown = with_intents((ONE, TWO), publishers_of(winners), intents)
+    assert shown[0] == msgspec.structs.replace(ONE, enabled=False, metadata={**ONE.metadata, "zone": "b"})
+    assert shown[1] is TWO
+
+
+def test_a_new_process_at_the_same_address_does_not_inherit_an_intent() -> None:
+    intents = {ONE.key: BoundIntent(Intent(enabled=False), "the one before")}
+    assert with_intents((ONE,), publishers_of([record("a", ONE)]), intents) == (ONE,)
+
+
+def test_a_persistent_instance_stays_the_same_when_it_is_written_again_and_is_another_after_it_was_gone() -> None:
+    kept = msgspec.structs.replace(ONE, ephemeral=False)
+    first = record_of(KeptInstance(ORDERS, kept, "deployer", written_ms=10, added_ms=10, index=4))
+    again = record_of(KeptInstance(ORDERS, kept, "another", written_ms=20, added_ms=10, index=9))
+    later = record_of(KeptInstance(ORDERS, kept, "deployer", written_ms=30, added_ms=30, index=12))
+    assert incarnation_of(first) == incarnation_of(again) != incarnation_of(later)
+
+
+def test_of_two_publishers_the_intent_concerns_the_one_whose_word_counts() -> None:
+    older, newer = record("a", ONE, stamp=5), record("b", ONE, stamp=6)
+    for winners in ([older, newer], [newer, older]):
+        assert publishers_of(winners)[ONE.key] is newer
+
+
+@pytest.mark.parametrize(
+    ("healthy", "threshold", "protected"),
+    [(0, 0.0, False), (0, 0.5, True), (2, 0.5, True), (3, 0.5, False), (4, 1.0, False), (3, 1.0, True)],
+)
+def test_a_service_is_protected_when_no_larger_share_of_it_is_healthy(
+    healthy: int, threshold: float, protected: bool
+) -> None:
+    instances = tuple(msgspec.structs.replace(instance(number), healthy=number <= healthy) for number in (1, 2, 3, 4))
+    shown, is_protected = with_protection(instances, threshold)
+    assert is_protected is protected
+    assert all(each.healthy for each in shown) is (protected or healthy == 4)
+
+
+def test_who_is_disabled_neither_counts_for_protection_nor_against_it() -> None:
+    off = msgspec.structs.replace(instance(1), enabled=False)
+    ill = msgspec.structs.replace(instance(2), healthy=False)
+    assert with_protection((off, ill), 0.4)[1] is True
+    assert with_protection((off,), 1.0) == ((off,), False)
+    assert with_protection((), 1.0) == ((), False)

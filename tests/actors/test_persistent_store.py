@@ -1,0 +1,250 @@
+"""PersistentStore: what it derives from rows, whom it tells in which order, and when it says that it is stale."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from actors.base import Effects, Log, NodeIdentity, Now, Remind, Role, Tell
+from actors.durable_rows import STORE_ORIGIN, instance_row_key, instance_row_value, record_key
+from actors.messages.clients import PersistentServicesChanged
+from actors.messages.index import OverlaysChanged, RecordsChanged
+from actors.messages.store import (
+    ChangesSeen,
+    Cut,
+    CutTaken,
+    FollowOrdered,
+    Operation,
+    Outcome,
+    PersistentOrders,
+    ProposalSettled,
+    ProposalsMade,
+    Row,
+    StoredChange,
+    StoreFollowed,
+    StoreSilent,
+)
+from actors.messages.values import Order, Route
+from actors.persistent_store import PersistentSettings, PersistentStore
+from rollbook.errors import Code
+from rollbook.model import Instance, Service
+from rollbook.wire import Done, PublishPersistent
+from tests.support.settings import settings_of
+
+SERVICE = Service("public", "shop", "orders")
+WALL_MS = 1_700_000_000_000
+
+
+def instance(port: int) -> Instance:
+    return Instance("10.0.0.1", port, ephemeral=False)
+
+
+def row(port: int, index: int) -> Row:
+    return Row(instance_row_key(SERVICE, instance(port).key), instance_row_value(instance(port), "c", 5, 5), index)
+
+
+def written(port: int, index: int) -> StoredChange:
+    return StoredChange(index, (Operation(row(port, index).key, row(port, index).value),))
+
+
+def removed(port: int, index: int) -> StoredChange:
+    return StoredChange(index, (Operation(row(port, index).key, None),))
+
+
+class PersistentBench:
+    def __init__(self, epoch: int = 5, **overrides: Any) -> None:
+        identity = NodeIdentity("n1", epoch, "test", "h:1", "h:2", 256, store="alone")
+        settings = settings_of("persistent", PersistentSettings, **overrides)
+        self.actor = PersistentStore(identity, settings, random.Random(1))
+        self.ms = 0
+        self.effects: Effects = self.actor.start(Now(0, WALL_MS))
+        [self.look_due] = [effect.message for effect in self.effects if isinstance(effect, Remind)]
+
+    def handle(self, message: Any) -> Effects:
+        self.effects = self.actor.handle(message, Now(self.ms, WALL_MS + self.ms))
+        self.actor.check_invariants()
+        return self.effects
+
+    def told(self, kind: type[Any]) -> list[Any]:
+        return [effect.message for effect in self.effects if isinstance(effect, Tell) and type(effect.message) is kind]
+
+    def order(self, *ports: int) -> Effects:
+        body = PublishPersistent(SERVICE, tuple(instance(port) for port in ports))
+        return self.handle(PersistentOrders((Order(Route(b"c", 1), 7, body, "client"),)))
+
+    def replies(self) -> list[Any]:
+        return [reply.body for changed in self.told(RecordsChanged) for reply in changed.replies]
+
+    def settle(self, index: int) -> Any:
+        """The one proposal that was just made is applied there; what it was."""
+        [made] = self.told(ProposalsMade)
+        [proposal] = made.proposals
+        self.handle(ProposalSettled(proposal.number, Outcome(True, index)))
+        return proposal
+
+    def load(self, *rows: Row, index: int = 10, store: str = "s1") -> None:
+        self.handle(CutTaken(Cut(rows, index), store=store))
+
+    def raise_fence(self) -> None:
+        """After ``load``: at index 11."""
+        proposal = self.settle(11)
+        self.handle(ChangesSeen((StoredChange(11, proposal.operations),), 11))
+
+
+@pytest.fixture
+def bench() -> PersistentBench:
+    return PersistentBench()
+
+
+@pytest.fixture
+def ready() -> PersistentBench:
+    made = PersistentBench()
+    made.load(row(1, 3))
+    made.raise_fence()
+    return made
+
+
+def test_at_the_start_the_store_is_asked_and_nothing_is_known(bench: PersistentBench) -> None:
+    assert bench.told(FollowOrdered) == [FollowOrdered()]
+    assert bench.told(StoreFollowed) == [StoreFollowed(False, 0, "the store has not been read yet")]
+
+
+def test_before_the_store_is_read_orders_are_refused_at_once(bench: PersistentBench) -> None:
+    bench.order(1)
+    [failed] = bench.replies()
+    assert (failed.code, failed.retryable) == (Code.STORE_UNAVAILABLE, True)
+
+
+def test_a_cut_is_told_as_kinds_then_records_then_that_it_is_known(bench: PersistentBench) -> None:
+    bench.load(row(1, 3), row(2, 4))
+    told = [effect.message for effect in bench.effects if isinstance(effect, Tell) and effect.to != Role.HEALTH]
+    messages = [message for message in told if type(message) is not OverlaysChanged]
+    assert [type(message) for message in messages] == [
+        PersistentServicesChanged,
+        RecordsChanged,
+        StoreFollowed,
+        ProposalsMade,
+    ]
+    assert messages[0] == PersistentServicesChanged((SERVICE,), ())
+    assert [(record.origin, record.seq) for record in messages[1].records] == [(STORE_ORIGIN, 3), (STORE_ORIGIN, 4)]
+    assert messages[2] == StoreFollowed(True, 0, "")
+
+
+def test_news_without_a_cut_before_it_is_no_image_of_a_store(bench: PersistentBench) -> None:
+    bench.handle(ChangesSeen((), 0))
+    assert list(bench.effects) == []
+    bench.handle(ChangesSeen((written(1, 4),), 4))
+    assert list(bench.effects) == []
+    assert not bench.actor.image.is_loaded
+
+
+def test_many_records_are_told_in_several_messages_and_the_answer_behind_them(ready: PersistentBench) -> None:
+    bench = PersistentBench(records_per_message_max=2)
+    bench.load()
+    bench.raise_fence()
+    bench.order(1, 2, 3)
+    proposal = bench.settle(12)
+    bench.handle(ChangesSeen((StoredChange(12, proposal.operations),), 12))
+    assert [(len(each.records), len(each.replies)) for each in bench.told(RecordsChanged)] == [(2, 0), (1, 0), (0, 1)]
+    assert bench.replies() == [Done(seq=12)]
+
+
+def test_the_last_instance_that_goes_takes_the_kind_of_its_service_along(ready: PersistentBench) -> None:
+    ready.handle(ChangesSeen((written(2, 12), removed(1, 13)), 13))
+    assert ready.told(PersistentServicesChanged) == [PersistentServicesChanged((SERVICE,), ())]
+    ready.handle(ChangesSeen((removed(2, 14),), 14))
+    assert ready.told(PersistentServicesChanged) == [PersistentServicesChanged((), (SERVICE,))]
+    [changed] = ready.told(RecordsChanged)
+    assert changed.removed == ((STORE_ORIGIN, record_key(SERVICE, instance(2).key)),)
+
+
+def test_what_it_derives_in_pieces_is_what_a_restart_derives_at_once() -> None:
+    chance = random.Random(3)
+    bench = PersistentBench()
+    bench.load()
+    records: dict[Any, int] = {}
+    rows: dict[int, Row] = {}
+    for index in range(11, 300):
+        port = chance.randrange(6)
+        change = removed(port, index) if chance.random() < 0.4 else written(port, index)
+        rows.pop(port, None)
+        if change.operations[0].value is not None:
+            rows[port] = row(port, index)
+        bench.handle(ChangesSeen((change,), index))
+        for changed in bench.told(RecordsChanged):
+            records.update({record.key: record.seq for record in changed.records})
+            for _, key in changed.removed:
+                del records[key]
+    again = PersistentBench()
+    again.load(*(rows[port] for port in sorted(rows)), index=300)
+    assert records == {record.key: record.seq for each in again.told(RecordsChanged) for record in each.records}
+
+
+def test_numbers_of_proposals_are_above_those_of_earlier_lives() -> None:
+    lives = []
+    for epoch in (1_700_000_000_000 << 16, 1_700_000_000_001 << 16):
+        bench = PersistentBench(epoch)
+        bench.load()
+        [made] = bench.told(ProposalsMade)
+        lives.append(made.proposals[0].number)
+    assert lives[0] < lives[1] - 60_000
+
+
+def test_a_row_that_cannot_be_read_is_said_and_counted(ready: PersistentBench) -> None:
+    ready.handle(ChangesSeen((StoredChange(12, (Operation("user bob", b"?"),)),), 12))
+    facts = [effect for effect in ready.effects if isinstance(effect, Log)]
+    assert [fact.level for fact in facts] == ["ERROR"]
+    assert ready.actor.counters["rows_unreadable"] == 1
+
+
+# -- silence
+
+
+def test_a_silent_store_leaves_what_is_known_and_refuses_orders(ready: PersistentBench) -> None:
+    ready.ms = 1_000
+    ready.handle(StoreSilent("the disk is gone"))
+    assert ready.told(StoreFollowed) == [StoreFollowed(True, WALL_MS + 1_000, "the disk is gone")]
+    ready.ms = 5_000
+    assert list(ready.handle(StoreSilent("the disk is gone"))) == [], "said once"
+    ready.handle(StoreSilent("the node is away"))
+    assert ready.told(StoreFollowed) == [StoreFollowed(True, WALL_MS + 1_000, "the node is away")], "since the first"
+    ready.order(2)
+    assert [failed.code for failed in ready.replies()] == [Code.STORE_UNAVAILABLE]
+    assert ready.told(ProposalsMade) == []
+    ready.handle(ChangesSeen((), 12))
+    assert ready.told(StoreFollowed) == [StoreFollowed(True, 0, "")]
+    ready.order(2)
+    assert len(ready.told(ProposalsMade)) == 1
+
+
+def test_orders_that_wait_while_the_store_falls_silent_are_answered_in_time(ready: PersistentBench) -> None:
+    ready.order(2)
+    ready.handle(StoreSilent("the disk is gone"))
+    ready.ms = 2_500
+    ready.handle(ready.look_due)
+    assert [failed.code for failed in ready.replies()] == [Code.OUTCOME_UNKNOWN]
+
+
+# -- a store that is not what it was
+
+
+def test_another_store_changes_nothing_until_the_first_one_is_back(ready: PersistentBench) -> None:
+    ready.load(row(9, 90), index=99, store="s2")
+    assert (ready.told(RecordsChanged), ready.told(StoreFollowed)[0].stale_since_ms) == ([], WALL_MS)
+    ready.handle(ChangesSeen((removed(1, 100),), 100))
+    assert list(ready.effects) == []
+    ready.load(row(1, 3), row(2, 12), index=12)
+    assert ready.told(StoreFollowed) == [StoreFollowed(True, 0, "")]
+    assert [record.seq for each in ready.told(RecordsChanged) for record in each.records] == [12]
+
+
+def test_a_store_that_has_gone_back_is_never_followed_again(ready: PersistentBench) -> None:
+    ready.load(row(1, 3), index=8)
+    assert "lost" in ready.told(StoreFollowed)[0].reason
+    ready.handle(ChangesSeen((removed(1, 12),), 12))
+    assert list(ready.effects) == []
+    ready.load(Row(row(1, 3).key, row(2, 3).value, 3), index=50)
+    assert ready.told(RecordsChanged) == [], "what has an old index there may be another row by now"
+    assert ready.actor.image.index == 11
