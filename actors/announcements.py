@@ -10,19 +10,25 @@ from typing import Any
 
 import msgspec
 
-from actors.base import Effect, Log, Role, Tell
+from actors.base import Effect, Log, NodeIdentity, Role, Tell
 from actors.messages.connections import StandingChanged
 from actors.messages.distro import PeersChanged
+from actors.messages.health import LivingMembersChanged
 from actors.messages.index import OwnersVisible
 from actors.messages.values import Origin, Peer, Standing
 from actors.roster import Census
 
+_FOLLOWS_PEERS = {"home": (Role.HOME,), "away": (Role.STORE,)}
+
 
 class Announcements:
-    def __init__(self, standing: Standing) -> None:
+    def __init__(self, standing: Standing, me: NodeIdentity) -> None:
         self.standing = standing
+        self._me = me
+        self._peers_to = (Role.DISTRO, *_FOLLOWS_PEERS.get(me.store, ()))
         self._peers = PeersChanged((), ())
         self._visible = OwnersVisible(())
+        self._living: LivingMembersChanged | None = None
 
     def current_links(self) -> dict[str, str]:
         """By node id, the link that is sent on now."""
@@ -35,7 +41,16 @@ class Announcements:
         if told == self._peers:
             return []
         self._peers = told
-        return [Tell(Role.DISTRO, told)]
+        return [Tell(role, told) for role in self._peers_to]
+
+    def tell_living(self, living: Sequence[str]) -> list[Effect]:
+        """Who shares the probing of persistent instances. Not before this node is ready: by then it knows what the
+        others have found."""
+        told = LivingMembersChanged(tuple(sorted({*living, self._me.node_id})))
+        if told == self._living or not self.standing.ready or self._me.store == "none":
+            return []
+        self._living = told
+        return [Tell(Role.HEALTH, told)]
 
     def tell_visible(self, hidden: Sequence[tuple[Origin, int]]) -> list[Effect]:
         told = OwnersVisible(tuple(hidden))

@@ -8,7 +8,7 @@ in a test.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -19,6 +19,7 @@ class Role(Enum):
     """Whom a message is for. One of each per node."""
 
     IO = "io"  # the thread that owns every socket; not a behaviour of this room
+    STORE = "store"  # the port to durable data; a behaviour only where another node keeps it
     CONNECTIONS = "connections"
     CLIENTS = "clients"
     INDEX = "index"
@@ -26,8 +27,17 @@ class Role(Enum):
     DISTRO = "distro"
     MEMBERS = "members"
     VERIFY = "verify"
+    PERSISTENT = "persistent"
+    HOME = "home"
+    HEALTH = "health"
+    PROBER = "prober"  # the thread that connects to instances; not a behaviour of this room either
 
     __hash__ = object.__hash__  # an identity hash: roles key the hottest dictionary of a stage
+
+
+# Where this node's durable data is: in a file of its own, in one that it keeps for the others too, with the node that
+# does so, in an etcd, or nowhere (a simulation of what is ephemeral alone).
+StoreKind = Literal["none", "alone", "home", "away", "etcd"]
 
 
 class NodeIdentity(msgspec.Struct, frozen=True):
@@ -40,6 +50,7 @@ class NodeIdentity(msgspec.Struct, frozen=True):
     client_address: str
     requests_in_flight_max: int  # per session; announced to it, enforced by the edge
     standalone: bool = False
+    store: StoreKind = "none"
 
 
 class Now(NamedTuple):
@@ -101,7 +112,7 @@ class Behaviour(Protocol):
 class StatusRequested(msgspec.Struct, frozen=True):
     """A question that passes every actor in turn, each adding what it owns, and is answered by the last one.
 
-    CONNECTIONS → CLIENTS → INDEX → PUSH → DISTRO → MEMBERS → IO.
+    CONNECTIONS → CLIENTS → INDEX → PERSISTENT → (HOME or STORE) → HEALTH → PUSH → DISTRO → MEMBERS → IO.
     """
 
     link: bytes
@@ -111,3 +122,6 @@ class StatusRequested(msgspec.Struct, frozen=True):
 
     def with_parts(self, **parts: Any) -> StatusRequested:
         return StatusRequested(self.link, self.session, self.correlation, {**self.parts, **parts})
+
+    def with_counters(self, counters: Mapping[str, int]) -> StatusRequested:
+        return self.with_parts(counters={**self.parts.get("counters", {}), **counters})

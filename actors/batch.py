@@ -6,7 +6,7 @@ This is the hot path: a registration costs one look-up of its session, its check
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 from actors.base import Now
@@ -16,20 +16,32 @@ from actors.messages.values import ClusterWait, Order, Record, RecordKey, Reply
 from actors.owner_table import OwnerTable
 from actors.records import HybridClock
 from actors.sessions import Session, SessionTable
+from rollbook.durable import check_intent, check_namespace, check_settings
 from rollbook.errors import Code, InvalidField
 from rollbook.model import Instance, Service, check_instance, check_service, instance_key
 from rollbook.wire import (
+    PERSISTENT_PER_ORDER_MAX,
+    ClearIntent,
+    DeleteNamespace,
+    DeleteService,
     Done,
     Failed,
+    GetService,
+    ListNamespaces,
     ListServices,
     Ping,
     Pong,
     Publish,
+    PublishPersistent,
+    PutNamespace,
+    PutService,
     Query,
+    SetIntent,
     Subscribe,
     Tag,
     Unsubscribe,
     Withdraw,
+    WithdrawPersistent,
 )
 
 _PONG = Pong()
@@ -40,17 +52,29 @@ _SESSION_REQUIRED = Failed(
 
 class OrderBatch:
     def __init__(
-        self, native: OwnerTable, sessions: SessionTable, clock: HybridClock, publications_max: int, now: Now
+        self,
+        native: OwnerTable,
+        sessions: SessionTable,
+        clock: HybridClock,
+        persistent_services: Set[Service],
+        publications_max: int,
+        now: Now,
+        *,
+        has_stood_still: bool = False,
     ) -> None:
+        """``has_stood_still``: this node has, until a moment ago; what it reads may be old."""
         self.native = native
+        self.persistent_services = persistent_services
         self.sessions = sessions
         self.clock = clock
         self.publications_max = publications_max
         self.now = now
+        self.has_stood_still = has_stood_still
         self.records: list[Record] = []
         self.replies: list[Reply] = []
         self.waits: list[ClusterWait] = []
         self.requests: list[Order] = []
+        self.persistent: list[Order] = []
         self.broken: list[tuple[Session, str]] = []  # sessions that an unexpected exception costs, and why
         self.refused = 0
 
@@ -75,6 +99,7 @@ class OrderBatch:
             replies=tuple(self.replies),
             waits=tuple(self.waits),
             requests=tuple(self.requests),
+            persistent=tuple(self.persistent),
         )
 
     def advanced(self) -> NativeAdvanced:
@@ -91,6 +116,12 @@ class OrderBatch:
         service = check_service(body.service)
         for instance in body.instances:
             check_instance(instance)
+        if service in self.persistent_services:
+            raise InvalidField(
+                f"{service.grouped_name} has persistent instances; a service is of one kind",
+                code=Code.KIND_MISMATCH,
+                field="ephemeral",
+            )
         key = RecordKey(session.client, service)
         known = self.native.records.get(key)
         current = known if known is not None and known.session == session.number else None
@@ -148,6 +179,60 @@ class OrderBatch:
         else:
             self.replies.append(Reply(order.route, order.correlation, Tag.DONE, done))
 
+    # -- orders about durable data, which pass on
+
+    def _publish_persistent(self, session: Session, order: Order) -> None:
+        body: PublishPersistent = order.body
+        check_service(body.service)
+        for instance in body.instances:
+            check_instance(instance, ephemeral=False)
+        self._check_count(len(body.instances), "instances")
+        self._pass_on(session, order)
+
+    def _withdraw_persistent(self, session: Session, order: Order) -> None:
+        body: WithdrawPersistent = order.body
+        check_service(body.service)
+        for ip, port, cluster in body.keys:
+            check_instance(Instance(ip, port, cluster))
+        self._check_count(len(body.keys), "keys")
+        self._pass_on(session, order)
+
+    def _check_count(self, count: int, field: str) -> None:
+        if not 0 < count <= PERSISTENT_PER_ORDER_MAX:
+            raise InvalidField(f"one order names 1 to {PERSISTENT_PER_ORDER_MAX} of them, not {count}", field=field)
+
+    def _put_service(self, session: Session, order: Order) -> None:
+        check_settings(order.body.settings)
+        self._about_service(session, order)
+
+    def _about_service(self, session: Session, order: Order) -> None:
+        check_service(order.body.service)
+        self._pass_on(session, order)
+
+    def _put_namespace(self, session: Session, order: Order) -> None:
+        check_namespace(order.body.namespace)
+        self._pass_on(session, order)
+
+    def _delete_namespace(self, session: Session, order: Order) -> None:
+        check_service(Service(order.body.id, "any", "any"))
+        self._pass_on(session, order)
+
+    def _set_intent(self, session: Session, order: Order) -> None:
+        check_intent(order.body.intent)
+        self._about_instance(session, order)
+
+    def _about_instance(self, session: Session, order: Order) -> None:
+        check_instance(Instance(*order.body.key))
+        self._about_service(session, order)
+
+    def _pass_on(self, session: Session, order: Order) -> None:
+        if self.has_stood_still and not isinstance(order.body, GetService | ListNamespaces):
+            # Its client may have said it again elsewhere, and others may have ordered something since.
+            sentence = "nothing was written: this node has just stood still, and the order may be old"
+            self._refuse(order, Failed(Code.STORE_UNAVAILABLE, sentence, retryable=True))
+            return
+        self.persistent.append(Order(order.route, order.correlation, order.body, session.client))
+
     # -- orders that ask
 
     def _ask_index(self, _session: Session, order: Order) -> None:
@@ -196,4 +281,14 @@ _HANDLERS: dict[type[Any], Callable[[OrderBatch, Session, Order], None]] = {
     Unsubscribe: OrderBatch._ask_index,
     ListServices: OrderBatch._list_services,
     Ping: OrderBatch._ping,
+    PublishPersistent: OrderBatch._publish_persistent,
+    WithdrawPersistent: OrderBatch._withdraw_persistent,
+    PutService: OrderBatch._put_service,
+    DeleteService: OrderBatch._about_service,
+    GetService: OrderBatch._about_service,
+    PutNamespace: OrderBatch._put_namespace,
+    DeleteNamespace: OrderBatch._delete_namespace,
+    ListNamespaces: OrderBatch._pass_on,
+    SetIntent: OrderBatch._set_intent,
+    ClearIntent: OrderBatch._about_instance,
 }

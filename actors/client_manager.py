@@ -1,9 +1,9 @@
 """ClientManager: the one record table.
 
 Owns: every record this node holds, native and synced, with versions, tombstones and digest sums; the node's seq;
-the sessions whose orders it admits. Accepts: messages/clients.py, the standing. Tells: IndexManager (changes, the
-answers that wait for them, and what a digest says), DistroSyncActor (ranges, progress), ConnectionManager (sessions it
-ended), I/O.
+the sessions whose orders it admits. Accepts: messages/clients.py, the standing, verdicts. Tells: IndexManager (changes,
+the answers that wait for them, and what a digest says), DistroSyncActor (ranges, progress), ConnectionManager (sessions
+it ended), I/O.
 
 It is the one that opens sessions, so no order can precede its session or outlive it. An order is validated and
 computed first and committed last; an exception before that costs the session that sent it and changes nothing.
@@ -30,10 +30,12 @@ from actors.messages.clients import (
     OpenSessionOrdered,
     OrdersReceived,
     OwnersPurged,
+    PersistentServicesChanged,
     ReleaseSession,
 )
 from actors.messages.connections import SessionDiscarded, StandingChanged
 from actors.messages.distro import ChunkApplied, DeltaRejected
+from actors.messages.health import HealthJudged
 from actors.messages.index import RecordsChanged, SubscribersReleased
 from actors.messages.io import AnswerClients, ClientFrame, PushToClients
 from actors.messages.members import DigestsTaken
@@ -43,7 +45,9 @@ from actors.ranges import RangeDesk, ScanDue
 from actors.records import HybridClock, read_record
 from actors.sessions import Session, SessionTable
 from actors.stalls import Lingering, Stalls
+from actors.verdicts import judged_publications
 from rollbook.errors import Code, RemoteProtocolError
+from rollbook.model import Service
 from rollbook.wire import Failed, SessionEnded, SessionOpened, Tag, encode
 
 
@@ -84,6 +88,8 @@ ClientsInput = (
     | BeatPassed
     | OwnersPurged
     | StandingChanged
+    | PersistentServicesChanged
+    | HealthJudged
     | StatusRequested
     | ScanDue
     | _CollectDue
@@ -109,6 +115,7 @@ class ClientManager:
         )
         self._holdings = Holdings(self.tables)
         self.sessions = SessionTable()
+        self._persistent_services: set[Service] = set()  # as PersistentStore says
         self.clock = HybridClock()
         self.counters = dict.fromkeys(
             (
@@ -149,9 +156,11 @@ class ClientManager:
                 return self._on_beat(message, now)
             case OwnersPurged():
                 return self._on_owners_purged(message)
-            case StandingChanged():
-                self._lingering.is_preserving = message.standing.preserved
+            case StandingChanged() | PersistentServicesChanged():
+                self._take_note(message)
                 return []
+            case HealthJudged():
+                return self._on_health_judged(message, now)
             case StatusRequested():
                 return self._on_status(message)
             case _CollectDue():
@@ -161,10 +170,22 @@ class ClientManager:
             case _:
                 assert_never(message)
 
+    def _take_note(self, message: StandingChanged | PersistentServicesChanged) -> None:
+        """What others have found out, and orders are judged by."""
+        if isinstance(message, StandingChanged):
+            self._lingering.is_preserving = message.standing.preserved
+        else:
+            self._persistent_services.update(message.added)
+            self._persistent_services.difference_update(message.removed)
+
     # -- clients
 
     def _on_orders(self, message: OrdersReceived, now: Now) -> Effects:
-        batch = OrderBatch(self.native, self.sessions, self.clock, self.settings.publications_per_session_max, now)
+        publications_max = self.settings.publications_per_session_max
+        batch = OrderBatch(
+            *(self.native, self.sessions, self.clock, self._persistent_services, publications_max, now),
+            has_stood_still=self._stalls.settles(now.monotonic_ms),
+        )
         for order in message.orders:
             batch.take(order)
         self.counters["orders"] += len(message.orders)
@@ -258,6 +279,9 @@ class ClientManager:
                     records.append(self.native.commit(key, number, stamp, record.grace_ms, (), now.monotonic_ms))
         for record in records:
             self.sessions.note_native(record)
+        return self._committed(records)
+
+    def _committed(self, records: Sequence[Record]) -> list[Effect]:
         if not records:
             return []
         return [
@@ -294,6 +318,15 @@ class ClientManager:
             Tell(Role.CONNECTIONS, SessionDiscarded(session.route)),
             *self._release(session, how, now),
         ]
+
+    # -- verdicts of this node, records without a session
+
+    def _on_health_judged(self, message: HealthJudged, now: Now) -> Effects:
+        records = []
+        for key, instances in judged_publications(self.origin.owner, message, self.native.records):
+            version = (self.origin.epoch, self.clock.next(now.wall_ms), message.grace_ms)
+            records.append(self.native.commit(key, *version, instances, now.monotonic_ms))
+        return self._committed(records)
 
     # -- replicas
 

@@ -1,8 +1,9 @@
 """IndexManager: which clients publish and which sessions watch each service, and the view built of it.
 
 Owns: the service index (service_index.py), the versions of views. Accepts: messages/index.py, StandingChanged,
-DigestsTaken. Tells: I/O (answers), PushActor (touched services, subscriptions, views), DistroSyncActor (watermarks,
-touches, waits), MemberManager (what a digest says).
+DigestsTaken, VerdictsWanted. Tells: I/O (answers), PushActor (touched services, subscriptions, views), DistroSyncActor
+(watermarks, touches, waits), MemberManager (what a digest says), PersistentStore (orders about durable data),
+HealthChecker (what it asks).
 
 An answer leaves only after everything that came with it is indexed: an acknowledged registration is in every later
 answer of this node. So does a digest, for its watermarks acknowledge too. Views are lazy: a registration marks its
@@ -12,17 +13,28 @@ service, and only who asks pays for the view.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any, assert_never
 
 import msgspec
 
 from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
+from actors.durable_orders import BindIntent
 from actors.messages.connections import StandingChanged
 from actors.messages.distro import ClusterWaitsAdded, OwnersApplied, Touches
-from actors.messages.index import EchoWatermark, OwnersVisible, RecordsChanged, SubscribersReleased, ViewsWanted
+from actors.messages.health import VerdictsFound, VerdictsWanted
+from actors.messages.index import (
+    EchoWatermark,
+    OverlaysChanged,
+    OwnersVisible,
+    RecordsChanged,
+    SubscribersReleased,
+    ViewsWanted,
+)
 from actors.messages.io import AnswerClients, ClientFrame
 from actors.messages.members import DigestsTaken
 from actors.messages.push import ServicesTouched, Subscription, SubscriptionsChanged, ViewsBuilt
+from actors.messages.store import PersistentOrders, StoreFollowed
 from actors.messages.values import Order, Origin, Route
 from actors.service_entry import encode_view
 from actors.service_index import ServiceIndex
@@ -30,11 +42,15 @@ from rollbook.errors import Code, InvalidField, Refused, RollbookError
 from rollbook.model import Service, View, clusters_of
 from rollbook.wire import (
     PAGE_SIZE_MAX,
+    DeleteNamespace,
+    DeleteService,
     Done,
     Failed,
     ListServices,
+    PublishPersistent,
     Query,
     Services,
+    SetIntent,
     Subscribe,
     Tag,
     Unsubscribe,
@@ -60,8 +76,11 @@ IndexInput = (
     | SubscribersReleased
     | OwnersVisible
     | ViewsWanted
+    | VerdictsWanted
     | StandingChanged
     | DigestsTaken
+    | StoreFollowed
+    | OverlaysChanged
     | StatusRequested
     | _GuardDue
 )
@@ -89,7 +108,8 @@ class IndexManager:
     role = Role.INDEX
 
     def __init__(self, identity: NodeIdentity, settings: IndexSettings, chance: random.Random) -> None:
-        del identity, chance  # The same records give the same views on every node, and nothing is left to chance.
+        del chance  # The same records give the same views on every node, and nothing is left to chance.
+        self._status_to = Role.PUSH if identity.store == "none" else Role.PERSISTENT
         self.settings = settings
         self.index = ServiceIndex(settings)
         self._is_guard_reminded = False
@@ -110,12 +130,20 @@ class IndexManager:
                 return [*self._touched(), *self._remind_of_guards(now)]
             case ViewsWanted():
                 return self._on_views_wanted(message, now)
+            case VerdictsWanted():
+                return [Tell(Role.HEALTH, VerdictsFound(self.index.last_verdicts(message.targets)))]
             case StandingChanged():
                 self.index.flag(message.standing.warming, message.standing.preserved)
                 self.index.hides_nobody = message.standing.hides_nobody
                 return [*self._touched(), *self._remind_of_guards(now)]
             case DigestsTaken():
                 return [Tell(Role.MEMBERS, message)]
+            case StoreFollowed():
+                self.index.follow_store(is_read=message.is_read, stale_since_ms=message.stale_since_ms)
+                return [*self._touched(), Tell(Role.MEMBERS, message)]
+            case OverlaysChanged():
+                self.index.overlay(message.thresholds, message.intents)
+                return self._touched()
             case StatusRequested():
                 return self._on_status(message)
             case EchoWatermark():
@@ -152,6 +180,8 @@ class IndexManager:
             effects.append(Tell(Role.DISTRO, OwnersApplied(message.watermarks, touches)))
         if message.waits:
             effects.append(Tell(Role.DISTRO, ClusterWaitsAdded(message.waits)))
+        if message.persistent:
+            effects += self._pass_on(message.persistent)
         # After the answers: no push of a subscription may overtake the view that its answer carries.
         if changes.last:
             effects.append(Tell(Role.PUSH, changes.message()))
@@ -160,6 +190,45 @@ class IndexManager:
         if index.conflicts_found:
             effects += self._conflicts()
         return effects
+
+    def _pass_on(self, orders: Sequence[Order]) -> list[Effect]:
+        """What IndexManager alone can say of orders about durable data; those that nothing stands against go on."""
+        effects: list[Effect] = []
+        admitted: list[Order] = []
+        for order in orders:
+            try:
+                admitted.append(self._admitted(order))
+            except RollbookError as error:
+                self.counters["index_refused"] += 1
+                failed = Failed(error.code, error.message, error.field, error.retryable)
+                payload = encode(Tag.FAILED, order.correlation, order.route.session, failed)
+                effects.append(Tell(Role.IO, AnswerClients((ClientFrame(order.route, payload),))))
+        return [*effects, Tell(Role.PERSISTENT, PersistentOrders(tuple(admitted)))] if admitted else effects
+
+    def _admitted(self, order: Order) -> Order:
+        """A service is of one kind, what is in use is not deleted, and an intent is meant for the incarnation that is
+        listed now."""
+        body = order.body
+        match body:
+            case PublishPersistent() if self.index.is_ephemeral(body.service):
+                sentence = f"{body.service.grouped_name} has ephemeral instances; a service is of one kind"
+                raise Refused(sentence, code=Code.KIND_MISMATCH, field="ephemeral")
+            case DeleteService() if self.index.is_ephemeral(body.service):
+                raise Refused(f"{body.service.grouped_name} has instances", code=Code.SERVICE_IN_USE, field="service")
+            case DeleteNamespace() if self.index.has_namespace(body.id):
+                raise Refused(f"the namespace {body.id} has services", code=Code.SERVICE_IN_USE, field="id")
+            case SetIntent():
+                incarnation = self.index.incarnation(body.service, body.key)
+                if not incarnation and self.index.is_store_unread:
+                    sentence = "this node has not read the store yet, and does not know all instances"
+                    raise Refused(sentence, code=Code.STORE_UNAVAILABLE)
+                if not incarnation:
+                    where = f"{body.key.ip}:{body.key.port} of {body.service.grouped_name}"
+                    raise Refused(f"there is no instance {where}", code=Code.INSTANCE_NOT_FOUND, field="key")
+                bound = BindIntent(body.service, body.key, body.intent, body.for_ms, incarnation)
+                return Order(order.route, order.correlation, bound, order.client)
+            case _:
+                return order
 
     def _answer(self, order: Order, now: Now, changes: SubscriptionChanges, effects: list[Effect]) -> ClientFrame:
         """The answer of one request; an error of any kind is answered too, and costs the others nothing."""
@@ -268,7 +337,7 @@ class IndexManager:
             "shrink_guards": index.guard.guards_begun,
         }
         counters = {**message.parts.get("counters", {}), **self.counters}
-        return [Tell(Role.PUSH, message.with_parts(counters=counters))]
+        return [Tell(self._status_to, message.with_parts(counters=counters))]
 
     def _remind_of_guards(self, now: Now) -> list[Effect]:
         """All guards last equally long, so one reminder of the oldest will do. None ends while no verdict is given."""

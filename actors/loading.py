@@ -29,6 +29,9 @@ class LoadingPatience(Protocol):
     @property
     def lease_ms(self) -> int: ...
 
+    @property
+    def store_wait_ms(self) -> int: ...
+
 
 class Loading:
     def __init__(
@@ -46,6 +49,7 @@ class Loading:
         self._doubt = doubt
         self._told = told
         self._patience = patience
+        self.is_store_read = me.store == "none"
         self._caught_up: set[str] = set()
         self._warming_until_ms = 0
 
@@ -64,6 +68,8 @@ class Loading:
         if self._told.standing.ready or self._handshakes.is_doubtful or not self._roster.is_listed:
             return []
         waited_ms = self._doubt.awake_ms(now_ms)
+        if not self.is_store_read and waited_ms < self._patience.store_wait_ms:
+            return []
         sight = self._roster.sight(self._caught_up, waited_ms, now_ms)
         outcome = readiness(sight, self._patience.majority_wait_ms, self._patience.cold_start_wait_ms)
         if outcome is Readiness.LOADING:

@@ -56,6 +56,7 @@ from actors.messages.peers import (
     ProbeAsked,
     Welcome,
 )
+from actors.messages.store import StoreFollowed
 from actors.messages.values import Origin, Standing
 from actors.probing import FavourDue, ProbeDue, Prober
 from actors.roster import Roster
@@ -89,6 +90,7 @@ class MembersSettings(msgspec.Struct, frozen=True):
     accusers_silent: int
     health_max: int
     rebalance_interval_ms: int
+    store_wait_ms: int
 
 
 MembersInput = (
@@ -100,6 +102,7 @@ MembersInput = (
     | HeartbeatRaised
     | CaughtUp
     | SessionsCounted
+    | StoreFollowed
     | LeaveOrdered
     | SessionsGone
     | Flushed
@@ -128,7 +131,8 @@ class MemberManager:
         self._doubt = SelfDoubt(settings.lease_ms, settings.isolation_ms)
         self._haste = Haste()
         self._compare_at_ms = 0
-        self._told = Announcements(Standing(ready=identity.standalone, majority=identity.standalone))
+        is_ready = identity.standalone and identity.store == "none"
+        self._told = Announcements(Standing(ready=is_ready, majority=identity.standalone), identity)
         names = ("beats", "pauses", "peer_frames_refused", "digest_entries_refused", "owners_purged")
         self.counters = dict.fromkeys(names, 0)
         self._judgement = Judgement(self._leases, self._roster, self._doubt, self._told, self.counters)
@@ -163,7 +167,7 @@ class MemberManager:
                 return self._on_digests_taken(message, now)
             case HeartbeatRaised():
                 return self._on_heartbeat_raised(message, now)
-            case CaughtUp() | SessionsCounted():
+            case CaughtUp() | SessionsCounted() | StoreFollowed():
                 return self._on_own_state(message, now)
             case StatusRequested():
                 return self._on_status_requested(message, now)
@@ -319,12 +323,16 @@ class MemberManager:
         is_doubtful = self._doubt.suspends(now.monotonic_ms) or self._doubt.gap_ms(now.monotonic_ms) > 0
         return [*self._handshakes.greet(), *self._prober.beat(now, is_doubtful=is_doubtful)]
 
-    def _on_own_state(self, message: CaughtUp | SessionsCounted, now: Now) -> list[Effect]:
+    def _on_own_state(self, message: CaughtUp | SessionsCounted | StoreFollowed, now: Now) -> list[Effect]:
         """How far this node is, and how busy."""
-        if isinstance(message, SessionsCounted):
-            self._roster.sessions = message.sessions
-            return []
-        self._loading.caught_up(message.node_id)
+        match message:
+            case SessionsCounted():
+                self._roster.sessions = message.sessions
+                return []
+            case CaughtUp():
+                self._loading.caught_up(message.node_id)
+            case StoreFollowed():
+                self._loading.is_store_read = message.is_read
         return self._review(now)
 
     def _compare_sessions(self, now: Now) -> list[Effect]:
@@ -357,7 +365,8 @@ class MemberManager:
             warming=self._loading.is_warming(at_ms),
             servers=census.servers,
         )
-        return [*effects, *self._check_readiness(now)]
+        effects += self._check_readiness(now)
+        return [*effects, *self._told.tell_living(census.living)]
 
     def _review_soon(self, now: Now) -> list[Effect]:
         """At once in a small cluster."""

@@ -12,6 +12,7 @@ from collections.abc import Collection
 import msgspec
 
 from actors.messages.values import Origin, Record, Route
+from actors.verdicts import is_verdicts_client
 from actors.views import InstanceConflict
 from rollbook.codec import pack
 from rollbook.model import Service, View, filter_clusters
@@ -69,9 +70,11 @@ class ServiceEntry:
         "guarded",
         "live",
         "origins",
+        "protected",
         "service",
         "settled",
         "subscribers",
+        "verdicts",
         "view",
     )
 
@@ -79,15 +82,21 @@ class ServiceEntry:
         self.service = service
         self.group = group
         self.clients: dict[str, tuple[Record, ...]] = {}  # by client: one record per origin, tombstones too
-        self.origins: dict[Origin, int] = {}  # records of each origin in here
+        self.verdicts: dict[str, tuple[Record, ...]] = {}  # likewise, of nodes that probe; they list nothing
+        self.origins: dict[Origin, int] = {}  # records of each origin in here, of both kinds
         self.subscribers: dict[Route, None] = {}
         self.view: View | None = None  # the last one built
         self.dirty = True  # records or filter have changed since
         self.settled = False  # view or liveness was computed since the last change; one flag keeps the hot path short
         self.live = False  # as of the last computation
         self.conflicts: tuple[InstanceConflict, ...] = ()  # likewise
+        self.protected = False  # likewise: so few are healthy that all are shown as healthy
         self.guarded = False  # likewise: something is shown only because of the shrink guard
         self.bodies: dict[str, msgspec.Raw] = {}  # the view, encoded, by the text of the cluster filter
+
+    def publishers(self, client: str) -> dict[str, tuple[Record, ...]]:
+        """The table that this client's records stand in."""
+        return self.verdicts if is_verdicts_client(client) else self.clients
 
     def unsettle(self) -> None:
         """Something has changed: what was computed of it may be wrong."""

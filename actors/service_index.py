@@ -7,16 +7,19 @@ service ↔ subscribing session.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from actors.messages.values import Origin, Record, RecordKey, Route
+from actors.durable_rows import STORE_ORIGIN
+from actors.messages.values import BoundIntent, Origin, Record, RecordKey, Route
+from actors.overlays import ServiceOverlays, incarnation_of, publishers_of
 from actors.records import HybridClock
 from actors.service_entry import ServiceEntry, ServiceGroup
 from actors.shrink_guard import ShrinkGuard, ShrinkPatience, is_held
+from actors.verdicts import is_verdicts_client, last_verdicts, overlaid, verdicts_in_force
 from actors.views import Filter, InstanceConflict, OwnerVerdict, live_winner, live_winners, merge_instances
-from rollbook.model import Instance, Service, View
+from rollbook.model import VERDICTS_CLIENT_PREFIX, Instance, InstanceKey, Service, View
 
 
 class ServiceIndex:
@@ -32,6 +35,9 @@ class ServiceIndex:
         self.warming = False
         self.preserved = False
         self.hides_nobody = False
+        self.is_store_unread = False  # a service that nobody publishes here may be one of the store
+        self.stale_since_ms = 0  # of what is made of the store; 0 while that is followed
+        self.overlays = ServiceOverlays()
         self.touched: dict[Service, dict[Origin, int]] = {}  # subscribed, changed in this turn: by which lowest seq
         self.conflicts_found: list[tuple[Service, tuple[InstanceConflict, ...]]] = []  # new ones of this turn
         self.records_count = 0
@@ -48,8 +54,11 @@ class ServiceIndex:
                 entry = self._open(service)
             held = entry.clients.get(client)
             if held is None:
-                entry.clients[client] = (record,)
-                self._count(entry, record.origin)
+                if client.startswith(VERDICTS_CLIENT_PREFIX):
+                    self._put_verdict(entry, client, record)
+                else:
+                    entry.clients[client] = (record,)
+                    self._count(entry, record.origin)
             elif len(held) == 1 and held[0].origin == record.origin:
                 entry.clients[client] = (record,)
             else:
@@ -66,7 +75,7 @@ class ServiceIndex:
         """
         for origin, (client, service) in removed:
             entry = self.entries.get(service)
-            held = entry.clients.get(client, ()) if entry is not None else ()
+            held = entry.publishers(client).get(client, ()) if entry is not None else ()
             gone = next((record for record in held if record.origin == origin), None)
             if entry is None or gone is None:
                 continue  # Never indexed here, or already gone.
@@ -74,9 +83,9 @@ class ServiceIndex:
                 self._touch(entry.service, origin, gone.seq + 1)  # Whatever removed it came after it.
             rest = tuple(record for record in held if record is not gone and record.session >= gone.session)
             if rest:
-                entry.clients[client] = rest
+                entry.publishers(client)[client] = rest
             else:
-                del entry.clients[client]
+                del entry.publishers(client)[client]
             for record in held:
                 if record not in rest:
                     self._discount(entry, record.origin)
@@ -122,6 +131,29 @@ class ServiceIndex:
             if entry.subscribers:
                 self.touched.setdefault(service, {})
 
+    def follow_store(self, *, is_read: bool, stale_since_ms: int) -> None:
+        """How well the store is known. Views that this changes follow when they are next asked for."""
+        was_unread = self.is_store_unread
+        is_changed = (not is_read, stale_since_ms) != (was_unread, self.stale_since_ms)
+        self.is_store_unread, self.stale_since_ms = not is_read, stale_since_ms
+        if not is_changed:
+            return
+        concerned = self.entries.values() if was_unread == is_read else self.entries_of.get(STORE_ORIGIN, ())
+        for entry in concerned:
+            if entry.subscribers:
+                self.touched.setdefault(entry.service, {})
+
+    def overlay(
+        self,
+        thresholds: Iterable[tuple[Service, float]],
+        intents: Iterable[tuple[Service, InstanceKey, BoundIntent | None]],
+    ) -> None:
+        """Take over what is laid over instances; their services are marked."""
+        for service in self.overlays.take(thresholds, intents):
+            entry = self.entries.get(service)
+            if entry is not None:
+                self._mark(entry)
+
     def subscribe(self, route: Route, service: Service) -> ServiceEntry:
         entry = self.entries.get(service) or self._open(service)
         entry.subscribers[route] = None
@@ -149,21 +181,40 @@ class ServiceIndex:
     def view(self, entry: ServiceEntry, wall_ms: int) -> View:
         """The view of now. One that would say the same keeps its version, so that it wakes nobody."""
         view = entry.view
-        flags_kept = view is not None and view.warming == self.warming and view.preserved == self.preserved
-        if view is not None and flags_kept and not entry.dirty:
-            return view
         instances = self._merge(entry) if entry.dirty or view is None else view.instances
-        flags_kept = flags_kept and view is not None and view.guarded == entry.guarded
-        if view is None or not flags_kept or view.instances != instances:
-            version = self.clock.next(wall_ms)
-            view = View(entry.service, version, instances, self.warming, self.preserved, entry.guarded)
-            entry.view = view
+        is_of_store = STORE_ORIGIN in entry.origins
+        warming = self.warming or (self.is_store_unread and (is_of_store or not instances))
+        stale_since_ms = self.stale_since_ms if is_of_store else 0
+        flags = (warming, self.preserved, entry.guarded, stale_since_ms, entry.protected)
+        if view is None or view.instances != instances or flags_of(view) != flags:
+            view = entry.view = View(entry.service, self.clock.next(wall_ms), instances, *flags)
             entry.bodies.clear()
         return view
 
     def empty_view(self, service: Service, wall_ms: int) -> View:
         """The answer for a service that nobody knows; not kept, but its version rises with all others."""
-        return View(service, self.clock.next(wall_ms), (), self.warming, self.preserved)
+        return View(service, self.clock.next(wall_ms), (), self.warming or self.is_store_unread, self.preserved)
+
+    def is_ephemeral(self, service: Service) -> bool:
+        """Whether a session publishes an instance of it."""
+        entry = self.entries.get(service)
+        if entry is None or entry.origins.get(STORE_ORIGIN, 0) == len(entry.clients):
+            return False  # the usual case of a persistent one, at once
+        hidden = self.filter_of(service)
+        winners = (live_winner(records, hidden) for records in entry.clients.values())
+        return any(winner is not None and winner.origin != STORE_ORIGIN for winner in winners)
+
+    def has_namespace(self, namespace: str) -> bool:
+        """Whether any service of it is published."""
+        groups = sorted(key for key in self.groups if key[0] == namespace)
+        return any(self.live_names(*key) for key in groups)
+
+    def incarnation(self, service: Service, key: InstanceKey) -> str:
+        """Of the instance that is listed; empty if there is none."""
+        entry = self.entries.get(service)
+        winners = live_winners(entry.clients.values(), self.filter_of(service)) if entry is not None else ()
+        record = publishers_of(winners).get(key)
+        return incarnation_of(record) if record is not None else ""
 
     def live_names(self, namespace: str, group: str) -> list[str]:
         """Sorted names of the services of a group that have at least one live publisher. Not to be changed."""
@@ -174,6 +225,17 @@ class ServiceIndex:
             hidden = self.filter_of(entry.service)
             entry.settle(any(live_winner(records, hidden) for records in entry.clients.values()))
         return found.listing()
+
+    def last_verdicts(
+        self, targets: Collection[tuple[int, Service, InstanceKey]]
+    ) -> tuple[tuple[int, bool | None], ...]:
+        """By the numbers of the targets, what any node has said last of each."""
+        found: dict[Service, dict[tuple[str, int, str], bool]] = {}
+        for _, service, _ in targets:
+            if service not in found:
+                entry = self.entries.get(service)
+                found[service] = last_verdicts(entry.verdicts.values()) if entry is not None else {}
+        return tuple((number, found[service].get(key)) for number, service, key in targets)
 
     def take_touched(self) -> dict[Service, dict[Origin, int]]:
         touched, self.touched = self.touched, {}
@@ -186,7 +248,8 @@ class ServiceIndex:
     def _held_seq(self, origin: Origin) -> int:
         """The highest seq of its records here. Only a change of the filter asks."""
         entries = self.entries_of.get(origin, ())
-        held = (record for entry in entries for records in entry.clients.values() for record in records)
+        tables = (table for entry in entries for table in (entry.clients, entry.verdicts))
+        held = (record for table in tables for records in table.values() for record in records)
         return max((record.seq for record in held if record.origin == origin), default=0)
 
     def _touch(self, service: Service, origin: Origin, seq: int) -> None:
@@ -207,7 +270,7 @@ class ServiceIndex:
         return entry
 
     def _forget_if_empty(self, entry: ServiceEntry) -> None:
-        if entry.clients or entry.subscribers:
+        if entry.clients or entry.verdicts or entry.subscribers:
             return
         entry.settle(live=False)
         entry.group.forget(entry.service.name)
@@ -217,11 +280,21 @@ class ServiceIndex:
         if not entry.group.size:
             del self.groups[entry.group.key]
 
+    def _put_verdict(self, entry: ServiceEntry, client: str, record: Record) -> None:
+        """Verdicts stand apart, so that a service without them pays nothing for them when its view is built."""
+        held = entry.verdicts.get(client)
+        if held is not None:
+            self._put_beside(entry, held, record)
+            return
+        entry.verdicts[client] = (record,)
+        self._count(entry, record.origin)
+
     def _put_beside(self, entry: ServiceEntry, held: tuple[Record, ...], record: Record) -> None:
+        client = record.key.client
         others = tuple(other for other in held if other.origin != record.origin)
         if len(others) == len(held):
             self._count(entry, record.origin)
-        entry.clients[record.key.client] = (*others, record)
+        entry.publishers(client)[client] = (*others, record)
 
     def _count(self, entry: ServiceEntry, origin: Origin) -> None:
         count = entry.origins.get(origin, 0)
@@ -248,9 +321,11 @@ class ServiceIndex:
             self.touched.setdefault(entry.service, {})
 
     def _merge(self, entry: ServiceEntry) -> tuple[Instance, ...]:
-        winners = live_winners(entry.clients.values(), self.filter_of(entry.service))
-        instances, conflicts = merge_instances(winners)
-        may_be_held = entry.service in self.guard.services
+        service, hidden = entry.service, self.filter_of(entry.service)
+        winners = live_winners(entry.clients.values(), hidden)
+        merged, conflicts = merge_instances(winners)
+        instances, entry.protected = self._overlaid(entry, merged, winners, hidden)
+        may_be_held = service in self.guard.services
         entry.guarded = may_be_held and is_held(winners, entry.clients.values(), self.guard.hidden)
         entry.dirty = False
         self.views_built += 1
@@ -258,6 +333,14 @@ class ServiceIndex:
         if conflicts or entry.conflicts:
             self._note_conflicts(entry, conflicts)
         return instances
+
+    def _overlaid(
+        self, entry: ServiceEntry, instances: tuple[Instance, ...], winners: Sequence[Record], hidden: Filter
+    ) -> tuple[tuple[Instance, ...], bool]:
+        """What probes have found, then what operators want; and whether so few are healthy that all are shown so."""
+        if entry.verdicts:
+            instances = overlaid(instances, verdicts_in_force(entry.verdicts.values(), hidden))
+        return self.overlays.laid_over(entry.service, instances, winners)
 
     def _note_conflicts(self, entry: ServiceEntry, conflicts: tuple[InstanceConflict, ...]) -> None:
         known = {conflict.key for conflict in entry.conflicts}
@@ -276,7 +359,7 @@ class ServiceIndex:
         """Raise AssertionError if an index disagrees with its other way, or a view with a fresh one."""
         for service, entry in self.entries.items():
             assert entry.service == service
-            assert entry.clients or entry.subscribers, f"{service} has neither record nor subscriber"
+            assert entry.clients or entry.verdicts or entry.subscribers, f"{service} has neither record nor subscriber"
             self._check_records(entry)
             self._check_derived(entry)
             for route in entry.subscribers:
@@ -286,7 +369,9 @@ class ServiceIndex:
 
     def _check_records(self, entry: ServiceEntry) -> None:
         counts: dict[Origin, int] = {}
-        for client, records in entry.clients.items():
+        assert not any(map(is_verdicts_client, entry.clients)), "a verdict is no publication"
+        assert all(map(is_verdicts_client, entry.verdicts)), "a publication is no verdict"
+        for client, records in (*entry.clients.items(), *entry.verdicts.items()):
             assert records, "a client without records"
             assert len({record.origin for record in records}) == len(records), "two records of one key and origin"
             for record in records:
@@ -298,11 +383,14 @@ class ServiceIndex:
     def _check_derived(self, entry: ServiceEntry) -> None:
         assert entry.settled != (entry in entry.group.unsettled)
         assert entry.settled or entry.dirty
-        winners = live_winners(entry.clients.values(), self.filter_of(entry.service))
+        hidden = self.filter_of(entry.service)
+        winners = live_winners(entry.clients.values(), hidden)
         if entry.settled:
             assert entry.live == bool(winners), "liveness is stale"
         if not entry.dirty:
-            instances, conflicts = merge_instances(winners)
+            merged, conflicts = merge_instances(winners)
+            instances, is_protected = self._overlaid(entry, merged, winners, hidden)
+            assert entry.protected == is_protected, "a view that is protected says so"
             assert entry.view is not None
             assert entry.view.instances == instances, f"the view of {entry.service} is stale"
             assert entry.conflicts == conflicts
@@ -328,3 +416,8 @@ class ServiceIndex:
         assert members.keys() == self.groups.keys(), "a group is kept without services"
         for key, group in self.groups.items():
             group.check_invariants(members[key])
+
+
+def flags_of(view: View) -> tuple[bool, bool, bool, int, bool]:
+    """What a view says beside its instances."""
+    return view.warming, view.preserved, view.guarded, view.stale_since_ms, view.protected

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from actors.messages.values import Record, Route
 from actors.owner_table import OwnerTable
+from actors.verdicts import is_verdicts_client
 from rollbook.model import Service
 
 _FORGET_ABOVE = 1_024  # below this many clients, forgetting is not worth a scan
@@ -101,6 +102,8 @@ class SessionTable:
             assert session.route == route, "a session stands under its route"
             assert self._highest[session.client] >= route.session, "an open session is known"
         assert len(self._by_route) == len(self._by_client), "a client has at most one open session"
-        live = {key for key, record in native.records.items() if record.instances}
+        live = {
+            key for key, record in native.records.items() if record.instances and not is_verdicts_client(key.client)
+        }
         listed = {(client, service) for client, services in self._published.items() for service in services}
         assert listed == live, "the list of native publications is the native table"

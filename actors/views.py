@@ -75,7 +75,7 @@ def merge_instances(winners: Iterable[Record]) -> MergedInstances:
                 chosen[key] = (record, instance)
                 continue
             contenders.setdefault(key, {other[0].key.client}).add(record.key.client)
-            if _precedes(other[0], record):
+            if precedes(other[0], record):
                 chosen[key] = (record, instance)
     return MergedInstances(
         tuple(chosen[key][1] for key in sorted(chosen)),
@@ -95,5 +95,6 @@ def _only_moves(winner: Record, records: tuple[Record, ...], hidden: Filter) -> 
     return bool(older) and live_winner(older, hidden) is not None
 
 
-def _precedes(record: Record, other: Record) -> bool:
+def precedes(record: Record, other: Record) -> bool:
+    """Of two clients that publish the same instance key, whether the other one's word counts."""
     return (record.stamp, record.key.client) < (other.stamp, other.key.client)

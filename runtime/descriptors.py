@@ -14,12 +14,13 @@ from runtime.edge import IoSettings
 
 
 class DescriptorShares(NamedTuple):
-    """Most connections of each kind, and most sessions of clients that have a connection each."""
+    """Most connections of each kind, probes of instances among them, and most sessions with a connection each."""
 
     limit: int
     clients: int
     peers: int
     sessions: int
+    probes: int
 
 
 def raise_descriptor_limit(wanted: int) -> None:
@@ -37,4 +38,4 @@ def descriptor_shares(settings: IoSettings) -> DescriptorShares:
     room = max(limit - settings.descriptors_reserved, limit // 2)
     clients = room * 8 // 10
     # Some connections are left for those who have to be told that there are no more sessions.
-    return DescriptorShares(limit, clients, room // 10, max(1, clients * 9 // 10))
+    return DescriptorShares(limit, clients, room // 10, max(1, clients * 9 // 10), max(1, room // 40))

@@ -2,8 +2,8 @@
 
 Pure: no socket, no thread, no clock. The ZeroMQ I/O (runtime/io_thread.py) and the simulated one feed the same classes.
 Owns: the windows of requests in flight, the counts of bad frames per link. Tells: ClientManager (orders, one batch),
-ConnectionManager (sessions, status), PushActor (acknowledgements, links heard again), and for peers MemberManager and
-DistroSyncActor.
+ConnectionManager (sessions, status), PushActor (acknowledgements, links heard again), and for peers MemberManager,
+DistroSyncActor and who serves or follows the store of the cluster.
 """
 
 from __future__ import annotations
@@ -13,14 +13,26 @@ from typing import Any
 
 import msgspec
 
-from actors.base import Role, StatusRequested, Tell
+from actors.base import Role, StatusRequested, StoreKind, Tell
 from actors.messages.clients import OrdersReceived
 from actors.messages.connections import SessionCloseRequested, SessionRequested
 from actors.messages.distro import DeltaAcknowledged, DeltaReceived, PullReceived
 from actors.messages.io import AnswerClients, ClientFrame, PushToClients
 from actors.messages.members import PeerFrameReceived
-from actors.messages.peers import Delta, DeltaAck, Pull
+from actors.messages.peers import (
+    Delta,
+    DeltaAck,
+    Pull,
+    StoreCut,
+    StoreFollow,
+    StoreNews,
+    StoreNewsAck,
+    StoreOffered,
+    StorePropose,
+    StoreSettled,
+)
 from actors.messages.push import Acknowledgement, PushesAcknowledged, SubscriberHeard
+from actors.messages.store import StoreFrameReceived
 from actors.messages.values import Order, Route
 from actors.peer_frames import decode_peer
 from rollbook.codec import unpack
@@ -28,11 +40,39 @@ from rollbook.errors import RETRYABLE, Code, RemoteProtocolError
 from rollbook.status import NodeStatus
 from rollbook.wire import LIMITS, Failed, Tag, encode, open_envelope, request_body
 
-_TAGS_OF_ORDERS = frozenset(
-    map(int, (Tag.PUBLISH, Tag.WITHDRAW, Tag.QUERY, Tag.SUBSCRIBE, Tag.UNSUBSCRIBE, Tag.LIST_SERVICES, Tag.PING))
+_TAGS_FOR_THE_STORE = frozenset(
+    map(
+        int,
+        (
+            Tag.PUBLISH_PERSISTENT,
+            Tag.WITHDRAW_PERSISTENT,
+            Tag.PUT_SERVICE,
+            Tag.DELETE_SERVICE,
+            Tag.PUT_NAMESPACE,
+            Tag.DELETE_NAMESPACE,
+            Tag.SET_INTENT,
+            Tag.CLEAR_INTENT,
+        ),
+    )
+)
+_TAGS_OF_ORDERS = _TAGS_FOR_THE_STORE | frozenset(
+    map(
+        int,
+        (
+            Tag.PUBLISH,
+            Tag.WITHDRAW,
+            Tag.QUERY,
+            Tag.SUBSCRIBE,
+            Tag.UNSUBSCRIBE,
+            Tag.LIST_SERVICES,
+            Tag.GET_SERVICE,
+            Tag.LIST_NAMESPACES,
+            Tag.PING,
+        ),
+    )
 )
 
-_TAGS_THAT_WAIT = frozenset(map(int, (Tag.PUBLISH, Tag.WITHDRAW)))
+_TAGS_THAT_MAY_WAIT = frozenset(map(int, (Tag.PUBLISH, Tag.WITHDRAW)))
 
 
 class IoSettings(msgspec.Struct, frozen=True):
@@ -142,7 +182,7 @@ class ClientEdge:
             window = self._admit(link, state, session, correlation)
             if window is not None:
                 self._orders.append(Order(window.route, correlation, body))
-                if tag in _TAGS_THAT_WAIT and body.wait != "node":
+                if tag in _TAGS_FOR_THE_STORE or (tag in _TAGS_THAT_MAY_WAIT and body.wait != "node"):
                     window.waits += 1
                     self._waits_in_flight += 1
         elif tag == Tag.PUSH_ACK:
@@ -248,8 +288,9 @@ class ClientEdge:
 class PeerEdge:
     """Everything other nodes send passes here."""
 
-    def __init__(self, settings: IoSettings) -> None:
+    def __init__(self, settings: IoSettings, store: StoreKind = "none") -> None:
         self.counters: dict[str, int] = {}
+        self._store = store
         self._invalid_max = settings.invalid_frames_per_link_max
         self._invalid_frames: dict[str, int] = {}
 
@@ -266,7 +307,29 @@ class PeerEdge:
             self._invalid_frames[link] = self._invalid_frames.get(link, 0) + 1
             self._count(f"peer_frames_{_reason(error)}")
             return []
-        return [_peer_tell(link, body, dialled_here)]
+        return self._tells(link, body, dialled_here)
+
+    def _tells(self, link: str, body: Any, dialled_here: bool) -> list[Tell]:
+        match body:
+            case Delta():
+                return [Tell(Role.DISTRO, DeltaReceived(link, body))]
+            case DeltaAck():
+                return [Tell(Role.DISTRO, DeltaAcknowledged(link, body))]
+            case Pull():
+                return [Tell(Role.DISTRO, PullReceived(link, body))]
+            case StoreFollow() | StoreNewsAck() | StorePropose():
+                return self._store_tells("home", Role.HOME, StoreFrameReceived(link, body))
+            case StoreOffered() | StoreCut() | StoreNews() | StoreSettled():
+                return self._store_tells("away", Role.STORE, StoreFrameReceived(link, body))
+            case _:  # decode_peer hands out nothing but the bodies of actors/messages/peers.py
+                return [Tell(Role.MEMBERS, PeerFrameReceived(link, dialled_here, body))]
+
+    def _store_tells(self, store: StoreKind, role: Role, message: StoreFrameReceived) -> list[Tell]:
+        """Members may disagree on who keeps the store; what is for another kind of node is dropped."""
+        if self._store == store:
+            return [Tell(role, message)]
+        self._count("peer_frames_of_the_store_dropped")
+        return []
 
     def close(self, link: str) -> None:
         """The link is gone: forget its count."""
@@ -290,18 +353,6 @@ def _session_message(tag: int, route: Route, correlation: int, body: Any, ip: st
     if tag == Tag.CLOSE_SESSION:
         return SessionCloseRequested(route, correlation, body.reason)
     return StatusRequested(route.link, route.session, correlation)
-
-
-def _peer_tell(link: str, body: Any, dialled_here: bool) -> Tell:
-    match body:
-        case Delta():
-            return Tell(Role.DISTRO, DeltaReceived(link, body))
-        case DeltaAck():
-            return Tell(Role.DISTRO, DeltaAcknowledged(link, body))
-        case Pull():
-            return Tell(Role.DISTRO, PullReceived(link, body))
-        case _:  # decode_peer hands out nothing but the bodies of actors/messages/peers.py
-            return Tell(Role.MEMBERS, PeerFrameReceived(link, dialled_here, body))
 
 
 def _asker(payload: bytes) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from typing import Any
 import zmq
 from loguru import logger
 
-from actors.base import Role, StatusRequested, Tell
+from actors.base import Role, StatusRequested, StoreKind, Tell
 from actors.messages.clients import BeatPassed
 from actors.messages.io import AnswerClients, Beat, DialPeers, PushToClients, SendToPeers, WatchLinks
 from runtime.client_port import ClientPort
@@ -41,7 +41,7 @@ class IoStopOrdered:
 class IoThread:
     """Binds in the constructor, so that a taken port is known before anything starts."""
 
-    def __init__(self, client_address: str, peer_address: str, settings: IoSettings) -> None:
+    def __init__(self, client_address: str, peer_address: str, settings: IoSettings, store: StoreKind = "none") -> None:
         self._settings = settings
         self._context = node_context()
         self._inbox: deque[Any] = deque()
@@ -58,7 +58,7 @@ class IoThread:
         try:
             shares = descriptor_shares(settings)
             self._clients = ClientPort(self._context, client_address, settings, shares.clients)
-            self._peers = PeerPort(self._context, peer_address, settings, shares.peers)
+            self._peers = PeerPort(self._context, peer_address, settings, shares.peers, store)
         except BaseException:
             self._context.destroy(linger=0)
             self._wake_end.close()

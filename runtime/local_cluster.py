@@ -16,8 +16,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from runtime.local_durable import CHILDREN, Durable, choose_durable
 from runtime.local_node import (
+    ETCD_PORT_OFFSETS,
     EXIT_NOT_READY,
     EXIT_OK,
     EXIT_USAGE,
@@ -40,6 +43,14 @@ STOP_SECONDS_MAX = 8.0  # a node leaves within 5 s of SIGTERM
 KILL_SECONDS_MAX = 5.0
 POLL_SECONDS = 0.05
 STATUS_SECONDS_MAX = 0.2  # a refused connection costs all of it
+
+
+class ClusterPlan(NamedTuple):
+    """What was asked for. ``nodes`` is 0 where nothing was."""
+
+    nodes: int
+    base_port: int
+    durable: Durable
 
 
 class LocalCluster:
@@ -66,7 +77,7 @@ class LocalCluster:
             print(f"rollbook: started again: node {numbers}; the cluster of {count} {_plural(count)} is ready")
         else:
             print(f"rollbook: {count} {_plural(count)} ready")
-        print(describe(nodes, self.folder.parent))
+        print(describe(nodes, self.folder.parent, self._durable()))
 
     def stop(self) -> None:
         """End everything that was started and still runs, and say what happened to each."""
@@ -89,26 +100,28 @@ class LocalCluster:
         remains = [node for node in absent if node.processes()]
         for node, outcome in zip(remains, stop_nodes(remains), strict=True):
             print(f"rollbook: remains of node {node.number}: {outcome}", file=sys.stderr)
+        durable = self._durable()
         for node in absent:
-            require_free_ports(node)
+            require_free_ports(node, *_etcd_ports(node, durable))
         for node in absent:
-            node.spawn(self._members())
+            node.spawn(self._members(), durable.environment)
 
     def _fresh(self, count: int, base_port: int) -> list[LocalNode]:
         nodes = self._nodes(count, base_port)
         if nodes[-1].base_port > BASE_PORT_MAX:
             message = f"{count} nodes from base port {base_port} on do not fit: the last one is {BASE_PORT_MAX} at most"
             raise ClusterTrouble(message, EXIT_USAGE)
+        durable = choose_durable([node.data for node in self._nodes(NODES_MAX, base_port)], count, os.environ)
         for node in nodes:
-            require_free_ports(node)
+            require_free_ports(node, *_etcd_ports(node, durable))
         addresses = "".join(f"{HOST}:{node.base_port}\n" for node in nodes)
         write_whole(self.members_file, f"# The nodes of this cluster, ip:port; watched while they run.\n{addresses}")
-        write_whole(self._plan, json.dumps({"nodes": count, "base_port": base_port}))
+        write_whole(self._plan, json.dumps({"nodes": count, "base_port": base_port, "durable": durable.value}))
         return nodes
 
     def _recorded(self, count: int, base_port: int | None) -> list[LocalNode]:
         plan = self._read_plan()
-        running, at = plan["nodes"], plan["base_port"]
+        running, at = plan.nodes, plan.base_port
         advice = "run scripts/stop_cluster.sh first"
         if running != count:
             message = f"a cluster of {running} {_plural(running)} is running, not of {count}; {advice}"
@@ -120,23 +133,27 @@ class LocalCluster:
 
     def _members(self) -> list[str]:
         """A single node has no members: it is standalone."""
-        return ["--members-file", str(self.members_file)] if self._read_plan()["nodes"] > 1 else []
+        return ["--members-file", str(self.members_file)] if self._read_plan().nodes > 1 else []
+
+    def _durable(self) -> Durable:
+        return self._read_plan().durable
 
     def _running_nodes(self) -> list[LocalNode]:
         return [node for node in self._all_nodes() if node.supervisor is not None]
 
     def _all_nodes(self) -> list[LocalNode]:
         """Every node that this folder may know of: which of them count is in their own records."""
-        return self._nodes(NODES_MAX, self._read_plan()["base_port"])
+        return self._nodes(NODES_MAX, self._read_plan().base_port)
 
     def _nodes(self, count: int, base_port: int) -> list[LocalNode]:
         return [LocalNode(self.folder, number, base_port) for number in range(1, count + 1)]
 
-    def _read_plan(self) -> dict[str, int]:
+    def _read_plan(self) -> ClusterPlan:
         with contextlib.suppress(FileNotFoundError), whole_state(self._plan):  # nothing was started, or it was stopped
             plan = json.loads(self._plan.read_text(encoding="utf-8"))
-            return {"nodes": int(plan["nodes"]), "base_port": int(plan["base_port"])}
-        return {"nodes": 0, "base_port": BASE_PORT}
+            # Before there was a choice, nobody wrote it down.
+            return ClusterPlan(int(plan["nodes"]), int(plan["base_port"]), Durable(plan.get("durable", "home")))
+        return ClusterPlan(0, BASE_PORT, Durable.HOME)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -166,7 +183,8 @@ def stop_nodes(nodes: Sequence[LocalNode]) -> list[str]:
     """SIGTERM to all at once, a bounded wait, then SIGKILL; for each node what it took."""
     had_supervisor = [node.supervisor is not None for node in nodes]
     for node in nodes:
-        for mark in node.processes()[:1]:  # the supervisor takes its node along
+        processes = node.processes()
+        for mark in processes[:1] if node.supervisor else processes:  # the supervisor takes its children along
             send_signal(mark, signal.SIGTERM)
     _wait_for_end(nodes, STOP_SECONDS_MAX)
     hung = [node for node in nodes if node.processes()]
@@ -183,7 +201,7 @@ def stop_nodes(nodes: Sequence[LocalNode]) -> list[str]:
     return [_outcome(node in hung, supervised) for node, supervised in zip(nodes, had_supervisor, strict=True)]
 
 
-def describe(nodes: Sequence[LocalNode], var: Path) -> str:
+def describe(nodes: Sequence[LocalNode], var: Path, durable: Durable) -> str:
     """The table of a running cluster, and what to do with it."""
     rows = [("node", "clients", "peers", "pid", "log file")]
     for node in nodes:
@@ -204,7 +222,7 @@ def describe(nodes: Sequence[LocalNode], var: Path) -> str:
         f"{command} nodes",
         ("" if var == ROOT / "var" else f"ROLLBOOK_VAR={_typed(var)} ") + _typed(ROOT / "scripts" / "stop_cluster.sh"),
     ]
-    return "\n".join(["", *table, "", "Try it:", *(f"  {line}" for line in usage)])
+    return "\n".join(["", *table, "", durable.sentence, "", "Try it:", *(f"  {line}" for line in usage)])
 
 
 def _typed(path: Path) -> str:
@@ -214,8 +232,8 @@ def _typed(path: Path) -> str:
 
 def _is_ready(node: LocalNode) -> bool:
     # Here, because stopping must not need what .venv holds.
-    from rollbook.client import fetch_status
     from rollbook.errors import RollbookError
+    from rollbook.status_question import fetch_status
 
     try:
         return fetch_status(node.client_address, STATUS_SECONDS_MAX).ready
@@ -238,6 +256,10 @@ def _outcome(was_killed: bool, had_supervisor: bool) -> str:
     if was_killed:
         return f"did not end within {STOP_SECONDS_MAX:.0f} s and was killed"
     return "stopped" if had_supervisor else "had lost its supervisor; the rest of it is stopped"
+
+
+def _etcd_ports(node: LocalNode, durable: Durable) -> Sequence[int]:
+    return ETCD_PORT_OFFSETS if durable is Durable.CHILDREN and node.number <= CHILDREN else ()
 
 
 def _plural(count: int) -> str:

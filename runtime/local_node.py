@@ -13,7 +13,7 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 PORT_STEP = 10
 CLIENT_PORT_OFFSET, PEER_PORT_OFFSET = 2, 3  # P itself stays free for the HTTP gateway
+ETCD_PORT_OFFSETS = (4, 5)  # where an etcd runs beside the node
 LOG_BYTES_MAX = 16 * 1024 * 1024  # then the log of the earlier runs moves to node.log.1
 LOG_LINES_SHOWN = 12
 TOKEN = "ROLLBOOK_LOCAL_NODE"
@@ -77,7 +78,11 @@ class LocalNode:
         others = [mark for mark in carriers(TOKEN, record.token) if mark != supervisor]
         return [supervisor, *others] if supervisor else others
 
-    def spawn(self, members: Sequence[str]) -> None:
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def spawn(self, members: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start the supervisor, detached from this terminal."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
@@ -88,7 +93,7 @@ class LocalNode:
             process = subprocess.Popen(
                 self._command(members),
                 cwd=ROOT,
-                env={**os.environ, TOKEN: started.token},
+                env={**os.environ, **environment, TOKEN: started.token},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -111,7 +116,7 @@ class LocalNode:
 
     def _command(self, members: Sequence[str]) -> list[str]:
         command = [sys.executable, "-m", "rollbook.cli", "start", "--config", str(ROOT / "configs" / "local.toml")]
-        command += ["--host", HOST, "--base-port", str(self.base_port), "--data-directory", str(self.folder / "data")]
+        command += ["--host", HOST, "--base-port", str(self.base_port), "--data-directory", str(self.data)]
         return [*command, *members]
 
     def _read(self) -> NodeRecord | None:
@@ -128,9 +133,9 @@ class LocalNode:
         write_whole(self._record, json.dumps(record._asdict()))
 
 
-def require_free_ports(node: LocalNode) -> None:
+def require_free_ports(node: LocalNode, *more_offsets: int) -> None:
     """A port that somebody else listens on is named before anything starts."""
-    for port in (node.base_port + CLIENT_PORT_OFFSET, node.base_port + PEER_PORT_OFFSET):
+    for port in (node.base_port + offset for offset in (CLIENT_PORT_OFFSET, PEER_PORT_OFFSET, *more_offsets)):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             # As libzmq binds: past connections that only wait out their time do not count.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

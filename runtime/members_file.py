@@ -1,6 +1,7 @@
 """Who the members are: the configured list, or a watched file with one ``ip:port`` per line.
 
-Addresses in settings and files name the base port P of a node; peers meet at P+3, clients at P+2.
+Addresses in settings and files name the base port P of a node; peers meet at P+3, clients at
+P+2, and an etcd beside the node has P+4 and P+5.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from runtime.text_files import read_text_file, shown
 
 CLIENT_PORT_OFFSET = 2
 PEER_PORT_OFFSET = 3
+ETCD_CLIENT_PORT_OFFSET = 4
+ETCD_PEER_PORT_OFFSET = 5
 BASE_PORT_DEFAULT = 8848  # of a line without a port
 BASE_PORT_MAX = 65_535 - 1_000  # the gRPC port of SDKs is P+1000
 WATCH_INTERVAL_MS = 1_000
@@ -23,16 +26,16 @@ HOST_LENGTH_MAX = 253  # of a name in the DNS
 _HOST = re.compile(r"[\w.-]+|\[[0-9a-fA-F:.]+(%\w+)?\]")
 
 
-def split_address(text: str) -> tuple[str, int]:
+def split_address(text: str, port_default: int = BASE_PORT_DEFAULT, port_max: int = BASE_PORT_MAX) -> tuple[str, int]:
     """``host:port``, ``host`` or ``[ipv6]:port``, with the base port; SettingsError says what is wrong with it."""
     shown = text if len(text) <= HOST_LENGTH_MAX else f"{text[:40]}..."
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
-        host, port = text, str(BASE_PORT_DEFAULT)
+        host, port = text, str(port_default)
     if len(host) > HOST_LENGTH_MAX or _HOST.fullmatch(host) is None:
         raise SettingsError(f"{shown!r} is not host:port; an IPv6 address is written as [address]:port")
-    if not (port.isascii() and port.isdigit() and len(port) <= 5) or not 0 < int(port) <= BASE_PORT_MAX:
-        raise SettingsError(f"{shown!r} needs a port between 1 and {BASE_PORT_MAX}")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5) or not 0 < int(port) <= port_max:
+        raise SettingsError(f"{shown!r} needs a port between 1 and {port_max}")
     return host, int(port)
 
 

@@ -6,17 +6,24 @@ import gc
 import json
 import os
 import random
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from actors.base import Behaviour, NodeIdentity, Role
+from actors.base import Behaviour, NodeIdentity, Role, StoreKind
 from actors.client_manager import ClientManager
 from actors.connection_manager import ConnectionManager
 from actors.distro_sync_actor import DistroSyncActor
+from actors.health_checker import HealthChecker
+from actors.home_follower import HomeFollower
+from actors.home_server import HomeServer
 from actors.index_manager import IndexManager
 from actors.member_manager import MemberManager
 from actors.messages.members import LeaveOrdered, MembersListed
+from actors.persistent_store import PersistentStore
 from actors.push_actor import PushActor
 from actors.verify_timer import VerifyTimer
 from rollbook.errors import SettingsError
@@ -25,8 +32,11 @@ from runtime.descriptors import descriptor_shares, raise_descriptor_limit
 from runtime.handover import EXIT_FAILED
 from runtime.io_thread import IoThread
 from runtime.members_file import WATCH_INTERVAL_MS, MembersFileWatch
-from runtime.settings import Settings, configured_members
-from runtime.store import NodeStore, StoreUnusable
+from runtime.node_store import NodeStore, StoreUnusable
+from runtime.prober import ProberThread
+from runtime.settings import Settings, configured_members, store_kind
+from runtime.store.opening import open_store
+from runtime.store_port import StorePort
 from runtime.threads import Ending, ThreadStage
 
 LEAVE_MARGIN_MS = 1_000  # after the time a leave is given, the node ends anyway
@@ -38,28 +48,42 @@ class Node:
     """One life of one node. ``start``, ``wait`` for its ending, ``stop``."""
 
     def __init__(self, settings: Settings) -> None:
-        """Takes the data directory and the ports; whoever has one of them keeps it, and this raises."""
+        """Takes the data directory, the store and the ports; whoever has one of them keeps it, and this raises."""
         self._settings = settings
         self._members = configured_members(settings.node)
         chance = random.Random(os.urandom(32))
-        self._store = NodeStore.open(Path(settings.node.data_directory), settings.members.lease_ms / 1000)
-        try:
-            self.identity = _identity(settings, self._store, chance)
+        with ExitStack() as undo:
+            directory = Path(settings.node.data_directory)
+            self._directory = NodeStore.open(directory, settings.members.lease_ms / 1000)
+            undo.callback(self._directory.close)
+            kind = store_kind(settings)
+            self.identity = _identity(settings, self._directory, kind, chance)
             raise_descriptor_limit(settings.io.sockets_max)
             self._shares = descriptor_shares(settings.io)
-            self._io = IoThread(settings.node.bound_client_address, settings.node.bound_peer_address, settings.io)
-        except BaseException:
-            self._store.close()
-            raise
-        self._stage = ThreadStage(self.identity.node_id, self._io.put)
+            self._store = open_store(settings, kind, self._store_failed)
+            if self._store is not None:
+                undo.callback(self._store.close)
+            self._io = IoThread(settings.node.bound_client_address, settings.node.bound_peer_address, settings.io, kind)
+            undo.pop_all()
+        self._prober = ProberThread(settings.health, self._shares.probes)
+        self._ports: dict[Role, Callable[[Any], None]] = {Role.IO: self._io.put, Role.PROBER: self._prober.put}
+        self._store_port = None
+        if self._store is not None:
+            self._store_port = StorePort(self._store, settings.store)
+            self._ports[Role.STORE] = self._store_port.put
+        self._stage = ThreadStage(self.identity.node_id, self._ports)
         sessions_max = min(settings.connections.sessions_max, self._shares.sessions)
         connections = msgspec.structs.replace(settings.connections, sessions_max=sessions_max)
         fitting = msgspec.structs.replace(settings, connections=connections)
-        self._behaviours = _behaviours(self.identity, fitting, chance)
+        store_id = "" if self._store is None else self._store.identity
+        self._behaviours = _behaviours(self.identity, fitting, store_id, chance)
 
     def start(self) -> None:
         """Everything that is told something starts before those who tell it. StoreUnusable before anything runs."""
         self._write_state()
+        if self._store_port is not None:
+            self._store_port.start(self._stage.tell, self._stage.timers.call_after, self._stage.fail)
+        self._prober.start(self._stage.tell, self._stage.fail)
         self._stage.start(self._behaviours)
         self._io.start(self._stage.tell, self._stage.fail)
         if self._members:
@@ -93,15 +117,23 @@ class Node:
     def stop(self, ending: Ending) -> None:
         """In reverse order: actors finish what they hold, then the last frames leave."""
         if ending.epoch_floor:
-            self._store.raise_epoch_floor(ending.epoch_floor)
+            self._directory.raise_epoch_floor(ending.epoch_floor)
         self._stage.stop()
+        self._prober.close()
+        if self._store_port is not None:
+            self._store_port.close()
         self._io.stop()
+        if self._store is not None:
+            self._store.close()  # last: a disk that hangs holds up nobody else
         try:
-            self._store.remove_state()
+            self._directory.remove_state()
         except StoreUnusable as error:  # a disk that failed while the node ran, and did not need it
             self._stage.log.warning("{}", error)
-        self._store.close()
+        self._directory.close()
         self._stage.log.info("ended: {}", ending.reason)
+
+    def _store_failed(self, failure: BaseException) -> None:
+        self._stage.fail("store", failure)
 
     def _watch(self, path: Path) -> None:
         def changed(addresses: tuple[str, ...]) -> None:
@@ -128,33 +160,43 @@ class Node:
             "client_address": self.identity.client_address,
             "peer_address": self.identity.peer_address,
         }
-        self._store.write_state(json.dumps(state) + "\n")
+        self._directory.write_state(json.dumps(state) + "\n")
 
 
-def _identity(settings: Settings, store: NodeStore, chance: random.Random) -> NodeIdentity:
+def _identity(settings: Settings, directory: NodeStore, store: StoreKind, chance: random.Random) -> NodeIdentity:
     return NodeIdentity(
-        node_id=store.node_id(),
-        epoch=store.next_epoch(system_now().wall_ms, chance.getrandbits(16)),
+        node_id=directory.node_id(),
+        epoch=directory.next_epoch(system_now().wall_ms, chance.getrandbits(16)),
         cluster_name=settings.node.cluster_name,
         peer_address=settings.node.advertised_peer_address,
         client_address=settings.node.advertised_client_address,
         standalone=settings.node.is_standalone,
         requests_in_flight_max=settings.io.requests_in_flight_per_session_max,
+        store=store,
     )
 
 
-def _behaviours(identity: NodeIdentity, settings: Settings, chance: random.Random) -> list[Behaviour]:
-    """Each with a source of chance of its own: actors run on different threads."""
+def _behaviours(identity: NodeIdentity, settings: Settings, store_id: str, chance: random.Random) -> list[Behaviour]:
+    """Each with a source of chance of its own: actors run on different threads. ``store_id``: of the store that is kept
+    here, if any."""
 
     def own() -> random.Random:
         return random.Random(chance.getrandbits(64))
 
-    return [
+    behaviours: list[Behaviour] = [
         VerifyTimer(identity, settings.verify, own()),
         PushActor(identity, settings.push, own()),
+        HealthChecker(identity, settings.health, own()),
+        PersistentStore(identity, settings.persistent, own()),
         DistroSyncActor(identity, settings.distro, own()),
         IndexManager(identity, settings.index, own()),
         ClientManager(identity, settings.clients, own()),
         ConnectionManager(identity, settings.connections, own()),
         MemberManager(identity, settings.members, own()),
     ]
+    match identity.store:
+        case "home":
+            behaviours.append(HomeServer(identity, settings.home, store_id, own()))
+        case "away":
+            behaviours.append(HomeFollower(identity, settings.home, own()))
+    return behaviours

@@ -18,8 +18,8 @@ from rollbook.errors import SettingsError
 from runtime.handover import EXIT_CONFIGURATION, EXIT_FAILED, read_framed
 from runtime.logs import set_up_logs
 from runtime.node import Node
+from runtime.node_store import StoreUnusable
 from runtime.sockets import AddressUnusable
-from runtime.store import StoreUnusable
 
 _INPUT = 0
 

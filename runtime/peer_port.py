@@ -11,7 +11,7 @@ from collections.abc import Container, Iterator
 
 import zmq
 
-from actors.base import Role, Tell
+from actors.base import Role, StoreKind, Tell
 from actors.messages.io import PeerFrame
 from actors.messages.members import LinkClosed, LinkOpened
 from actors.messages.peers import LinkPong, PeerTag
@@ -63,12 +63,17 @@ class PeerPort:
     """Every socket to other nodes. Every method but the constructor is called by the I/O thread."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings, connections_max: int
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        settings: IoSettings,
+        connections_max: int,
+        store: StoreKind,
     ) -> None:
         self._context = context
         self._settings = settings
         self._dialled: dict[str, DialledPeer] = {}
-        self._edge = PeerEdge(settings)
+        self._edge = PeerEdge(settings, store)
         router = bind_peer_router(context, address, settings)
         monitor = monitor_of(context, router, ACCEPT_EVENTS)
         self._accepted = RouterPort("peer", router, monitor, _PROBE, settings, connections_max)

@@ -16,12 +16,17 @@ from typing import Any
 
 import msgspec
 
+from actors.base import StoreKind
 from actors.client_manager import ClientsSettings
 from actors.connection_manager import ConnectionsSettings
 from actors.distro_sync_actor import DistroSettings
+from actors.health_checker import HealthSettings
+from actors.home_follower import HomeSettings
 from actors.index_manager import IndexSettings
 from actors.member_manager import MembersSettings
 from actors.peer_frames import PEER_FRAME_BYTES_MAX
+from actors.persistent_store import PersistentSettings
+from actors.probe_targets import networks_of
 from actors.push_actor import PushSettings
 from actors.verify_timer import VerifySettings
 from rollbook.errors import SettingsError
@@ -29,6 +34,7 @@ from rollbook.wire import RECORD_BYTES_MAX
 from runtime.edge import IoSettings
 from runtime.logs import LogSettings
 from runtime.members_file import (
+    BASE_PORT_DEFAULT,
     BASE_PORT_MAX,
     CLIENT_PORT_OFFSET,
     PEER_PORT_OFFSET,
@@ -36,11 +42,16 @@ from runtime.members_file import (
     read_members_file,
     split_address,
 )
+from runtime.store.etcd_settings import EtcdSettings
+from runtime.store.sqlite_settings import SqliteSettings
+from runtime.store_port import StoreSettings
 from runtime.text_files import read_text_file, shown
 
 DEFAULTS = Path(__file__).resolve().parent.parent / "configs" / "defaults.toml"
 ENVIRONMENT_PREFIX = "ROLLBOOK_"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+ETCD_PORT, PORT_MAX = 2_379, 65_535
+STORE_ENGINES = ("auto", "sqlite", "etcd", "single_home")
 WILDCARD_HOSTS = ("0.0.0.0", "::", "[::]", "*")
 NUMBER_MAX = 2**31 - 1  # sockets take no larger one; as milliseconds 24 days
 CHUNK_BYTES_MAX = PEER_FRAME_BYTES_MAX - 2 * RECORD_BYTES_MAX  # one record beyond it, and room for what is around
@@ -103,7 +114,13 @@ class Settings(msgspec.Struct, frozen=True):
     push: PushSettings
     distro: DistroSettings
     members: MembersSettings
+    persistent: PersistentSettings
+    store: StoreSettings
+    home: HomeSettings
     verify: VerifySettings
+    health: HealthSettings
+    sqlite: SqliteSettings
+    etcd: EtcdSettings
     supervisor: SupervisorSettings
     log: LogSettings
 
@@ -129,6 +146,26 @@ def configured_members(node: NodeSettings) -> tuple[str, ...]:
         own = f"{node.advertised_host or node.host}:{node.base_port}"
         raise SettingsError(f"the members do not name this node, {own}: add it, or set node.advertised_host")
     return listed
+
+
+def configured_home(settings: Settings) -> str:
+    """The peer address of the node that owns the file of a single home; empty if standalone."""
+    listed = configured_members(settings.node)
+    if not listed or not settings.store.home:
+        return next(iter(listed), "")
+    (home,) = peer_addresses((settings.store.home,))
+    if home not in listed:
+        raise SettingsError(f"store.home: {settings.store.home} is none of the members", field="store.home")
+    return home
+
+
+def store_kind(settings: Settings) -> StoreKind:
+    """Where this node's durable data is. In a cluster without an etcd one node keeps it for all."""
+    if settings.store.endpoints or settings.store.engine == "etcd":
+        return "etcd"
+    if settings.node.is_standalone:
+        return "alone"
+    return "home" if settings.node.advertised_peer_address == configured_home(settings) else "away"
 
 
 class _SettingValues:
@@ -222,9 +259,41 @@ def _check(settings: Settings, values: _SettingValues) -> Settings:
     if settings.clients.chunk_bytes_max > CHUNK_BYTES_MAX:
         raise values.error("clients.chunk_bytes_max", f"must be at most {CHUNK_BYTES_MAX}: peers refuse longer frames")
     _check_node(settings.node, values)
+    _check_health(settings.health, values)
+    _check_store(settings.store, settings.node, values)
     if settings.log.level not in LOG_LEVELS:
         raise values.error("log.level", f"must be one of {', '.join(LOG_LEVELS)}, not {shown(settings.log.level)!r}")
     return settings
+
+
+def _check_store(store: StoreSettings, node: NodeSettings, values: _SettingValues) -> None:
+    """What does not go together. Whether etcd is installed, and who the members are, is found out at the start."""
+    if store.engine not in STORE_ENGINES:
+        advice = _nearest(store.engine, dict.fromkeys(STORE_ENGINES))
+        raise values.error("store.engine", f"there is no engine {shown(store.engine)!r}{advice}")
+    if store.engine == "sqlite" and not node.is_standalone:
+        raise values.error("store.engine", "sqlite keeps the rows of one node; a cluster takes etcd or single_home")
+    if store.engine == "single_home" and node.is_standalone:
+        raise values.error("store.engine", "single_home needs a cluster; a standalone node takes sqlite")
+    if store.endpoints and store.engine not in ("auto", "etcd"):
+        raise values.error("store.endpoints", f"only etcd has endpoints, and store.engine is {store.engine}")
+    if store.home and store.engine not in ("auto", "single_home"):
+        raise values.error("store.home", f"only a single home has one, and store.engine is {store.engine}")
+    if store.engine == "etcd" and not store.endpoints and node.is_standalone:
+        raise values.error("store.engine", "etcd needs endpoints, or a cluster of three nodes that run it beside them")
+    if len(set(store.endpoints)) < len(store.endpoints):
+        raise values.error("store.endpoints", "each may be said once")
+    for address in store.endpoints:
+        _check_address("store.endpoints", address, ETCD_PORT, PORT_MAX, values)
+    if store.home:
+        _check_address("store.home", store.home, BASE_PORT_DEFAULT, BASE_PORT_MAX, values)
+
+
+def _check_address(key: str, text: str, port_default: int, port_max: int, values: _SettingValues) -> None:
+    try:
+        split_address(text, port_default, port_max)
+    except SettingsError as error:
+        raise values.error(key, error.message) from None
 
 
 def _problem(item: object, least: int) -> str:
@@ -253,7 +322,19 @@ def _check_node(node: NodeSettings, values: _SettingValues) -> None:
     if not node.is_standalone and (node.advertised_host or node.host) in WILDCARD_HOSTS:
         raise values.error("node.advertised_host", f"must be said: nobody can dial {node.host}")
     for member in node.members:
+        _check_address("node.members", member, BASE_PORT_DEFAULT, BASE_PORT_MAX, values)
+
+
+def _check_health(health: HealthSettings, values: _SettingValues) -> None:
+    for kind in ("tcp", "http"):
+        shortest_ms, longest_ms = getattr(health, f"{kind}_interval_ms"), getattr(health, f"{kind}_interval_ms_max")
+        if shortest_ms > longest_ms:
+            raise values.error(f"health.{kind}_interval_ms_max", f"must be at least {shortest_ms}, the shortest pause")
+        percent = getattr(health, f"{kind}_factor_percent")
+        if percent > 100:
+            raise values.error(f"health.{kind}_factor_percent", f"must be at most 100, not {percent}")
+    for text in health.networks:
         try:
-            split_address(member)
-        except SettingsError as error:
-            raise values.error("node.members", error.message) from None
+            networks_of((text,))
+        except ValueError as error:
+            raise values.error("health.networks", f"{shown(text)!r} is no network: {shown(error)}") from None

@@ -1,7 +1,7 @@
 """Starts the node process, starts it again when it dies, and gives up, saying why, when that does not help.
 
-It holds the node's standard input: however the supervisor ends, the node notices. It does nothing else, so that it has
-no reason to die.
+It holds the node's standard input: however the supervisor ends, the node notices. Where the node has a seat it keeps
+the etcd member too, which outlives the lives of the node. It does nothing else, so that it has no reason to die.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections import deque
 from pathlib import Path
 from types import FrameType
 
 from loguru import logger
 
+from rollbook.errors import SettingsError
 from runtime.handover import EXIT_CONFIGURATION, EXIT_EPOCH, framed
 from runtime.logs import LogSettings, set_up_logs
+from runtime.restarts import RestartRhythm
 from runtime.settings import Settings
+from runtime.store.etcd_seat import EtcdSeat, open_seat
 
 STOP_SECONDS_MAX = 6.0  # a node leaves within 5 s
+LOOK_SECONDS = 1.0  # between two looks at what a signal does not tell of
 _SIGNAL_EXIT_BASE = 128  # how a shell shows that a signal ended a process
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,11 +47,24 @@ class Supervisor:
         self._log = logger.bind(actor="supervisor")
         self._process: subprocess.Popen[bytes] | None = None
         self._stop_signals = 0
-        self._deaths: deque[float] = deque()
+        self._rhythm = RestartRhythm(settings.supervisor)
+        self._seat: EtcdSeat | None = None
         self._wake_end, self._signal_end = socket.socketpair()
 
     def run(self) -> int:
         self._listen_to_signals()
+        try:
+            self._seat = open_seat(self._settings, self._log)
+        except SettingsError as error:
+            self._log.error("{}", error)
+            return EXIT_CONFIGURATION
+        try:
+            return self._run_lives()
+        finally:
+            if self._seat is not None:
+                self._seat.stop()
+
+    def _run_lives(self) -> int:
         while True:
             code = self._run_once()
             if self._is_stopping():
@@ -81,7 +97,7 @@ class Supervisor:
             process.terminate()
         stopping_since: float | None = None
         while process.poll() is None:
-            self._wait(1.0)
+            self._wait(LOOK_SECONDS if self._seat is None or self._stop_signals else self._seat.look())
             if self._stop_signals and stopping_since is None:
                 stopping_since = time.monotonic()
             if stopping_since is not None and time.monotonic() - stopping_since > STOP_SECONDS_MAX:
@@ -97,17 +113,12 @@ class Supervisor:
 
     def _delay_after_death(self, code: int) -> float | None:
         """How long to wait before the next life; None: there shall be none."""
-        now = time.monotonic()
-        self._deaths.append(now)
-        while now - self._deaths[0] > self._limits.restart_window_ms / 1000:
-            self._deaths.popleft()
-        deaths = len(self._deaths)
+        deaths = self._rhythm.note_death(time.monotonic())
         if deaths > self._limits.restarts_max:
             window_seconds = self._limits.restart_window_ms / 1000
             self._log.error("gave up: the node ended {} times in {:g} s, at last with {}", deaths, window_seconds, code)
             return None
-        delay_ms = min(self._limits.restart_delay_ms << (deaths - 1), self._limits.restart_delay_ms_max)
-        delay_ms = 0 if code == EXIT_EPOCH else delay_ms
+        delay_ms = 0 if code == EXIT_EPOCH else self._rhythm.delay_ms
         self._log.warning("the node ended with {}; starting it again in {} ms", code, delay_ms)
         return delay_ms / 1000
 
@@ -126,6 +137,8 @@ class Supervisor:
         process = self._process
         if process is not None:
             process.send_signal(signal.SIGTERM if self._stop_signals == 1 else signal.SIGKILL)
+        if self._seat is not None and self._stop_signals > 1:
+            self._seat.kill()
 
     def _wait(self, seconds: float) -> None:
         """Until a signal comes, at most this long."""

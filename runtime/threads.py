@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pykka
@@ -35,12 +35,15 @@ class Ending(NamedTuple):
 class ThreadStage:
     """Runs the behaviours of one node; performs what they return."""
 
-    def __init__(self, node_id: str, tell_io: Callable[[Any], None], now: Callable[[], Now] = system_now) -> None:
+    def __init__(
+        self, node_id: str, ports: Mapping[Role, Callable[[Any], None]], now: Callable[[], Now] = system_now
+    ) -> None:
+        """``ports``: who is told what is for a role that is no behaviour."""
         self.now = now
         self.log = logger.bind(node=node_id)
         self.timers = TimerThread(lambda failure: self.fail("timers", failure))
         self.refs_are_known = threading.Event()
-        self._mailboxes: dict[Role, Callable[[Any], None]] = {Role.IO: tell_io}
+        self._mailboxes: dict[Role, Callable[[Any], None]] = dict(ports)
         self._refs: list[pykka.ActorRef[BehaviourShell]] = []
         self._ending: Ending | None = None
         self._ended = threading.Event()

@@ -9,6 +9,8 @@ usage: scripts/start_cluster.sh [N]
 Starts N nodes (1 to 9, default 3) on loopback and waits until all are ready. Sets up .venv first if that is needed.
 Does nothing if the cluster is up; starts again what is dead in it. scripts/stop_cluster.sh ends it.
 
+Three or more nodes keep durable data in etcd beside the first three, if it is installed (Debian: etcd-server).
+
   ROLLBOOK_BASE_PORT   first base port P (default 8848): native clients at P+2, peers at P+3, the next node at P+10
   ROLLBOOK_VAR         where logs and state live (default: var in the checkout)
 

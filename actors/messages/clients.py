@@ -8,6 +8,7 @@ import msgspec
 
 from actors.messages.io import ClientFrame
 from actors.messages.values import WHOLE, Order, Origin, Route, Scope, Standing
+from rollbook.model import Service
 
 
 class OrdersReceived(msgspec.Struct, frozen=True):
@@ -96,3 +97,11 @@ class OwnersPurged(msgspec.Struct, frozen=True):
     """Forget everything of these origins. From: MemberManager (also to DistroSyncActor)."""
 
     origins: tuple[Origin, ...]
+
+
+class PersistentServicesChanged(msgspec.Struct, frozen=True):
+    """These services are persistent from now on, these are not any more: no session publishes ephemeral instances of a
+    persistent one. From: PersistentStore."""
+
+    added: tuple[Service, ...]
+    removed: tuple[Service, ...]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import msgspec
 
-from actors.messages.values import ClusterWait, Order, Origin, Record, RecordKey, Reply, Route, Watermark
-from rollbook.model import Service
+from actors.messages.values import BoundIntent, ClusterWait, Order, Origin, Record, RecordKey, Reply, Route, Watermark
+from rollbook.model import InstanceKey, Service
 
 
 class RecordsChanged(msgspec.Struct, frozen=True):
     """One batch of the record table: index ``records`` and ``removed``, then let everything that waited for it go.
 
-    From: ClientManager. ``requests`` are queries, subscriptions and listings of admitted sessions, in order of arrival.
+    From: ClientManager; of what is made of durable data from PersistentStore. ``requests`` are queries, subscriptions
+    and listings of admitted sessions, in order of arrival; ``persistent``: orders that pass on to PersistentStore,
+    unless ephemeral instances stand in their way.
     """
 
     records: tuple[Record, ...] = ()  # new versions and tombstones; each replaces the same key of the same origin
@@ -20,6 +22,15 @@ class RecordsChanged(msgspec.Struct, frozen=True):
     waits: tuple[ClusterWait, ...] = ()
     watermarks: tuple[Watermark, ...] = ()
     requests: tuple[Order, ...] = ()
+    persistent: tuple[Order, ...] = ()
+
+
+class OverlaysChanged(msgspec.Struct, frozen=True):
+    """What is laid over the instances of services when their views are built: protection thresholds (0: none) and what
+    operators want of instances (None: nothing any more). From: PersistentStore."""
+
+    thresholds: tuple[tuple[Service, float], ...] = ()
+    intents: tuple[tuple[Service, InstanceKey, BoundIntent | None], ...] = ()
 
 
 class EchoWatermark(msgspec.Struct, frozen=True):

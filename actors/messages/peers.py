@@ -10,9 +10,13 @@ from typing import Annotated, Any
 
 import msgspec
 
+from actors.messages.store import NOTHING, Fault, Proposal, Row, StoredChange
 from actors.messages.values import BUCKETS, LAGGARDS_MAX, Address, ClientId, Count, DigestEntry, NodeId, Origin, Scope
+from rollbook.wire import NUMBER_MAX
 
 PEER_VERSION = 1
+
+StoreId = Annotated[str, msgspec.Meta(max_length=64)]
 
 Bucket = Annotated[int, msgspec.Meta(ge=0, lt=BUCKETS)]
 BucketCount = Annotated[int, msgspec.Meta(ge=0, le=BUCKETS)]
@@ -33,6 +37,13 @@ class PeerTag(IntEnum):
     GOODBYE = 10
     PROBE_ASKED = 11
     PROBE_ANSWERED = 12
+    STORE_OFFERED = 13
+    STORE_FOLLOW = 14
+    STORE_CUT = 15
+    STORE_NEWS = 16
+    STORE_NEWS_ACK = 17
+    STORE_PROPOSE = 18
+    STORE_SETTLED = 19
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
@@ -199,6 +210,72 @@ class ProbeAnswered(msgspec.Struct, frozen=True, array_like=True):
     reached: bool
 
 
+class StoreOffered(msgspec.Struct, frozen=True, array_like=True):
+    """The sender keeps the durable data of the cluster: once a second, and to whoever has just come. ``stream``: the
+    one of the receiver that it serves, 0 for none; ``sent``: so many frames of it have left."""
+
+    store: StoreId
+    index: Count
+    stream: Count = 0
+    sent: Count = 0
+
+
+class StoreFollow(msgspec.Struct, frozen=True, array_like=True):
+    """Send me what was written after this index, or everything if I know nothing of that store (-1). ``stream`` is
+    repeated in what comes; a later one ends the earlier."""
+
+    stream: Count
+    after: Annotated[int, msgspec.Meta(ge=NOTHING, le=NUMBER_MAX)]
+    store: StoreId  # the one that was followed so far; empty: none
+
+
+class StoreCut(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of all rows as they were at one index. Pieces and news of a stream are numbered together from 1."""
+
+    stream: Count
+    number: Count
+    store: StoreId
+    index: Count
+    last: bool
+    rows: tuple[Row, ...]
+
+
+class StoreNews(msgspec.Struct, frozen=True, array_like=True):
+    """What was written since the last piece; nothing else happened up to ``index``."""
+
+    stream: Count
+    number: Count
+    index: Count
+    changes: tuple[StoredChange, ...]
+
+
+class StoreNewsAck(msgspec.Struct, frozen=True, array_like=True):
+    """Everything up to this number of the stream has been taken in: there is room for more."""
+
+    stream: Count
+    number: Count
+
+
+class StorePropose(msgspec.Struct, frozen=True, array_like=True):
+    """Write these. Each is answered on the same link, if at all."""
+
+    proposals: tuple[Proposal, ...]
+
+
+class SettledProposal(msgspec.Struct, frozen=True, array_like=True):
+    number: Count
+    applied: bool
+    index: Count
+    fault: Fault = ""
+    reason: str = ""
+
+
+class StoreSettled(msgspec.Struct, frozen=True, array_like=True):
+    """What became of proposals."""
+
+    settled: tuple[SettledProposal, ...]
+
+
 PEER_BODIES: dict[int, type[Any]] = {
     PeerTag.HELLO: Hello,
     PeerTag.WELCOME: Welcome,
@@ -212,4 +289,11 @@ PEER_BODIES: dict[int, type[Any]] = {
     PeerTag.GOODBYE: Goodbye,
     PeerTag.PROBE_ASKED: ProbeAsked,
     PeerTag.PROBE_ANSWERED: ProbeAnswered,
+    PeerTag.STORE_OFFERED: StoreOffered,
+    PeerTag.STORE_FOLLOW: StoreFollow,
+    PeerTag.STORE_CUT: StoreCut,
+    PeerTag.STORE_NEWS: StoreNews,
+    PeerTag.STORE_NEWS_ACK: StoreNewsAck,
+    PeerTag.STORE_PROPOSE: StorePropose,
+    PeerTag.STORE_SETTLED: StoreSettled,
 }

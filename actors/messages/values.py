@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
+from rollbook.durable import Intent
 from rollbook.model import CLIENT_ID_LENGTH_MAX, Instance, Service
 from rollbook.wire import NUMBER_MAX
 
@@ -75,6 +76,16 @@ class Route(NamedTuple):
 
     link: bytes  # the routing id that the client's connection has on this node
     session: int
+
+
+NOBODY = Route(b"", 0)  # waits for no answer
+
+
+class BoundIntent(NamedTuple):
+    """What an operator wants of one incarnation of an instance."""
+
+    intent: Intent
+    incarnation: str
 
 
 class Order(msgspec.Struct, frozen=True, gc=False):

@@ -16,6 +16,7 @@ from rollbook.wire import (
     OpenSession,
     Ping,
     Publish,
+    PublishPersistent,
     PushAck,
     Query,
     SessionEnded,
@@ -102,19 +103,22 @@ class RawClient:
 
     def publish(self, service: str, *instances: Instance, wait: Wait = "node", replace: bool = False) -> int:
         order = Publish(service_of(service), instances, "replace" if replace else "add", wait)
-        return self._order(Tag.PUBLISH, order)
+        return self.order(Tag.PUBLISH, order)
+
+    def publish_persistent(self, service: str, *instances: Instance) -> int:
+        return self.order(Tag.PUBLISH_PERSISTENT, PublishPersistent(service_of(service), instances))
 
     def withdraw(self, service: str, keys: Iterable[InstanceKey] = (), wait: Wait = "node", wait_ms: int = 0) -> int:
-        return self._order(Tag.WITHDRAW, Withdraw(service_of(service), tuple(keys), wait, wait_ms))
+        return self.order(Tag.WITHDRAW, Withdraw(service_of(service), tuple(keys), wait, wait_ms))
 
     def subscribe(self, service: str) -> int:
-        return self._order(Tag.SUBSCRIBE, Subscribe(service_of(service)))
+        return self.order(Tag.SUBSCRIBE, Subscribe(service_of(service)))
 
     def query(self, service: str) -> int:
-        return self._order(Tag.QUERY, Query(service_of(service)))
+        return self.order(Tag.QUERY, Query(service_of(service)))
 
     def ping(self) -> int:
-        return self._order(Tag.PING, Ping())
+        return self.order(Tag.PING, Ping())
 
     def status(self) -> int:
         return self._ask(Tag.GET_STATUS, GetStatus())
@@ -171,7 +175,7 @@ class RawClient:
         for payload in waiting:
             self.send_bytes(payload)
 
-    def _order(self, tag: Tag, body: object) -> int:
+    def order(self, tag: Tag, body: object) -> int:
         """Like _ask, but not before the session is open."""
         self._correlation += 1
         payload = encode(tag, self._correlation, self.session, body)

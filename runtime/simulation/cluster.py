@@ -8,12 +8,13 @@ cluster.cut(0, 1)
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from actors.base import Role
+from actors.base import Role, StoreKind
 from actors.messages.clients import BeatPassed
 from actors.messages.distro import DigestAccepted, DigestRound
 from actors.messages.members import DigestsTaken, PeerFrameReceived
@@ -29,6 +30,7 @@ from runtime.simulation.paths import PathFault
 from runtime.simulation.scheduler import NodeClock, Scheduler, Turn
 from runtime.simulation.sdk_client import SdkClient, SdkPatience
 from runtime.simulation.sim_io import silence_of
+from runtime.simulation.store import SimStore
 
 STORY_TURNS = 5_000  # kept for the story of a failure
 BOOT_MS_MAX = 10_000_000
@@ -42,6 +44,9 @@ class SimulationError(AssertionError):
     """Something went wrong at one moment of a run; the message holds the seed and the last turns before it."""
 
 
+StoreOf = Literal["none", "home", "etcd"]  # who keeps durable data: nobody, the first node, an etcd beside the cluster
+
+
 class SimSettings(NamedTuple):
     """What the cluster needs to know of the settings that its nodes run with."""
 
@@ -49,6 +54,7 @@ class SimSettings(NamedTuple):
     factory: BehaviourFactory
     patience: SdkPatience = SdkPatience()
     retransmit_us: int = 200_000
+    store: StoreOf = "none"
 
 
 class SimCluster:
@@ -77,6 +83,9 @@ class SimCluster:
         self.clients: list[RawClient] = []
         self.applications: list[SdkClient] = []
         self.listed: tuple[int, ...] = ()  # the nodes that member files name
+        self.store: SimStore | None = None
+        if settings.store != "none":
+            self.store = SimStore(random.Random(f"{seed}/store"), is_shared=settings.store == "etcd")
         for _ in range(nodes):
             self.add_node()
         self.list_members(range(nodes))
@@ -143,7 +152,13 @@ class SimCluster:
         """One more machine, listed nowhere yet (``list_members``) and not started."""
         settings = self.settings
         number, clock = len(self.nodes), self._clock()
-        node = SimNode(number, self.scheduler, self.network, clock, settings.io, settings.factory, self.failpoints)
+        kind: StoreKind = "none" if settings.store == "none" else "etcd"
+        if settings.store == "home":
+            kind = "home" if number == 0 else "away"
+        store = None if kind == "away" else self.store
+        node = SimNode(
+            *(number, self.scheduler, self.network, clock, settings.io, settings.factory, self.failpoints, kind, store)
+        )
         node.invariants_every = self.invariants_every
         node.on_turn = partial(self._turned, node)
         self.nodes.append(node)

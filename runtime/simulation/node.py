@@ -7,28 +7,33 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from actors.base import Behaviour, NodeIdentity, Role, Terminate
+from actors.base import Behaviour, NodeIdentity, Role, StoreKind, Terminate
 from actors.messages.connections import StandingChanged
 from actors.messages.members import LeaveOrdered, MembersListed
 from actors.messages.values import Origin, Standing
+from actors.verdicts import overlaid, verdicts_in_force
 from actors.views import live_winners, merge_instances
 from rollbook.model import Instance, Service
 from runtime.edge import IoSettings
+from runtime.node_store import IdentityStore, StoreUnusable
 from runtime.simulation.disk import SimDisk
 from runtime.simulation.failpoints import FailpointAction, Failpoints
 from runtime.simulation.hosts import SimHost
 from runtime.simulation.network import SimNetwork
 from runtime.simulation.scheduler import NodeClock, Scheduler, SimStage, Turn
 from runtime.simulation.sim_io import SimIo
-from runtime.store import IdentityStore, StoreUnusable
+from runtime.simulation.sim_prober import SimProber
+from runtime.simulation.store import SimStore, SimStorePort
 
 CLUSTER_NAME = "simulated"
 RESTART_DELAY_US = 200_000  # what the supervisor waits before it starts a node that ended by itself again
 EXIT_UNUSABLE = 2
+PROBE_TIMEOUT_MS = 500  # as health.probe_timeout_ms is shipped
 ENDS_FOR_GOOD = (0, EXIT_UNUSABLE)  # exit codes after which the supervisor does not
 NODE_ID = re.compile(r"node-[0-9]+(-[0-9]+)?")  # shorter than real ones, because stories are read by people
 
-BehaviourFactory = Callable[[NodeIdentity, str], Sequence[Behaviour]]  # identity, and a seed for its chance
+# Its identity, a seed for its chance, and the identity of the store that it keeps, if any.
+BehaviourFactory = Callable[[NodeIdentity, str, str], Sequence[Behaviour]]
 
 
 class _Died(Exception):
@@ -47,7 +52,12 @@ class SimNode:
         io_settings: IoSettings,
         factory: BehaviourFactory,
         failpoints: Failpoints,
+        store_kind: StoreKind,
+        store: SimStore | None,
     ) -> None:
+        """``store``: what durable data this machine keeps, or reaches by itself."""
+        self.store_kind = store_kind
+        self.store = store
         self.name = f"n{number}"
         self.node_id = f"node-{number}"
         self.clock = clock
@@ -75,6 +85,7 @@ class SimNode:
         self._slow_io_us = 0
         self._stage: SimStage | None = None
         self._io: SimIo | None = None
+        self._store_port: SimStorePort | None = None
 
     # -- what happens to it
 
@@ -97,11 +108,16 @@ class SimNode:
         stage.on_turn = self._turned
         stage.on_terminate = self._terminated
         stage.invariants_every = self.invariants_every
-        io = self._io = SimIo(self._scheduler, stage, self._network, self.host, self._io_settings)
+        io = self._io = SimIo(self._scheduler, stage, self._network, self.host, self._io_settings, self.store_kind)
         io.slow_us = self._slow_io_us
         stage.on_message[Role.IO] = io.tell
         self._scheduler.note("started", self.name, self.identity.epoch)
-        stage.start(self._factory(self.identity, f"{self._scheduler.seed}/{self.name}/{self.identity.epoch}"))
+        life = f"{self._scheduler.seed}/{self.name}/{self.identity.epoch}"
+        if self.store is not None:
+            port = self._store_port = SimStorePort(self._scheduler, stage, self.store, life)
+            stage.on_message[Role.STORE] = port.tell
+        stage.on_message[Role.PROBER] = SimProber(stage, self._network, self.host, PROBE_TIMEOUT_MS).tell
+        stage.start(self._factory(self.identity, life, "" if self.store is None else self.store.store_id))
         if stage.ended:
             return
         stage.tell(Role.MEMBERS, MembersListed(self.members))
@@ -197,10 +213,11 @@ class SimNode:
     def view(self, service: Service) -> tuple[Instance, ...]:
         """What this node would answer now; nothing is built or remembered by looking."""
         index = self.behaviour(Role.INDEX).index
-        entry = index.entries.get(service)
-        return (
-            merge_instances(live_winners(entry.clients.values(), index.filter_of(service))).instances if entry else ()
-        )
+        entry, hidden = index.entries.get(service), index.filter_of(service)
+        if entry is None:
+            return ()
+        instances = merge_instances(live_winners(entry.clients.values(), hidden)).instances
+        return overlaid(instances, verdicts_in_force(entry.verdicts.values(), hidden))
 
     def holdings(self) -> dict[Origin, tuple[int, int, int]]:
         """Of each origin: applied watermark, live records, digest."""
@@ -240,6 +257,7 @@ class SimNode:
             client_address=self.client_address,
             requests_in_flight_max=self._io_settings.requests_in_flight_per_session_max,
             standalone=standalone,
+            store=self.store_kind,
         )
 
     def _new_node_id(self) -> str:
@@ -293,5 +311,7 @@ class SimNode:
         self._scheduler.note("ended", self.name, how)
         self._running.end()
         self._network.kill(self.host)
-        self._stage = self._io = None
+        if self._store_port is not None:
+            self._store_port.end()
+        self._stage = self._io = self._store_port = None
         self.on_ended()

@@ -37,7 +37,16 @@ from rollbook.orders import (
 )
 from rollbook.patience import HEARTBEAT_INTERVAL_MS, HEARTBEAT_TIMEOUT_MS, SessionSettings
 from rollbook.session import ClientSession
-from rollbook.wire import Publish, Query, Subscribe, Unsubscribe, Wait, Withdraw
+from rollbook.wire import (
+    Publish,
+    PublishPersistent,
+    Query,
+    Subscribe,
+    Unsubscribe,
+    Wait,
+    Withdraw,
+    WithdrawPersistent,
+)
 from runtime.simulation.clients import service_of
 from runtime.simulation.hosts import Heartbeats, How, SimEnd, SimHost
 from runtime.simulation.network import SimNetwork
@@ -94,6 +103,16 @@ class SdkClient:
 
     def withdraw(self, service: str, keys: Iterable[InstanceKey] = (), wait: Wait = "node") -> int:
         return self._call(Withdraw(service_of(service), tuple(keys), wait))
+
+    def publish_persistent(self, service: str, *instances: Instance) -> int:
+        return self._call(PublishPersistent(service_of(service), instances))
+
+    def withdraw_persistent(self, service: str, *keys: InstanceKey) -> int:
+        return self._call(WithdrawPersistent(service_of(service), keys))
+
+    def order(self, body: CallBody) -> int:
+        """Anything that the SDK can ask for."""
+        return self._call(body)
 
     def subscribe(self, service: str) -> int:
         return self._call(Subscribe(service_of(service)))

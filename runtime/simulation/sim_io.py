@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from actors.base import NodeIdentity, Role, StatusRequested, Tell
+from actors.base import NodeIdentity, Role, StatusRequested, StoreKind, Tell
 from actors.messages.clients import BeatPassed
 from actors.messages.connections import TransportClosed
 from actors.messages.io import (
@@ -42,10 +42,16 @@ class SimIo:
     """All sockets of one process life."""
 
     def __init__(
-        self, scheduler: Scheduler, stage: SimStage, network: SimNetwork, host: SimHost, settings: IoSettings
+        self,
+        scheduler: Scheduler,
+        stage: SimStage,
+        network: SimNetwork,
+        host: SimHost,
+        settings: IoSettings,
+        store: StoreKind = "none",
     ) -> None:
         self.clients = _ClientSide(self, settings)
-        self.peers = _PeerSide(self, settings)
+        self.peers = _PeerSide(self, settings, store)
         self.stage = stage
         self.network = network
         self.host = host
@@ -214,9 +220,9 @@ class _ClientSide(_Side):
 class _PeerSide(_Side):
     """The ROUTER that peers dial, and one DEALER per peer dialled."""
 
-    def __init__(self, io: SimIo, settings: IoSettings) -> None:
+    def __init__(self, io: SimIo, settings: IoSettings, store: StoreKind) -> None:
         super().__init__(io, settings)
-        self.edge = PeerEdge(settings)
+        self.edge = PeerEdge(settings, store)
         self._ends: dict[str, SimEnd] = {}  # by link
         self._links: dict[int, str] = {}  # by number of the end
         self._dialled: dict[str, int] = {}  # address → dials since it last stood

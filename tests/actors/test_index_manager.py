@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 
 from actors.base import Effects, Log, NodeIdentity, Role, StatusRequested, Tell
+from actors.durable_rows import STORE_ORIGIN
 from actors.index_manager import IndexManager, IndexSettings
 from actors.messages.connections import StandingChanged
 from actors.messages.distro import ClusterWaitsAdded, OwnersApplied
 from actors.messages.index import OwnersVisible, RecordsChanged, SubscribersReleased, ViewsWanted
 from actors.messages.io import AnswerClients
 from actors.messages.push import ServicesTouched, Subscription, SubscriptionsChanged, ViewsBuilt
+from actors.messages.store import StoreFollowed
 from actors.messages.values import ClusterWait, Order, Record, RecordKey, Reply, Route, Standing, Watermark
+from rollbook.durable import Intent
 from rollbook.errors import Code
 from rollbook.model import Service, View
-from rollbook.wire import Done, Failed, ListServices, Ping, Query, Services, Subscribe, Tag, Unsubscribe
+from rollbook.wire import Done, Failed, ListServices, Ping, Query, Services, SetIntent, Subscribe, Tag, Unsubscribe
 from tests.support.registry import HERE, ORDERS, STOCK, THERE, at, instance, opened, record, route, told
 from tests.support.settings import settings_of
 
@@ -398,3 +401,28 @@ def test_names_of_services_that_come_and_go_do_not_pile_up_while_nobody_lists(in
     assert group.names_changed == {"stays"}
     (listed,), _ = index.ask(ListServices("public", "g"))
     assert listed.names == ("stays",)
+
+
+def test_as_long_as_the_store_is_not_read_lists_of_it_may_lack_something_and_those_of_others_do_not(
+    index: IndexUnderTest,
+) -> None:
+    index.put(record("a", ONE), record("kept 1", TWO, service=STOCK, origin=STORE_ORIGIN))
+    index.handle(StoreFollowed(False, 0, "it is being read"))
+    assert (index.view(ORDERS).warming, index.view(STOCK).warming) == (False, True)
+    assert index.view(Service("public", "DEFAULT_GROUP", "unknown")).warming
+    index.handle(StoreFollowed(True, 0, ""))
+    assert not index.view(STOCK).warming
+
+
+def test_lists_of_the_store_say_since_when_it_is_out_of_reach(index: IndexUnderTest) -> None:
+    index.put(record("a", ONE), record("kept 1", TWO, service=STOCK, origin=STORE_ORIGIN))
+    index.handle(StoreFollowed(True, 77, "the disk is full"))
+    assert (index.view(ORDERS).stale_since_ms, index.view(STOCK).stale_since_ms) == (0, 77)
+
+
+def test_an_intent_for_an_instance_that_may_yet_be_read_is_worth_a_repeat(index: IndexUnderTest) -> None:
+    index.handle(StoreFollowed(False, 0, "it is being read"))
+    order = Order(route(1), 1, SetIntent(ORDERS, ONE.key, Intent(enabled=False)))
+    effects = index.handle(RecordsChanged(persistent=(order,)))
+    ((_, failed),) = [opened(frame.payload) for frame in told(effects, AnswerClients)[0].frames]
+    assert (failed.code, failed.retryable) == (Code.STORE_UNAVAILABLE, True)

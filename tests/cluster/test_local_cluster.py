@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,14 +31,17 @@ class Ran(NamedTuple):
 class Operator:
     """Someone who starts and stops clusters beside whatever else runs on this machine."""
 
-    def __init__(self, var: Path, base_port: int) -> None:
+    def __init__(self, var: Path, base_port: int, engine: str = "single_home") -> None:
+        self.engine = engine
         self.var = var
         self.base_port = base_port
         self.environment = {**os.environ, "ROLLBOOK_VAR": str(var), "ROLLBOOK_BASE_PORT": str(base_port)}
         self.servers = ",".join(f"{HOST}:{base_port + 10 * number + 2}" for number in range(3))
 
     def cluster(self, *arguments: str) -> Ran:
-        return self._run([sys.executable, "-m", "runtime.local_cluster", *arguments])
+        """Whether etcd is installed here makes no difference, unless ``engine`` says that it should."""
+        engine = {} if arguments == ("start", "1") else {"ROLLBOOK_STORE_ENGINE": self.engine}
+        return self._run([sys.executable, "-m", "runtime.local_cluster", *arguments], engine)
 
     def script(self, name: str, *arguments: str) -> Ran:
         return self._run([str(ROOT / "scripts" / name), *arguments])
@@ -57,9 +60,10 @@ class Operator:
     def processes(self) -> list[ProcessMark]:
         return [mark for number in range(1, 10) for mark in self.node(number).processes()]
 
-    def _run(self, command: list[str]) -> Ran:
+    def _run(self, command: list[str], more: Mapping[str, str] | None = None) -> Ran:
+        environment = {**self.environment, **(more or {})}
         done = subprocess.run(
-            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 

@@ -22,8 +22,8 @@ from runtime.connection_watch import ConnectionWatch, connection_info
 from runtime.descriptors import descriptor_shares
 from runtime.edge import ClientEdge, IoSettings
 from runtime.members_file import MEMBERS_MAX, peer_addresses
+from runtime.node_store import NodeStore, StoreUnusable
 from runtime.sockets import bind_client_router, bind_peer_router, node_context, peer_dealer
-from runtime.store import NodeStore, StoreUnusable
 from tests.runtime.test_router_port import SETTINGS, WAIT_MS, PortWorld
 from tests.support import hostile
 from tests.support.settings import settings_of

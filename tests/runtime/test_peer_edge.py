@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.base import Role, Tell
+from actors.base import Role, StoreKind, Tell
 from actors.messages.distro import DeltaAcknowledged, DeltaReceived, PullReceived
 from actors.messages.members import PeerFrameReceived
 from actors.messages.peers import (
@@ -26,8 +26,17 @@ from actors.messages.peers import (
     ProbeAnswered,
     ProbeAsked,
     Pull,
+    SettledProposal,
+    StoreCut,
+    StoreFollow,
+    StoreNews,
+    StoreNewsAck,
+    StoreOffered,
+    StorePropose,
+    StoreSettled,
     Welcome,
 )
+from actors.messages.store import NOTHING, Operation, Proposal, Row, StoredChange, StoreFrameReceived
 from actors.messages.values import DigestEntry
 from actors.peer_frames import PEER_FRAME_BYTES_MAX, decode_peer, encode_peer
 from rollbook.errors import Code, RemoteProtocolError
@@ -53,10 +62,21 @@ TO_DISTRO = {
     PeerTag.DELTA_ACK: (DeltaAck("n1", 3, 9), DeltaAcknowledged(LINK, DeltaAck("n1", 3, 9))),
     PeerTag.PULL: (Pull("n1", 3, 4, full=True), PullReceived(LINK, Pull("n1", 3, 4, full=True))),
 }
+TO_HOME: dict[PeerTag, Any] = {
+    PeerTag.STORE_FOLLOW: StoreFollow(7, NOTHING, ""),
+    PeerTag.STORE_NEWS_ACK: StoreNewsAck(7, 2),
+    PeerTag.STORE_PROPOSE: StorePropose((Proposal(3, (Operation("a", b"1"),)),)),
+}
+TO_FOLLOWER: dict[PeerTag, Any] = {
+    PeerTag.STORE_OFFERED: StoreOffered("5f0c", 41),
+    PeerTag.STORE_CUT: StoreCut(7, 1, "5f0c", 41, True, (Row("a", b"1", 41),)),
+    PeerTag.STORE_NEWS: StoreNews(7, 2, 42, (StoredChange(42, (Operation("a", None),)),)),
+    PeerTag.STORE_SETTLED: StoreSettled((SettledProposal(3, True, 42),)),
+}
 
 
-def edge_with(**overrides: Any) -> PeerEdge:
-    return PeerEdge(settings_of("io", IoSettings, **overrides))
+def edge_with(store: StoreKind = "none", **overrides: Any) -> PeerEdge:
+    return PeerEdge(settings_of("io", IoSettings, **overrides), store)
 
 
 @pytest.mark.parametrize("tag", TO_MEMBERS)
@@ -73,8 +93,23 @@ def test_records_and_what_steers_them_go_to_distro(tag: PeerTag) -> None:
     assert edge_with().receive(LINK, [encode_peer(tag, body)], True) == [Tell(Role.DISTRO, message)]
 
 
+@pytest.mark.parametrize("tag", [*TO_HOME, *TO_FOLLOWER])
+def test_frames_about_the_store_go_to_who_keeps_it_or_follows_it_and_any_other_kind_of_node_drops_them(
+    tag: PeerTag,
+) -> None:
+    body = (TO_HOME | TO_FOLLOWER)[tag]
+    kind, role = ("home", Role.HOME) if tag in TO_HOME else ("away", Role.STORE)
+    for store in get_args(StoreKind):
+        edge = edge_with(store)
+        tells = edge.receive(LINK, [encode_peer(tag, body)], True)
+        if store == kind:
+            assert (tells, edge.counters) == ([Tell(role, StoreFrameReceived(LINK, body))], {})
+        else:
+            assert (tells, edge.counters) == ([], {"peer_frames_of_the_store_dropped": 1})
+
+
 def test_every_tag_has_a_receiver() -> None:
-    assert set(TO_MEMBERS) | set(TO_DISTRO) == set(PeerTag)
+    assert set(TO_MEMBERS) | set(TO_DISTRO) | set(TO_HOME) | set(TO_FOLLOWER) == set(PeerTag)
 
 
 def envelope_of(*items: object) -> bytes:

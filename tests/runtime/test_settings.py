@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rollbook.errors import SettingsError
-from runtime.settings import load_settings
+from runtime.settings import configured_home, load_settings
 
 
 def load(path: Path | None = None, environment: dict[str, str] | None = None, **overrides: Any) -> Any:
@@ -113,3 +113,46 @@ def test_a_file_that_is_missing_or_no_toml_is_one_line(tmp_path: Path) -> None:
 
 def test_a_section_that_is_a_value_is_refused(tmp_path: Path) -> None:
     assert "[node] is a section, not a value" in mistake(file_with(tmp_path, "node = 5\n"))
+
+
+CLUSTER = {"members": ["127.0.0.1:8848", "127.0.0.1:8858"]}
+
+
+@pytest.mark.parametrize(
+    ("store", "node", "expected"),
+    [
+        ({"engine": "sqlit"}, {}, "store.engine: there is no engine 'sqlit'; did you mean sqlite?"),
+        ({"engine": "x"}, {}, "there is no engine 'x'; there are auto, etcd, single_home, sqlite"),
+        ({"engine": "sqlite"}, CLUSTER, "store.engine: sqlite keeps the rows of one node"),
+        ({"engine": "single_home"}, {}, "store.engine: single_home needs a cluster"),
+        ({"engine": "sqlite", "endpoints": ["a:1"]}, {}, "store.endpoints: only etcd has endpoints"),
+        ({"engine": "etcd", "home": "a:1"}, {}, "store.home: only a single home has one"),
+        ({"endpoints": ["a:1", "b:2", "a:1"]}, {}, "store.endpoints: each may be said once"),
+        ({"endpoints": ["http://a:1"]}, {}, "store.endpoints: 'http://a:1' is not host:port"),
+        ({"endpoints": ["a:65536"]}, {}, "store.endpoints: 'a:65536' needs a port between 1 and 65535"),
+        ({"home": "a:0"}, CLUSTER, "store.home: 'a:0' needs a port between 1 and"),
+        ({"propose_timeout_ms": -1}, {}, "store.propose_timeout_ms: must be at least 0, not -1"),
+    ],
+)
+def test_what_keeps_the_durable_data_is_checked_before_anything_starts(
+    store: dict[str, Any], node: dict[str, Any], expected: str
+) -> None:
+    assert expected in mistake(None, None, store=store, node=node)
+
+
+@pytest.mark.parametrize("key", ["write_lanes_max", "read_lanes_max", "watches_max", "waiting_max"])
+def test_an_engine_that_could_do_nothing_is_refused(key: str) -> None:
+    assert mistake(None, None, etcd={key: 0}) == f"the command line: etcd.{key}: must be at least 1, not 0"
+
+
+def test_an_etcd_from_outside_may_listen_at_any_port() -> None:
+    store = load(None, {"ROLLBOOK_STORE_ENDPOINTS": "10.0.0.1:2379, 10.0.0.2:65535,[::1]:1"}).store
+    assert store.endpoints == ("10.0.0.1:2379", "10.0.0.2:65535", "[::1]:1")
+
+
+def test_the_home_is_the_first_member_unless_it_is_said() -> None:
+    assert configured_home(load()) == ""
+    assert configured_home(load(node=CLUSTER)) == "127.0.0.1:8851"
+    assert configured_home(load(node=CLUSTER, store={"home": "127.0.0.1:8858"})) == "127.0.0.1:8861"
+    with pytest.raises(SettingsError, match=r"store.home: 127\.0\.0\.1:9 is none of the members"):
+        configured_home(load(node=CLUSTER, store={"home": "127.0.0.1:9"}))

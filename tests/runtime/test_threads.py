@@ -42,7 +42,7 @@ class Scripted:
 def running(*behaviours: Scripted) -> Iterator[tuple[ThreadStage, queue.SimpleQueue[Any]]]:
     """A started stage, and what the actors tell the I/O."""
     told: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    stage = ThreadStage("n1", told.put)
+    stage = ThreadStage("n1", {Role.IO: told.put})
     stage.start(behaviours)
     try:
         yield stage, told

@@ -13,7 +13,7 @@ PROTOCOL = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
 
 _VALUE_ROW = re.compile(r"^\| (\w+) \| `(\[.*?\])`", re.MULTILINE)  # of a table: | Service | `[namespace, ...]` |
 _TAG_ROW = re.compile(r"^\| ([\d, ]+) \| ([A-Z_, ]+) \| `(\[.*?\])`", re.MULTILINE)  # | 4, 5 | PING, PONG | `[...]` |
-_NAMED = re.compile(r"^(\w+) = (\[[^`]*?\])(?:  |\n)", re.MULTILINE)  # entry = [owner, ...], of two lines perhaps
+_NAMED = re.compile(r"^(\w+) += (\[[^`]*?\])(?:  |\n)", re.MULTILINE)  # entry = [owner, ...], of two lines perhaps
 _HELD = re.compile(r"`(\w+)`\s+holds\s+`(\[[^`]*\])`")  # `members` holds `[node_id, ...]`
 
 REQUIRED = object()
@@ -45,6 +45,9 @@ def fields_of(kind: Any) -> Fields:
 
 
 def _default(field: msgspec.structs.FieldInfo) -> Any:
+    if isinstance(field.default, msgspec.Struct):
+        assert field.default == type(field.default)()
+        return []  # an array of which every field is missing
     if field.default is not msgspec.NODEFAULT:
         return list(field.default) if isinstance(field.default, tuple) else field.default
     return REQUIRED if field.default_factory is msgspec.NODEFAULT else field.default_factory()

@@ -19,9 +19,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
-from rollbook.client import fetch_status
 from rollbook.errors import RollbookError
 from rollbook.status import NodeStatus
+from rollbook.status_question import fetch_status
+from runtime.processes import ProcessMark, carriers, send_signal
+from runtime.store.etcd_child import DIRECTORY_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 _POLL_S = 0.02
@@ -43,13 +45,13 @@ def pause_s(seconds: float) -> None:
 
 
 def free_base_ports(count: int) -> list[int]:
-    """Base ports P whose P+2 and P+3 are free now."""
+    """Base ports P whose P+2 to P+5 are free now."""
     found: list[int] = []
     # A place of its own for each call: clusters that start side by side must not find the same ports free. Below the
     # range from which the system hands out ports for outgoing connections.
     start = 10_000 + 10 * random.randrange(2_000)
     for port in range(start, 32_000, 10):
-        if all(_is_free(port + offset) for offset in (2, 3)):
+        if all(_is_free(port + offset) for offset in (2, 3, 4, 5)):
             found.append(port)
         if len(found) == count:
             return found
@@ -68,11 +70,14 @@ def _is_free(port: int) -> bool:
 class RealNode:
     """One node; ``start`` after ``kill`` is a restart with the same address and data directory."""
 
-    def __init__(self, folder: Path, base_port: int, members: list[str], options: tuple[str, ...]) -> None:
+    def __init__(
+        self, folder: Path, base_port: int, members: list[str], options: tuple[str, ...], engine: str = "auto"
+    ) -> None:
         self.base_port = base_port
         self.folder = folder
         self.client_address = f"127.0.0.1:{base_port + 2}"
         self.log = folder / "node.log"
+        self._environment = {**os.environ, "ROLLBOOK_STORE_ENGINE": engine}
         self._command = [sys.executable, "-m", "rollbook.cli", "start", "--base-port", str(base_port)]
         self._command += ["--data-directory", str(folder / "data"), *options]
         if members:
@@ -88,7 +93,13 @@ class RealNode:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._supervisor = subprocess.Popen(
-                self._command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                self._command,
+                cwd=ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     @property
@@ -98,11 +109,16 @@ class RealNode:
 
     @property
     def pid(self) -> int:
-        """The node process: the supervisor's child."""
+        """The node process: the supervisor's child that is not an etcd."""
         pid = self.supervisor_pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        assert len(children) == 1, f"the supervisor has children {children}"
-        return int(children[0])
+        nodes = [int(child) for child in children if int(child) not in [mark.pid for mark in self.etcd_members()]]
+        assert len(nodes) == 1, f"the supervisor has children {children}"
+        return nodes[0]
+
+    def etcd_members(self) -> list[ProcessMark]:
+        """The one beside this node, if one runs, also without its supervisor."""
+        return carriers(DIRECTORY_VARIABLE, str((self.folder / "data" / "etcd").resolve()))
 
     def status(self) -> NodeStatus | None:
         """None while it does not answer."""
@@ -116,12 +132,13 @@ class RealNode:
         return status is not None and status.ready
 
     def kill(self) -> None:
-        """kill -9 of supervisor and node: the machine's plug, as far as others can see."""
+        """kill -9 of supervisor, node and etcd: the machine's plug, as far as others can see."""
         pid = self.pid
         os.kill(self.supervisor_pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         self._reap(5.0)
+        self._kill_etcd()
 
     def terminate(self, deadline_s: float = 10.0) -> int:
         """SIGTERM; the exit code of the supervisor."""
@@ -140,6 +157,7 @@ class RealNode:
 
     def close(self) -> None:
         if self._supervisor is None:
+            self._kill_etcd()
             return
         with contextlib.suppress(AssertionError, FileNotFoundError, ProcessLookupError):
             self.resume()
@@ -148,6 +166,13 @@ class RealNode:
             return
         self._supervisor.kill()
         self._reap(5.0)
+        self._kill_etcd()
+
+    def _kill_etcd(self) -> None:
+        """Now that nobody would start it again."""
+        for mark in self.etcd_members():
+            send_signal(mark, signal.SIGKILL)
+        until(lambda: not self.etcd_members(), 5.0, "the etcd member is gone")
 
     def _reap(self, deadline_s: float) -> int:
         assert self._supervisor is not None
@@ -157,13 +182,19 @@ class RealNode:
 
 
 class RealCluster:
-    """``with RealCluster(folder, 3) as cluster:`` has every node ready at its first line."""
+    """``with RealCluster(folder, 3) as cluster:`` has every node ready at its first line.
 
-    def __init__(self, folder: Path, nodes: int, *options: str, ready: bool = True) -> None:
+    ``engine``: where durable data is; whether etcd is installed here makes no difference unless a test asks for it.
+    """
+
+    def __init__(
+        self, folder: Path, nodes: int, *options: str, ready: bool = True, engine: str = "single_home"
+    ) -> None:
         ports = free_base_ports(nodes)
         members = [f"127.0.0.1:{port}" for port in ports] if nodes > 1 else []
         self.nodes = [
-            RealNode(folder / f"node-{number}", port, members, options) for number, port in enumerate(ports, 1)
+            RealNode(folder / f"node-{number}", port, members, options, engine if members else "sqlite")
+            for number, port in enumerate(ports, 1)
         ]
         self._ready = ready
 

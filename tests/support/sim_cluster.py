@@ -16,14 +16,18 @@ from actors.base import Behaviour, NodeIdentity, Role
 from actors.client_manager import ClientManager, ClientsSettings
 from actors.connection_manager import ConnectionManager, ConnectionsSettings
 from actors.distro_sync_actor import DistroSettings, DistroSyncActor
+from actors.health_checker import HealthChecker, HealthSettings
+from actors.home_follower import HomeFollower, HomeSettings
+from actors.home_server import HomeServer
 from actors.index_manager import IndexManager, IndexSettings
 from actors.member_manager import MemberManager, MembersSettings
+from actors.persistent_store import PersistentSettings, PersistentStore
 from actors.push_actor import PushActor, PushSettings
 from actors.verify_timer import VerifySettings, VerifyTimer
 from rollbook.model import Instance
 from rollbook.patience import HEARTBEAT_INTERVAL_MS, HEARTBEAT_TIMEOUT_MS, SessionSettings
 from runtime.edge import IoSettings
-from runtime.simulation.cluster import SimCluster, SimSettings
+from runtime.simulation.cluster import SimCluster, SimSettings, StoreOf
 from runtime.simulation.hosts import Heartbeats, SimNetworkProfile
 from runtime.simulation.sdk_client import SdkPatience
 from tests.support.checkers import SafetyChecks
@@ -64,13 +68,15 @@ def sim_cluster(
     profile: SimNetworkProfile | None = None,
     invariants_every: int = 1,
     scale: int = 1,
+    store: StoreOf = "none",
 ) -> SimCluster:
     """A cluster whose every turn is checked; ``ready``: time has passed until all nodes are.
 
-    ``warm``: and until they no longer say that others may know more, as nodes of a cold cluster do.
+    ``warm``: and until they no longer say that others may know more, as nodes of a cold cluster do. ``store``: who
+    keeps durable data.
     """
     cluster = SimCluster(
-        sim_settings(settings or {}, scale),
+        sim_settings(settings or {}, scale, store),
         nodes=nodes,
         seed=seed,
         start=start,
@@ -86,14 +92,25 @@ def sim_cluster(
     return cluster
 
 
-def sim_settings(overrides: Overrides, scale: int = 1) -> SimSettings:
+def sim_settings(overrides: Overrides, scale: int = 1, store: StoreOf = "none") -> SimSettings:
     io = _section("io", IoSettings, overrides, scale)
     settings = {actor.role: _section(actor.role.value, kind, overrides, scale) for actor, kind in _ACTORS}
+    persistent = _section("persistent", PersistentSettings, overrides, scale)
+    home = _section("home", HomeSettings, overrides, scale)
+    health = _section("health", HealthSettings, overrides, scale)
 
-    def factory(identity: NodeIdentity, chance_seed: str) -> Sequence[Behaviour]:
-        return [actor(identity, settings[actor.role], _chance(chance_seed, actor.role)) for actor, _ in _ACTORS]
+    def factory(identity: NodeIdentity, chance_seed: str, store_id: str) -> Sequence[Behaviour]:
+        behaviours = [actor(identity, settings[actor.role], _chance(chance_seed, actor.role)) for actor, _ in _ACTORS]
+        if identity.store != "none":
+            behaviours.insert(0, PersistentStore(identity, persistent, _chance(chance_seed, Role.PERSISTENT)))
+            behaviours.insert(0, HealthChecker(identity, health, _chance(chance_seed, Role.HEALTH)))
+        if identity.store == "home":
+            behaviours.append(HomeServer(identity, home, store_id, _chance(chance_seed, Role.HOME)))
+        if identity.store == "away":
+            behaviours.append(HomeFollower(identity, home, _chance(chance_seed, Role.STORE)))
+        return behaviours
 
-    return SimSettings(io, factory, _patience(scale), RETRANSMIT_US // scale)
+    return SimSettings(io, factory, _patience(scale), RETRANSMIT_US // scale, store)
 
 
 def _section(name: str, kind: type[Struct], overrides: Overrides, scale: int) -> Struct:

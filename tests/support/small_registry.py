@@ -1,7 +1,8 @@
 """A registry of one node, small enough to read: an honest peer for tests of the client over real sockets.
 
-It speaks rollbook/wire.py on a ROUTER: sessions, publications, views, pushes. It can fall silent, refuse sessions and
-be killed; what it is asked is kept for the test to read. It is no node: no replication, no limits, no admission.
+It speaks rollbook/wire.py on a ROUTER: sessions, publications, what is kept, views, pushes. It can fall silent,
+refuse sessions and be killed; what it is asked is kept for the test to read. It is no node: no replication, no limits,
+no admission. What people decide (small_decisions.py) outlives every life.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from rollbook.wire import (
     Ping,
     Pong,
     Publish,
+    PublishPersistent,
     PushAck,
     Query,
     Services,
@@ -35,7 +37,9 @@ from rollbook.wire import (
     Tag,
     Unsubscribe,
     Withdraw,
+    WithdrawPersistent,
 )
+from tests.support.small_decisions import SmallDecisions
 
 
 class SmallRegistry:
@@ -46,6 +50,8 @@ class SmallRegistry:
         self.silent = threading.Event()  # reads, but answers nothing
         self.refusal: Failed | None = None  # of every session
         self.port = 0
+        self._kept: dict[Service, dict[InstanceKey, Instance]] = {}  # persistent; outlives every life
+        self.decisions = SmallDecisions()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -76,8 +82,9 @@ class SmallRegistry:
         self._thread = None
 
     def instances(self, service: Service) -> dict[InstanceKey, Instance]:
-        """What is published now, by whichever session."""
+        """What is published now, by whichever session, and what is kept."""
         tables = [table for (_, name), table in list(self._published.items()) if name == service]
+        tables.append(dict(self._kept.get(service, {})))
         return {key: instance for table in tables for key, instance in table.items()}
 
     def clients(self) -> set[str]:
@@ -126,6 +133,13 @@ class SmallRegistry:
             case Publish() | Withdraw():
                 self._change(link, body)
                 return Tag.DONE, Done(1, 1, 1)
+            case PublishPersistent() | WithdrawPersistent():
+                self._keep(body)
+                return Tag.DONE, Done(seq=1)
+            case _ if self.decisions.concerns(body):
+                answer = self.decisions.answer(body, self._sessions[link], self.instances)
+                self._push_everything()
+                return answer
             case Query():
                 return Tag.VIEW, self._view(body.service)
             case Subscribe():
@@ -170,10 +184,24 @@ class SmallRegistry:
                 table.pop(key, None)
         self._push(body.service)
 
+    def _keep(self, body: PublishPersistent | WithdrawPersistent) -> None:
+        kept = self._kept.setdefault(body.service, {})
+        if isinstance(body, PublishPersistent):
+            kept.update((instance.key, instance) for instance in body.instances)
+        else:
+            for key in body.keys:
+                kept.pop(key, None)
+        self._push(body.service)
+
     def _view(self, service: Service) -> View:
         self._version += 1
         found = self.instances(service)
-        return View(service, self._version, tuple(found[key] for key in sorted(found)))
+        shown = tuple(self.decisions.shown(service, found[key]) for key in sorted(found))
+        return View(service, self._version, shown)
+
+    def _push_everything(self) -> None:
+        for service in self._subscribers:
+            self._push(service)
 
     def _push(self, service: Service) -> None:
         view = self._view(service)
