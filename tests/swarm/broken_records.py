@@ -115,7 +115,7 @@ def _sessions_across_clients() -> AbstractContextManager[None]:
     def precedes(record: Record, other: Record) -> bool:
         return (record.session, record.key.client) < (other.session, other.key.client)
 
-    return replaced(views, "_precedes", precedes)
+    return replaced(views, "precedes", precedes)
 
 
 def _removed_take_no_part() -> AbstractContextManager[None]:
