@@ -1,7 +1,10 @@
 """Rollbook, a service registry: sign in, find each other, be told within milliseconds when that changes."""
 
+from rollbook.administration import Administration
 from rollbook.cache import InstanceList
+from rollbook.checkers import CheckerSettings
 from rollbook.client import NamingClient, ServicePage
+from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.errors import (
     ClientClosed,
     ClientIdInUse,
@@ -10,12 +13,16 @@ from rollbook.errors import (
     InvalidField,
     NoHealthyInstance,
     NotConfirmed,
+    OutcomeUnknown,
     Refused,
     RollbookError,
 )
 from rollbook.model import Difference, Instance, Service, View
+from rollbook.wire import ServiceShown, ShownIntent
 
 __all__ = [
+    "Administration",
+    "CheckerSettings",
     "ClientClosed",
     "ClientIdInUse",
     "ClusterUnreachable",
@@ -23,13 +30,19 @@ __all__ = [
     "Difference",
     "Instance",
     "InstanceList",
+    "Intent",
     "InvalidField",
+    "Namespace",
     "NamingClient",
     "NoHealthyInstance",
     "NotConfirmed",
+    "OutcomeUnknown",
     "Refused",
     "RollbookError",
     "Service",
     "ServicePage",
+    "ServiceSettings",
+    "ServiceShown",
+    "ShownIntent",
     "View",
 ]

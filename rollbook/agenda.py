@@ -4,7 +4,9 @@ Owns: publications (redo.py), subscriptions and their snapshots (cache.py), call
 requests to send, takes the answers, and says what callers and subscribers are to be told.
 
 A call is an order that survives any number of connections until its deadline: when a session opens, calls that publish,
-withdraw or subscribe ride on the redo of their service, all others are asked again. All orders are idempotent.
+withdraw or subscribe ride on the redo of their service, all others are asked again. All orders are idempotent. An order
+about durable data belongs to no session: nothing is redone for it, and once it was sent nobody knows what became of it
+until an answer comes. A refusal of its repetition is none of its first attempt, which may be what it is refused for.
 """
 
 from __future__ import annotations
@@ -14,34 +16,64 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from rollbook.cache import ViewCache, snapshot_of
-from rollbook.errors import Code, InvalidField, NotConfirmed, Refused, RemoteProtocolError, RollbookError
+from rollbook.errors import (
+    Code,
+    InvalidField,
+    NotConfirmed,
+    OutcomeUnknown,
+    Refused,
+    RemoteProtocolError,
+    RollbookError,
+)
 from rollbook.link import Request
 from rollbook.model import Service, View
-from rollbook.orders import Action, CallBody, Called, Deliver, Forget, Reject, Report, Resolve
+from rollbook.orders import Action, CallBody, Called, Deliver, DurableBody, Forget, Reject, Report, Resolve
 from rollbook.redo import Change, Publications
 from rollbook.status import NodeStatus
 from rollbook.wire import (
+    ClearIntent,
+    DeleteNamespace,
+    DeleteService,
     Done,
     Failed,
+    GetService,
     GetStatus,
+    ListNamespaces,
     ListServices,
+    Namespaces,
     Ping,
     Pong,
     Publish,
+    PublishPersistent,
+    PutNamespace,
+    PutService,
     Query,
     Services,
+    ServiceShown,
+    SetIntent,
     Subscribe,
     Unsubscribe,
     Withdraw,
+    WithdrawPersistent,
 )
 
 ANSWER_OF: dict[type[Any], type[Any]] = {
     Publish: Done,
     Withdraw: Done,
+    PublishPersistent: Done,
+    WithdrawPersistent: Done,
+    PutService: Done,
+    DeleteService: Done,
+    PutNamespace: Done,
+    DeleteNamespace: Done,
+    SetIntent: Done,
+    ClearIntent: Done,
     Unsubscribe: Done,
     Query: View,
     Subscribe: View,
     ListServices: Services,
+    GetService: ServiceShown,
+    ListNamespaces: Namespaces,
     GetStatus: NodeStatus,
     Ping: Pong,
 }
@@ -65,6 +97,8 @@ class Agenda:
         self._cache = ViewCache()
         self._calls: dict[int, _Call] = {}
         self._deadlines: list[tuple[int, int]] = []
+        self._doubtful: set[int] = set()  # calls about durable data that were sent
+        self._repeated: set[int] = set()  # of these, what was said again without a word on the first attempt
 
     @property
     def leaves_traces(self) -> bool:
@@ -101,6 +135,7 @@ class Agenda:
         """Everything that a new session needs, in order: publications, subscriptions, then the other calls."""
         riders: dict[tuple[type[Any], Service], list[int]] = {}
         rest: list[Request] = []
+        self._repeated |= self._doubtful
         for call, (body, _, _) in sorted(self._calls.items()):
             if isinstance(body, Unsubscribe):
                 self._resolve([call], Done())
@@ -122,6 +157,8 @@ class Agenda:
     def sent(self, request: Request) -> None:
         if isinstance(request.body, Publish):
             self._published = True
+        elif isinstance(request.body, DurableBody):
+            self._doubtful.update(call for call in request.calls if call in self._calls)
 
     def is_wanted(self, request: Request) -> bool:
         """A question whose callers have all gone need not be asked; an order must be carried out all the same."""
@@ -151,6 +188,10 @@ class Agenda:
                 lambda: NotConfirmed(failed.message, nodes=failed.nodes, subscribers=failed.subscribers),
             )
             return None
+        waiting = [call for call in request.calls if call in self._calls]
+        if failed.code == Code.OUTCOME_UNKNOWN:
+            self._repeated.update(waiting)
+            return request if waiting else None
         for call in request.calls:
             noted = self._calls.get(call)
             if noted is not None and isinstance(noted.body, Publish) and noted.change is not None:
@@ -158,6 +199,8 @@ class Agenda:
         if request.redo:
             text = f"{request.body.service.grouped_name} was refused in a new session: {failed.message}"
             self._actions.append(Report("ERROR", text))
+        repeated = [call for call in waiting if call in self._repeated]
+        self._reject_all(repeated, lambda: OutcomeUnknown(f"it may have been written before: {failed.message}"))
         self._reject_all(request.calls, lambda: refusal(failed))
         return self._remainder(request)
 
@@ -188,6 +231,8 @@ class Agenda:
             call = heapq.heappop(self._deadlines)[1]
             if call in self._calls:
                 expired.append(call)
+        doubtful = [call for call in expired if call in self._doubtful]
+        self._reject_all(doubtful, lambda: OutcomeUnknown(f"it may have been written: {error().message}"))
         self._reject_all(expired, error)
         return expired
 
@@ -198,6 +243,7 @@ class Agenda:
     def check_invariants(self) -> None:
         assert len(self._calls) <= self._calls_max
         assert {call for _, call in self._deadlines} >= self._calls.keys(), "every call has a deadline"
+        assert self._repeated <= self._doubtful <= self._calls.keys()
 
     def _intend(self, body: CallBody) -> Change | None:
         match body:
@@ -252,15 +298,21 @@ class Agenda:
         return snapshot
 
     def _resolve(self, calls: list[int], value: Any) -> None:
-        self._actions += [Resolve(call, value) for call in calls if self._calls.pop(call, None) is not None]
+        self._actions += [Resolve(call, value) for call in calls if self._forget(call)]
 
     def _reject(self, call: int, error: RollbookError) -> None:
         self._actions.append(Reject(call, error))
 
     def _reject_all(self, calls: list[int], error: Callable[[], RollbookError]) -> None:
         for call in calls:
-            if self._calls.pop(call, None) is not None:
+            if self._forget(call):
                 self._reject(call, error())
+
+    def _forget(self, call: int) -> bool:
+        """False if it is over already."""
+        self._doubtful.discard(call)
+        self._repeated.discard(call)
+        return self._calls.pop(call, None) is not None
 
 
 def refusal(failed: Failed) -> Refused:

@@ -6,18 +6,20 @@ Each check returns the value as the client uses it, or raises InvalidField namin
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import cast, get_args
+from typing import TypeVar, cast, get_args
 
 import msgspec
 
+from rollbook.checkers import CheckerSettings
 from rollbook.codec import pack, typed
 from rollbook.errors import InvalidField, RemoteProtocolError
-from rollbook.model import Instance, clusters_of
-from rollbook.wire import Wait
+from rollbook.model import Instance, check_instance, clusters_of
+from rollbook.wire import INTENT_MS_MAX, PERSISTENT_PER_ORDER_MAX, PutMode, Wait
 
 TIMEOUT_S_MAX = 86_400  # far more, and the operating system would refuse it
 
 Clusters = str | Iterable[str] | None
+Value = TypeVar("Value", bound=msgspec.Struct)
 
 
 def checked_text(field: str, value: object) -> str:
@@ -45,7 +47,7 @@ def checked_count(field: str, value: object, largest: int) -> int:
 
 
 def checked_metadata(metadata: object) -> dict[str, str]:
-    """A copy; what it holds is checked with the instance."""
+    """A copy; what it holds is checked with what it belongs to."""
     if metadata is None:
         return {}
     if not isinstance(metadata, Mapping):
@@ -53,16 +55,52 @@ def checked_metadata(metadata: object) -> dict[str, str]:
     return dict(metadata)
 
 
-def checked_types(instance: Instance) -> Instance:
-    """Each field has its type, and can be sent."""
+def checked_checkers(checkers: object) -> dict[str, CheckerSettings]:
+    """By cluster; what they hold is checked with the settings of the service."""
+    if checkers is None:
+        return {}
+    if not isinstance(checkers, Mapping):
+        raise InvalidField(f"checkers must be a mapping, not {type(checkers).__name__}", field="checkers")
+    return dict(checkers)
+
+
+def checked_duration_ms(field: str, seconds: object) -> int:
+    """How long an intent holds: at least a millisecond."""
+    most = INTENT_MS_MAX // 1_000
+    if not isinstance(seconds, int | float) or not 0 < seconds <= most:
+        raise InvalidField(f"{field} must lie between 0 and {most} seconds, not {seconds!r}", field=field)
+    return max(1, round(seconds * 1_000))
+
+
+def checked_types(value: Value, field: str = "instance") -> Value:
+    """Each field of this value has its type, and can be sent. ``field``: what the argument is called."""
     try:
-        checked = typed(msgspec.to_builtins(instance), Instance)
+        checked = typed(msgspec.to_builtins(value), type(value))
         pack(checked)
     except RemoteProtocolError as error:
         raise InvalidField(error.message, field=error.field) from None
     except (TypeError, UnicodeEncodeError, OverflowError, RecursionError) as error:
-        raise InvalidField(f"instance: {error}", field="instance") from None
+        raise InvalidField(f"{field}: {error}", field=field) from None
     return checked
+
+
+def checked_instances(instances: Iterable[Instance]) -> tuple[Instance, ...]:
+    """What is registered in one step: at least one, all of one kind."""
+    checked = tuple(checked_types(instance) for instance in instances)
+    if not checked:
+        raise InvalidField("instances must not be empty", field="instances")
+    for instance in checked:
+        check_instance(instance, ephemeral=checked[0].ephemeral)
+    return checked
+
+
+def checked_persistent(count: int, wait: str) -> None:
+    """What an order about persistent instances may ask for."""
+    if count > PERSISTENT_PER_ORDER_MAX:
+        limit = PERSISTENT_PER_ORDER_MAX
+        raise InvalidField(f"at most {limit} persistent instances are written in one step", field="instances")
+    if checked_wait(wait) != "node":
+        raise InvalidField("persistent instances are waited for on one node only", field="wait")
 
 
 def checked_clusters(clusters: Clusters) -> frozenset[str]:
@@ -80,3 +118,10 @@ def checked_wait(wait: str) -> Wait:
         if wait == known:
             return cast(Wait, known)
     raise InvalidField(f'wait must be "node", "cluster" or "subscribers", not {wait!r}', field="wait")
+
+
+def checked_mode(mode: str) -> PutMode:
+    for known in get_args(PutMode):
+        if mode == known:
+            return cast(PutMode, known)
+    raise InvalidField(f'mode must be "put", "create" or "update", not {mode!r}', field="mode")

@@ -27,6 +27,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     preserved: bool = False
     carried: tuple[Instance, ...] = ()
     guarded: bool = False
+    stale_since_ms: int = 0
+    protected: bool = False
 
 
 class InstanceList(tuple[Instance, ...]):
@@ -35,7 +37,10 @@ class InstanceList(tuple[Instance, ...]):
     ``stale``: no node confirms it at the moment, it is the last known state. ``version``: of the view, comparable
     within one ``session``. ``warming``: the cluster has just started, so there may be more. ``preserved``: the cluster
     sees too many of its nodes down to judge, so nothing was removed. ``guarded``: most of the service was behind a node
-    that died, so what it published is shown one lease longer.
+    that died, so what it published is shown one lease longer. ``stale_since_ms``: persistent instances are as they were
+    then (wall clock of the node), for the node cannot follow the store that keeps them; 0: it follows. ``protected``:
+    so few are healthy that all are listed as healthy. ``disabled``: what is left out, be it that its application or
+    that an operator wants it so.
     """
 
     stale: bool
@@ -44,15 +49,22 @@ class InstanceList(tuple[Instance, ...]):
     warming: bool
     preserved: bool
     guarded: bool
+    stale_since_ms: int
+    protected: bool
+    disabled: tuple[Instance, ...]
 
     def __new__(cls, snapshot: Snapshot, instances: Iterable[Instance], *, stale: bool) -> InstanceList:
-        made = super().__new__(cls, (instance for instance in instances if instance.enabled))
+        shown = tuple(instances)
+        made = super().__new__(cls, (instance for instance in shown if instance.enabled))
+        made.disabled = tuple(instance for instance in shown if not instance.enabled)
         made.stale = stale
         made.session = snapshot.session
         made.version = snapshot.version
         made.warming = snapshot.warming
         made.preserved = snapshot.preserved
         made.guarded = snapshot.guarded
+        made.stale_since_ms = snapshot.stale_since_ms
+        made.protected = snapshot.protected
         return made
 
 
@@ -94,7 +106,18 @@ def snapshot_of(view: View, session: int, known: Snapshot | None = None) -> Snap
         before = known.carried if known.session == session else known.instances
         carried = tuple(instance for instance in before if instance.key not in shown)
         instances = tuple(sorted((*view.instances, *carried), key=lambda instance: instance.key))
-    return Snapshot(view.service, session, view.version, instances, view.warming, view.preserved, carried, view.guarded)
+    return Snapshot(
+        view.service,
+        session,
+        view.version,
+        instances,
+        warming=view.warming,
+        preserved=view.preserved,
+        carried=carried,
+        guarded=view.guarded,
+        stale_since_ms=view.stale_since_ms,
+        protected=view.protected,
+    )
 
 
 def _is_newer(view: View, session: int, known: Snapshot) -> bool:

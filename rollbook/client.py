@@ -11,19 +11,19 @@ import os
 import random
 import secrets
 import threading
-import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import zmq
-
 from rollbook import wire
+from rollbook.administration import Administration
 from rollbook.arguments import (
     Clusters,
     checked_clusters,
     checked_count,
+    checked_instances,
     checked_metadata,
+    checked_persistent,
     checked_text,
     checked_timeout,
     checked_types,
@@ -50,18 +50,18 @@ from rollbook.orders import CallBody, Deliver, Ended, Forget, SessionsChanged
 from rollbook.servers import check_server
 from rollbook.session import ClientSession
 from rollbook.status import NodeStatus
-from rollbook.transport import dealer
 from rollbook.wire import (
     GetStatus,
     ListServices,
     Ping,
     Publish,
+    PublishPersistent,
     Query,
     Subscribe,
-    Tag,
     Unsubscribe,
     Wait,
     Withdraw,
+    WithdrawPersistent,
 )
 
 CLOSE_TIMEOUT_S_MAX = 1.5  # a dead cluster holds up the end of a process for no longer
@@ -83,8 +83,9 @@ class NamingClient:
     """Registers instances, finds them, and tells when they change.
 
     Every call raises a RollbookError after ``timeout`` seconds at the latest: ClusterUnreachable, NotConfirmed,
-    Refused, InvalidField, ClientIdInUse or ClientClosed. What a call has asked for stays so when its time is over:
-    a registration is made, a withdrawal carried out and a subscription served as soon as a node can be reached.
+    Refused, InvalidField, ClientIdInUse or ClientClosed; about what is persistent also OutcomeUnknown. What a call has
+    asked for stays so when its time is over: a registration is made, a withdrawal carried out and a subscription served
+    as soon as a node can be reached. Only orders about what is persistent end with their call.
     """
 
     def __init__(
@@ -133,6 +134,11 @@ class NamingClient:
         """The node that serves the session now; empty while there is none."""
         return self._server
 
+    @property
+    def admin(self) -> Administration:
+        """Settings of services, intents about instances, namespaces."""
+        return Administration(self._call, self._namespace)
+
     def __enter__(self) -> NamingClient:
         return self
 
@@ -153,6 +159,7 @@ class NamingClient:
         healthy: bool = True,
         enabled: bool = True,
         metadata: Mapping[str, str] | None = None,
+        ephemeral: bool = True,
         wait: Wait = "node",
     ) -> None:
         """List this instance, beside those that this client lists for the service already.
@@ -160,18 +167,23 @@ class NamingClient:
         The same (ip, port, cluster) again takes the place of the earlier one. With ``wait="cluster"`` the call returns
         when every living node has it, and raises NotConfirmed naming those that have not in time; with
         ``wait="subscribers"`` when every subscriber on each of them has acknowledged it.
+
+        With ``ephemeral=False`` it belongs to the registry and not to this client: the call returns once it is on disk
+        and listed, and it stays until somebody deregisters it. All instances of a service are of one kind.
         """
-        instance = Instance(ip, port, cluster, weight, healthy, enabled, metadata=checked_metadata(metadata))
+        instance = Instance(ip, port, cluster, weight, healthy, enabled, ephemeral, checked_metadata(metadata))
         self.register_instances(service, [instance], group=group, wait=wait)
 
     def register_instances(
         self, service: str, instances: Iterable[Instance], *, group: str = DEFAULT_GROUP, wait: Wait = "node"
     ) -> None:
-        """List all of these in one step."""
-        checked = tuple(check_instance(checked_types(instance)) for instance in instances)
-        if not checked:
-            raise InvalidField("instances must not be empty", field="instances")
-        self._call(Publish(self._service(service, group), checked, wait=checked_wait(wait)))
+        """List all of these, which are of one kind, in one step."""
+        checked, name = checked_instances(instances), self._service(service, group)
+        if checked[0].ephemeral:
+            self._call(Publish(name, checked, wait=checked_wait(wait)))
+        else:
+            checked_persistent(len(checked), wait)
+            self._call(PublishPersistent(name, checked))
 
     def deregister_instance(
         self,
@@ -181,16 +193,21 @@ class NamingClient:
         *,
         group: str = DEFAULT_GROUP,
         cluster: str = DEFAULT_CLUSTER,
+        ephemeral: bool = True,
         wait: Wait = "node",
     ) -> None:
-        """Take one instance of this client out of the list.
+        """Take one instance of this client out of the list; with ``ephemeral=False`` a persistent one, of whomever.
 
         With ``wait="subscribers"`` the call returns when every subscriber on every living node has acknowledged a list
         without it: the process may end now without a caller noticing. If that takes too long NotConfirmed names the
         nodes and, as ``client_id@node``, subscribers that have not; the instance is out of the list all the same.
         """
-        key = check_instance(checked_types(Instance(ip, port, cluster))).key
-        self._call(Withdraw(self._service(service, group), (key,), wait=checked_wait(wait)))
+        key, name = check_instance(checked_types(Instance(ip, port, cluster))).key, self._service(service, group)
+        if ephemeral:
+            self._call(Withdraw(name, (key,), wait=checked_wait(wait)))
+        else:
+            checked_persistent(1, wait)
+            self._call(WithdrawPersistent(name, (key,)))
 
     # Finding
 
@@ -368,26 +385,6 @@ class NamingClient:
             self._engine.abandon_in_child()
             _inherited.append(self._engine)
         self._begin(_new_client_id())
-
-
-def fetch_status(server: str, timeout: float = 3.0) -> NodeStatus:
-    """Ask one node what it says of itself; needs no session. ClusterUnreachable if it does not answer in time."""
-    check_server(server)
-    with zmq.Context() as context, dealer(context, server) as socket:
-        socket.set(zmq.LINGER, 0)
-        socket.set(zmq.IMMEDIATE, 0)
-        socket.connect(f"tcp://{server}")
-        socket.send(wire.encode(Tag.GET_STATUS, 1, 0, GetStatus()))
-        deadline = time.monotonic() + timeout
-        answer: Any = wire.Probe()
-        while isinstance(answer, wire.Probe):  # a node may want to know whether this connection stands
-            if not socket.poll(max(0, int((deadline - time.monotonic()) * 1000))):
-                raise ClusterUnreachable(f"{server} did not answer within {timeout:g} s")
-            answer = wire.answer_body(wire.open_envelope(socket.recv(), wire.ANSWER_LIMITS))
-    if isinstance(answer, wire.Failed):
-        raise Refused(answer.message, code=answer.code, field=answer.field, retryable=answer.retryable)
-    status: NodeStatus = answer
-    return status
 
 
 def _new_client_id() -> str:

@@ -17,7 +17,13 @@ class Code(IntEnum):
     SERVICE_NAME_INVALID = 21000
     INSTANCE_WEIGHT_INVALID = 21001
     INSTANCE_METADATA_INVALID = 21002
+    INSTANCE_NOT_FOUND = 21003
     INSTANCE_INVALID = 21004
+    SERVICE_METADATA_INVALID = 21005
+    SERVICE_EXISTS = 21007
+    SERVICE_NOT_FOUND = 21008
+    SERVICE_IN_USE = 21009
+    KIND_MISMATCH = 400
     NOT_READY = 300
     OVER_LIMIT = 503
     INTERNAL = 500
@@ -37,10 +43,21 @@ class Code(IntEnum):
     CLIENT_CLOSED = 31014
     ADDRESS_MISMATCH = 31015
     NO_HEALTHY_INSTANCE = 31016
+    STORE_UNAVAILABLE = 31017
+    OUTCOME_UNKNOWN = 31018
 
 
 RETRYABLE = frozenset(
-    {Code.NOT_READY, Code.OVER_LIMIT, Code.NODE_LEAVING, Code.NOT_CONFIRMED, Code.SESSION_REQUIRED, Code.UNREACHABLE}
+    {
+        Code.NOT_READY,
+        Code.OVER_LIMIT,
+        Code.NODE_LEAVING,
+        Code.NOT_CONFIRMED,
+        Code.SESSION_REQUIRED,
+        Code.UNREACHABLE,
+        Code.STORE_UNAVAILABLE,
+        Code.OUTCOME_UNKNOWN,
+    }
 )
 
 
@@ -85,6 +102,12 @@ class NotConfirmed(RollbookError, TimeoutError):
         super().__init__(message)
         self.nodes = nodes
         self.subscribers = subscribers
+
+
+class OutcomeUnknown(RollbookError, TimeoutError):
+    """A write of durable data may have been carried out or not; nobody could say so in time. Repeating it is safe."""
+
+    code = Code.OUTCOME_UNKNOWN
 
 
 class ClientIdInUse(RollbookError):

@@ -29,6 +29,7 @@ METADATA_LENGTH_MAX = 1024  # characters: the sum over all keys and values of on
 WEIGHT_MAX = 10_000.0
 CLIENT_ID_LENGTH_MAX = 128
 APP_LENGTH_MAX = 128
+VERDICTS_CLIENT_PREFIX = "health/"  # of what nodes publish themselves: no client may pass for one of them
 
 HEARTBEAT_INTERVAL_KEY = "preserved.heart.beat.interval"
 HEARTBEAT_TIMEOUT_KEY = "preserved.heart.beat.timeout"
@@ -99,6 +100,8 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     guarded: bool = (
         False  # shrink guard: what a dead owner would take is more than half, so it is shown one lease longer
     )
+    stale_since_ms: int = 0  # persistent instances: by the node's wall clock, since when it cannot follow the store
+    protected: bool = False  # so few are healthy that all are shown as healthy
 
 
 class Difference(NamedTuple):
@@ -148,8 +151,8 @@ def check_service(service: Service) -> Service:
     return service
 
 
-def check_instance(instance: Instance) -> Instance:
-    """Raise InvalidField unless every field of the instance is in its range; return the instance."""
+def check_instance(instance: Instance, *, ephemeral: bool = True) -> Instance:
+    """Raise InvalidField unless the instance is of this kind and each field is in its range; return the instance."""
     _check_ip(instance.ip)
     if not 0 <= instance.port <= 65_535:
         raise InvalidField(
@@ -163,9 +166,10 @@ def check_instance(instance: Instance) -> Instance:
             code=Code.INSTANCE_WEIGHT_INVALID,
             field="weight",
         )
-    if not instance.ephemeral:
+    if instance.ephemeral is not ephemeral:
+        kinds = ("ephemeral", "persistent") if ephemeral else ("persistent", "ephemeral")
         raise InvalidField(
-            "this node keeps ephemeral instances only; register with ephemeral=True",
+            f"this order is for {kinds[0]} instances, not for {kinds[1]} ones",
             code=Code.INSTANCE_INVALID,
             field="ephemeral",
         )
@@ -180,9 +184,13 @@ def _check_ip(ip: str) -> None:
 
 
 def check_client_id(client_id: str) -> str:
-    """Raise InvalidField unless the id is 1 to 128 printable characters without white space; return it."""
+    """Raise InvalidField unless the id is 1 to 128 printable characters without white space; return it.
+
+    Ids that begin like those of verdicts belong to nodes."""
     if not 0 < len(client_id) <= CLIENT_ID_LENGTH_MAX or not client_id.isprintable() or " " in client_id:
         raise InvalidField(f"client_id must be 1 to {CLIENT_ID_LENGTH_MAX} printable characters", field="client_id")
+    if client_id.startswith(VERDICTS_CLIENT_PREFIX):
+        raise InvalidField(f"client_id must not begin with {VERDICTS_CLIENT_PREFIX}", field="client_id")
     return client_id
 
 

@@ -14,9 +14,31 @@ import msgspec
 from rollbook.cache import Snapshot
 from rollbook.errors import RollbookError
 from rollbook.model import Service
-from rollbook.wire import GetStatus, ListServices, Ping, Publish, Query, Subscribe, Unsubscribe, Withdraw
+from rollbook.wire import (
+    ClearIntent,
+    DeleteNamespace,
+    DeleteService,
+    GetService,
+    GetStatus,
+    ListNamespaces,
+    ListServices,
+    Ping,
+    Publish,
+    PublishPersistent,
+    PutNamespace,
+    PutService,
+    Query,
+    SetIntent,
+    Subscribe,
+    Unsubscribe,
+    Withdraw,
+    WithdrawPersistent,
+)
 
-CallBody = Publish | Withdraw | Subscribe | Unsubscribe | Query | ListServices | GetStatus | Ping
+DecisionBody = PutService | DeleteService | PutNamespace | DeleteNamespace | SetIntent | ClearIntent
+DurableBody = PublishPersistent | WithdrawPersistent | DecisionBody
+QuestionBody = Query | ListServices | GetService | ListNamespaces | GetStatus | Ping
+CallBody = Publish | Withdraw | DurableBody | Subscribe | Unsubscribe | QuestionBody
 
 
 class Chance(Protocol):
@@ -96,7 +118,7 @@ class Disconnect(msgspec.Struct, frozen=True):
 
 class Resolve(msgspec.Struct, frozen=True):
     call: int
-    value: Any  # Done, Snapshot, Services, NodeStatus or Pong, as the order asks for
+    value: Any  # a Snapshot for a view, else the body of the answer
 
 
 class Reject(msgspec.Struct, frozen=True):

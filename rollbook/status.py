@@ -40,6 +40,22 @@ class LatencyCounts(msgspec.Struct, frozen=True, array_like=True):
     counts: tuple[int, ...]  # one more than bounds: the last bucket is for all above
 
 
+class DurableStatus(msgspec.Struct, frozen=True, array_like=True):
+    """What a node knows of the durable data.
+
+    ``place``: alone (a file of this node), home (one that it keeps for the others too), away (another node keeps it),
+    etcd; empty if it keeps none. ``stale_since_ms``: by its wall clock, since when it cannot follow the store, 0 while
+    it does; ``reason`` says why.
+    """
+
+    place: str = ""
+    index: int = 0  # of the newest change that is known here
+    rows: int = 0
+    is_read: bool = False
+    stale_since_ms: int = 0
+    reason: str = ""
+
+
 class NodeStatus(msgspec.Struct, frozen=True, array_like=True):
     node_id: str
     epoch: int
@@ -54,3 +70,4 @@ class NodeStatus(msgspec.Struct, frozen=True, array_like=True):
     counters: dict[str, int] = {}
     version: str = ""
     convergence: tuple[LatencyCounts, ...] = ()
+    durable: DurableStatus = DurableStatus()

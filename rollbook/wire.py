@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from rollbook.codec import UnpackLimits, pack, typed, unpack
+from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.errors import Code, RemoteProtocolError
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import NodeStatus
@@ -21,6 +22,8 @@ from rollbook.status import NodeStatus
 WIRE_VERSION = 1
 FRAME_BYTES_MAX = 256 * 1024  # one record is at most 128 KiB
 INSTANCES_PER_RECORD_MAX = 1_000
+NAMESPACES_MAX = 1_000  # besides the one that is built in
+PERSISTENT_PER_ORDER_MAX = 60  # instances that are written together or not at all: half a megabyte at their longest
 RECORD_BYTES_MAX = 128 * 1024
 PAGE_SIZE_MAX = 1_000
 NUMBER_MAX = 1 << 60  # of a session, an epoch, a stamp: higher ones follow, and they must fit into 64 bits too
@@ -32,6 +35,8 @@ ANSWER_LIMITS = UnpackLimits(
     map_length_max=1_024,
     containers_max=600_000,  # an instance is an array and its metadata a map
 )
+
+INTENT_MS_MAX = 366 * 86_400_000  # whoever means longer means for ever
 
 Wait = Literal["node", "cluster", "subscribers"]
 
@@ -50,6 +55,16 @@ class Tag(IntEnum):
     PUSH_ACK = 9
     GET_STATUS = 10
     PING = 11
+    PUBLISH_PERSISTENT = 12
+    WITHDRAW_PERSISTENT = 13
+    PUT_SERVICE = 14
+    DELETE_SERVICE = 15
+    GET_SERVICE = 16
+    PUT_NAMESPACE = 17
+    DELETE_NAMESPACE = 18
+    LIST_NAMESPACES = 19
+    SET_INTENT = 20
+    CLEAR_INTENT = 21
 
     SESSION_OPENED = 64
     SESSION_ENDED = 65
@@ -63,6 +78,8 @@ class Tag(IntEnum):
     PONG = 73
     PROBE = 74
     SERVERS = 75
+    SERVICE_SHOWN = 76
+    NAMESPACES = 77
 
 
 class OpenSession(msgspec.Struct, frozen=True, array_like=True):
@@ -104,6 +121,77 @@ class Withdraw(msgspec.Struct, frozen=True, array_like=True):
     keys: tuple[InstanceKey, ...] = ()
     wait: Wait = "node"
     wait_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class PublishPersistent(msgspec.Struct, frozen=True, array_like=True):
+    """Keep these instances (``ephemeral`` False), each in the place of the one with its key: all of them or none.
+
+    They belong to nobody's session. Answered by Done once they are durable and in this node's index; ``seq`` is the
+    index of the change. After OUTCOME_UNKNOWN the same may be said again.
+    """
+
+    service: Service
+    instances: tuple[Instance, ...]
+
+
+class WithdrawPersistent(msgspec.Struct, frozen=True, array_like=True):
+    """Keep these no more, whoever published them: all of them or none."""
+
+    service: Service
+    keys: tuple[InstanceKey, ...]
+
+
+PutMode = Literal["put", "create", "update"]  # whatever is there; only if there is nothing; only if there is something
+
+
+class PutService(msgspec.Struct, frozen=True, array_like=True):
+    """Keep these settings of a service, whole, whether it has instances or not."""
+
+    service: Service
+    settings: ServiceSettings
+    mode: PutMode = "put"
+
+
+class DeleteService(msgspec.Struct, frozen=True, array_like=True):
+    """Forget the settings of a service; refused while it has instances."""
+
+    service: Service
+
+
+class GetService(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept of a service. Answered by SERVICE_SHOWN, from what the asked node has followed."""
+
+    service: Service
+
+
+class PutNamespace(msgspec.Struct, frozen=True, array_like=True):
+    namespace: Namespace
+    mode: PutMode = "put"
+
+
+class DeleteNamespace(msgspec.Struct, frozen=True, array_like=True):
+    """Refused while anything is kept or published in it."""
+
+    id: str
+
+
+class ListNamespaces(msgspec.Struct, frozen=True, array_like=True):
+    """Answered by NAMESPACES."""
+
+
+class SetIntent(msgspec.Struct, frozen=True, array_like=True):
+    """Whatever this instance publishes, callers are to be shown this, until it is cleared, until ``for_ms`` have passed
+    (0: for ever), or until the instance is another incarnation. Refused if there is no such instance."""
+
+    service: Service
+    key: InstanceKey
+    intent: Intent
+    for_ms: Annotated[int, msgspec.Meta(ge=0, le=INTENT_MS_MAX)] = 0
+
+
+class ClearIntent(msgspec.Struct, frozen=True, array_like=True):
+    service: Service
+    key: InstanceKey
 
 
 class Query(msgspec.Struct, frozen=True, array_like=True):
@@ -177,6 +265,34 @@ class Services(msgspec.Struct, frozen=True, array_like=True):
     names: tuple[str, ...]
 
 
+class ShownIntent(msgspec.Struct, frozen=True, array_like=True):
+    """``author``: the client that set it; times by the wall clock of the node that took it, ``expires_ms`` 0: never."""
+
+    key: InstanceKey
+    intent: Intent
+    author: str
+    written_ms: int
+    expires_ms: int
+
+
+class ServiceShown(msgspec.Struct, frozen=True, array_like=True):
+    """``index`` 0: nobody has put settings of it, so these are the defaults."""
+
+    service: Service
+    settings: ServiceSettings
+    author: str = ""
+    written_ms: int = 0
+    index: int = 0
+    persistent_instances: int = 0
+    intents: tuple[ShownIntent, ...] = ()
+
+
+class Namespaces(msgspec.Struct, frozen=True, array_like=True):
+    """Sorted by id; ``public`` is always among them."""
+
+    namespaces: tuple[Namespace, ...]
+
+
 class Failed(msgspec.Struct, frozen=True, array_like=True):
     """``session``: the highest known one (SESSION_STALE). ``nodes``: who has not confirmed (NOT_CONFIRMED),
     ``subscribers``: as far as known, which clients. ``servers``: where to try instead (NOT_READY, NODE_LEAVING,
@@ -228,6 +344,16 @@ REQUESTS: dict[int, type[Any]] = {
     Tag.PUSH_ACK: PushAck,
     Tag.GET_STATUS: GetStatus,
     Tag.PING: Ping,
+    Tag.PUBLISH_PERSISTENT: PublishPersistent,
+    Tag.WITHDRAW_PERSISTENT: WithdrawPersistent,
+    Tag.PUT_SERVICE: PutService,
+    Tag.DELETE_SERVICE: DeleteService,
+    Tag.GET_SERVICE: GetService,
+    Tag.PUT_NAMESPACE: PutNamespace,
+    Tag.DELETE_NAMESPACE: DeleteNamespace,
+    Tag.LIST_NAMESPACES: ListNamespaces,
+    Tag.SET_INTENT: SetIntent,
+    Tag.CLEAR_INTENT: ClearIntent,
 }
 ANSWERS: dict[int, type[Any]] = {
     Tag.SESSION_OPENED: SessionOpened,
@@ -242,6 +368,8 @@ ANSWERS: dict[int, type[Any]] = {
     Tag.PONG: Pong,
     Tag.PROBE: Probe,
     Tag.SERVERS: ServersListed,
+    Tag.SERVICE_SHOWN: ServiceShown,
+    Tag.NAMESPACES: Namespaces,
 }
 
 

@@ -1,4 +1,4 @@
-"""The command line ``rollbook``: start a node, register, look, watch, judge a cluster, check a configuration.
+"""The command line ``rollbook``: start a node, register, look, watch, decide, judge a cluster, check a configuration.
 
 The console script enters by runtime/command.py.
 """

@@ -12,11 +12,14 @@ from typing import Annotated
 import typer
 
 from rollbook.cli.configuration import check
+from rollbook.cli.decide import offline, online, weight
+from rollbook.cli.namespace import namespace
 from rollbook.cli.nodes import nodes
 from rollbook.cli.options import DEFAULT_SERVERS, JsonOption
 from rollbook.cli.output import EXIT_CODES_HELP, ExitCode, exit_code_of, say_error, show_client_log
 from rollbook.cli.queries import instances, services
-from rollbook.cli.register import register
+from rollbook.cli.register import deregister, register
+from rollbook.cli.service import service
 from rollbook.cli.start import start
 from rollbook.cli.watch import watch
 from rollbook.errors import Code, RollbookError
@@ -33,9 +36,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 config = typer.Typer(name="config", help="Look at the configuration of a node.")
-app.add_typer(config)
 
-for command in (start, register, services, instances, watch, nodes):
+for group in (service, namespace, config):
+    app.add_typer(group)
+for command in (start, register, deregister, services, instances, watch, offline, weight, online, nodes):
     app.command()(command)
 config.command()(check)
 

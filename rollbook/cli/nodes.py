@@ -23,11 +23,12 @@ from rollbook.cli.cluster_report import (
     sorted_members,
 )
 from rollbook.cli.convergence_line import convergence_line
+from rollbook.cli.durable_lines import durable_lines
 from rollbook.cli.options import JsonOption, ServerOption, TimeoutOption, common_options
 from rollbook.cli.output import ExitCode, print_json, print_line, print_table
-from rollbook.client import fetch_status
 from rollbook.errors import ClusterUnreachable, RollbookError
 from rollbook.status import NodeStatus
+from rollbook.status_question import fetch_status
 
 _SETTLE_SECONDS = 0.6  # a change is on every node within 50 ms; more than this is news
 _POLL_SECONDS = 0.1
@@ -48,7 +49,8 @@ def nodes(
     json: JsonOption = False,
 ) -> int:
     """Show every member: state, epoch, seq, records, sessions, lag to each peer, and whether all digests agree. Below
-    it: how long changes took until every node had them, and until every subscriber had acknowledged them.
+    it: where durable data is kept and who cannot follow it; how long changes took until every node had them, and until
+    every subscriber had acknowledged them.
 
     Exit code 4 if a member does not answer, is not ready or preserves what it cannot judge, or if digests differ.
     """
@@ -119,6 +121,8 @@ def _print_report(report: ClusterReport, counters: bool) -> None:
         if line.status is not None and line.status.preserved:
             print_line(f"{line.address} hides nothing: more than half of the members look dead to it")
     print_line(_verdict_text(report))
+    for sentence in durable_lines(report.lines):
+        print_line(sentence)
     changes = convergence_line(report.answers)
     if changes:
         print_line(changes)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
+import msgspec
 import typer
 
 from rollbook.arguments import TIMEOUT_S_MAX, checked_text
+from rollbook.checkers import CheckerSettings
 from rollbook.errors import InvalidField
 from rollbook.model import Service, check_service
 from rollbook.servers import check_server
@@ -38,6 +41,15 @@ ClustersOption = Annotated[
 ServiceArgument = Annotated[
     str, typer.Argument(metavar="SERVICE", help="Its name, or GROUP@@NAME.", show_default=False)
 ]
+
+
+AddressArgument = Annotated[str, typer.Argument(metavar="IP:PORT", help="Where it is served.", show_default=False)]
+ClusterOption = Annotated[str, typer.Option("--cluster", help="Cluster of the instance.")]
+MetadataOption = Annotated[
+    list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="May be given many times.")
+]
+
+_CHECKER = re.compile(r"([^=]+)=(tcp|http|none)(?::([0-9]{1,5}))?(/.*)?")
 
 
 class Common(NamedTuple):
@@ -71,6 +83,12 @@ def parse_address(text: str, field: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def parse_ip_and_port(text: str) -> tuple[str, int]:
+    """Of an instance: an IPv6 address without its brackets."""
+    ip, port = parse_address(text, "IP:PORT")
+    return ip.strip("[]"), port
+
+
 def parse_service(text: str, namespace: str, group: str) -> Service:
     """A service by its name, or by ``group@@name`` as it is shown."""
     for field, value in (("service", text), ("namespace", namespace), ("group", group)):
@@ -88,3 +106,17 @@ def parse_metadata(pairs: Sequence[str]) -> dict[str, str]:
             raise InvalidField(f"metadata must be KEY=VALUE, not {pair!r}", field="metadata")
         metadata[key] = value
     return metadata
+
+
+def parse_checker(text: str) -> tuple[str, CheckerSettings]:
+    """``CLUSTER=KIND[:PORT][/PATH]``: for a cluster, how its persistent instances are probed."""
+    found = _CHECKER.fullmatch(text)
+    if found is None or (found[4] and found[2] != "http") or (found[3] and found[2] == "none"):
+        raise InvalidField(
+            f"checker must be CLUSTER=tcp[:PORT], CLUSTER=http[:PORT][/PATH] or CLUSTER=none, not {text!r}",
+            field="checker",
+        )
+    cluster, kind, port, path = found.groups()
+    return cluster, msgspec.convert(
+        [kind, port is None, int(port or CheckerSettings().port), path or ""], CheckerSettings
+    )

@@ -14,10 +14,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from rollbook.durable import Intent
 from rollbook.errors import ClusterUnreachable, InvalidField, RollbookError, SettingsError
 from rollbook.model import Instance
 
 _WIDTH_OF_A_FILE = 250  # a table that nobody looks at live must not be folded at 80
+_UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))  # in seconds
 
 
 class ExitCode(IntEnum):
@@ -67,6 +69,14 @@ def print_line(text: str) -> None:
     print(plain(text), flush=True)
 
 
+def print_event(event: str, text: str, facts: dict[str, Any], *, as_json: bool) -> None:
+    """What a command has brought about."""
+    if as_json:
+        print_json({"time": moment_text(), "event": event, **facts})
+    else:
+        print_line(f"{clock_text()} {event} {text}")
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
     """A table; the columns named in ``right`` hold numbers."""
     console = Console(markup=False, highlight=False, emoji=False)
@@ -93,6 +103,26 @@ def clock_text() -> str:
 def moment_text() -> str:
     """The moment in full, for programs."""
     return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
+def time_text(wall_ms: int) -> str:
+    """A moment that a node wrote down, for people."""
+    return f"{datetime.fromtimestamp(wall_ms / 1_000):%Y-%m-%d %H:%M:%S}"
+
+
+def wall_ms() -> int:
+    """The moment as nodes write it."""
+    return int(datetime.now().timestamp() * 1_000)
+
+
+def duration_text(duration_ms: int) -> str:
+    """How long, in the two largest units that say something: ``12 s``, ``3 min 5 s``, ``2 h 40 min``, ``9 d 1 h``."""
+    seconds = duration_ms // 1_000
+    for size, unit, smaller_size, smaller_unit in _UNITS:
+        if seconds >= size:
+            rest = seconds % size // smaller_size
+            return f"{seconds // size} {unit} {rest} {smaller_unit}" if rest else f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 def show_client_log(level: Literal["INFO", "ERROR"]) -> None:
@@ -136,8 +166,17 @@ def instance_text(instance: Instance) -> str:
         parts.append(f"cluster {instance.cluster}")
     if instance.weight != 1.0:
         parts.append(f"weight {instance.weight:g}")
+    parts += ["persistent"] if not instance.ephemeral else []
     parts += ["unhealthy"] if not instance.healthy else []
     parts += ["disabled"] if not instance.enabled else []
     if instance.metadata:
         parts.append(metadata_text(instance.metadata))
+    return "  ".join(parts)
+
+
+def intent_text(intent: Intent) -> str:
+    """What an operator wants, in one line; what is as published is not said."""
+    parts = [] if intent.enabled is None else ["enabled" if intent.enabled else "disabled"]
+    parts += [] if intent.weight is None else [f"weight {intent.weight:g}"]
+    parts += [metadata_text(intent.metadata)] if intent.metadata else []
     return "  ".join(parts)

@@ -21,12 +21,14 @@ from rollbook.cli.options import (
 from rollbook.cli.output import (
     ExitCode,
     address_text,
+    duration_text,
     instance_json,
     metadata_text,
     print_json,
     print_line,
     print_table,
     say_note,
+    wall_ms,
 )
 from rollbook.model import DEFAULT_GROUP, DEFAULT_NAMESPACE, Instance
 from rollbook.wire import PAGE_SIZE_MAX
@@ -35,6 +37,7 @@ from rollbook.wire import PAGE_SIZE_MAX
 _RESERVATIONS = {
     "warming": "the cluster has just started: there may be more",
     "preserved": "more than half of the nodes look dead: nothing was removed, so some of these may be dead",
+    "protected": "so few are healthy that all are shown as healthy (protection threshold)",
     "guarded": "most of this service was behind a node that died: what has not come back is shown one lease longer",
 }
 HealthyOption = Annotated[bool, typer.Option("--healthy", help="Only instances that callers would be given.")]
@@ -73,30 +76,35 @@ def instances(
     server: ServerOption = None,
     json: JsonOption = False,
 ) -> int:
-    """List the instances of a service; exit code 1 if there is none."""
+    """List the instances of a service, disabled ones too; exit code 1 if there is none."""
     common = common_options(context, server, json)
     wanted = parse_service(service, namespace, group)
     with NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout) as client:
         found = client.get_all_instances(
             wanted.name, group=wanted.group, clusters=clusters.split(",") if clusters else None, subscribe=False
         )
-    shown = [instance for instance in found if not healthy or _is_offered(instance)]
+    everything = sorted((*found, *found.disabled), key=lambda instance: instance.key)
+    shown = [instance for instance in everything if not healthy or _is_offered(instance)]
     if common.json:
         listed = [instance_json(instance) for instance in shown]
-        flags = {name: getattr(found, name) for name in _RESERVATIONS}
+        flags = {name: getattr(found, name) for name in (*_RESERVATIONS, "stale_since_ms")}
         print_json({"namespace": namespace, "service": wanted.grouped_name, "instances": listed, **flags})
     elif shown:
         _print_instances(shown)
     else:
         say_note(f"no instances of {wanted.grouped_name}")
-    for reservation in [] if common.json else reservations(found):
+    for reservation in [] if common.json else reservations(found, wall_ms()):
         say_note(reservation)
     return ExitCode.OK if shown else ExitCode.REFUSED
 
 
-def reservations(found: InstanceList) -> list[str]:
-    """What else is to be known of this list."""
-    return [sentence for name, sentence in _RESERVATIONS.items() if getattr(found, name)]
+def reservations(found: InstanceList, now_ms: int) -> list[str]:
+    """What else is to be known of this list. ``now_ms``: by the wall clock here, which may differ from the node's."""
+    sentences = [sentence for name, sentence in _RESERVATIONS.items() if getattr(found, name)]
+    if found.stale_since_ms:
+        age = duration_text(max(0, now_ms - found.stale_since_ms))
+        sentences.append(f"the node cannot follow the store: persistent instances are as they were {age} ago")
+    return sentences
 
 
 def _all_services(client: NamingClient, group: str) -> list[str]:
@@ -116,13 +124,19 @@ def _is_offered(instance: Instance) -> bool:
 
 
 def _print_instances(shown: list[Instance]) -> None:
-    columns = ["address", "cluster", "weight", "healthy", "metadata"]
+    """Of which kind they are, and whether they are enabled, is said where that is not as usual."""
+    is_kind_shown = not all(instance.ephemeral for instance in shown)
+    is_state_shown = not all(instance.enabled for instance in shown)
+    columns = ["address", *(["kind"] if is_kind_shown else []), "cluster", "weight", "healthy"]
+    columns += [*(["enabled"] if is_state_shown else []), "metadata"]
     rows = [
         [
             address_text(instance.ip, instance.port),
+            *(["ephemeral" if instance.ephemeral else "persistent"] if is_kind_shown else []),
             instance.cluster,
             f"{instance.weight:g}",
             "yes" if instance.healthy else "no",
+            *(["yes" if instance.enabled else "no"] if is_state_shown else []),
             metadata_text(instance.metadata),
         ]
         for instance in shown

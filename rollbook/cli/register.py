@@ -1,4 +1,8 @@
-"""``rollbook register``: publish one instance and hold it until Ctrl-C or SIGTERM, then take it back."""
+"""``rollbook register`` and ``rollbook deregister``.
+
+An ephemeral instance is published and held until Ctrl-C or SIGTERM, then taken back. A persistent one is written, and
+stays until somebody deregisters it.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +18,29 @@ import typer
 
 from rollbook import NamingClient
 from rollbook.cli.options import (
+    AddressArgument,
+    ClusterOption,
     GroupOption,
     JsonOption,
+    MetadataOption,
     NamespaceOption,
     ServerOption,
     ServiceArgument,
     TimeoutOption,
     common_options,
-    parse_address,
+    parse_ip_and_port,
     parse_metadata,
     parse_service,
 )
 from rollbook.cli.output import (
     ExitCode,
-    clock_text,
     instance_json,
     instance_text,
-    moment_text,
-    print_json,
-    print_line,
+    print_event,
+    say_note,
     show_client_log,
 )
+from rollbook.errors import InvalidField
 from rollbook.model import DEFAULT_CLUSTER, DEFAULT_GROUP, DEFAULT_NAMESPACE, Instance, Service
 
 
@@ -49,19 +55,20 @@ class WaitFor(StrEnum):
 def register(
     context: typer.Context,
     service: ServiceArgument,
-    address: Annotated[str, typer.Argument(metavar="IP:PORT", help="Where it is served.", show_default=False)],
+    address: AddressArgument,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
     group: GroupOption = DEFAULT_GROUP,
-    cluster: Annotated[str, typer.Option("--cluster", help="Cluster of the instance.")] = DEFAULT_CLUSTER,
+    cluster: ClusterOption = DEFAULT_CLUSTER,
     weight: Annotated[float, typer.Option("--weight", help="Its share of calls, 0 to 10000.")] = 1.0,
-    metadata: Annotated[
-        list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="May be given many times.")
-    ] = None,
+    metadata: MetadataOption = None,
     wait: Annotated[
         WaitFor, typer.Option("--wait", help="Until this node has it, every living one, or all their subscribers.")
     ] = WaitFor.NODE,
     drain: Annotated[
         bool, typer.Option("--drain", help="At the end wait until every subscriber knows, or say who does not.")
+    ] = False,
+    persistent: Annotated[
+        bool, typer.Option("--persistent", help="Write it down and return: it stays until it is deregistered.")
     ] = False,
     timeout: TimeoutOption = 3.0,
     server: ServerOption = None,
@@ -71,38 +78,71 @@ def register(
 
     It stays registered through failures of nodes, and is gone within a second if this process is killed. With --drain
     it ends when every subscriber on every node has acknowledged a list without it; exit code 1 names those who have
-    not within the time-out.
+    not within the time-out. With --persistent it is written to disk instead, and belongs to nobody: end it with
+    rollbook deregister.
+    """
+    if persistent and drain:
+        raise InvalidField("--drain is for an instance that is held, not for a persistent one", field="drain")
+    common = common_options(context, server, json)
+    wanted = parse_service(service, namespace, group)
+    ip, port = parse_ip_and_port(address)
+    instance = Instance(ip, port, cluster, weight, ephemeral=not persistent, metadata=parse_metadata(metadata or []))
+    say = _Teller(wanted, instance, common.json)
+    if not persistent:
+        show_client_log("INFO")  # which node holds the session, and when it moves
+    with NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout) as client:
+        client.register_instances(wanted.name, [instance], group=wanted.group, wait=wait.value)
+        if persistent:
+            say.fact("registered")
+        else:
+            _hold(client, wanted, instance, say, drain=drain)
+    return ExitCode.OK
+
+
+def deregister(
+    context: typer.Context,
+    service: ServiceArgument,
+    address: AddressArgument,
+    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+    group: GroupOption = DEFAULT_GROUP,
+    cluster: ClusterOption = DEFAULT_CLUSTER,
+    timeout: TimeoutOption = 3.0,
+    server: ServerOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Remove a persistent instance, whoever registered it; one that is not there is removed already.
+
+    An ephemeral one belongs to its client and ends with it: exit code 1 if that is what is listed.
     """
     common = common_options(context, server, json)
     wanted = parse_service(service, namespace, group)
-    ip, port = parse_address(address, "IP:PORT")
-    instance = Instance(ip.strip("[]"), port, cluster, weight, metadata=parse_metadata(metadata or []))
-    say = _Teller(wanted, instance, common.json)
-    show_client_log("INFO")  # which node holds the session, and when it moves
+    instance = Instance(*parse_ip_and_port(address), cluster, ephemeral=False)
     with NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout) as client:
-        client.register_instance(
-            wanted.name,
+        client.deregister_instance(
+            wanted.name, instance.ip, instance.port, group=wanted.group, cluster=cluster, ephemeral=False
+        )
+        listed = client.get_all_instances(wanted.name, group=wanted.group, subscribe=False)
+    if any(other.key == instance.key and other.ephemeral for other in listed):
+        say_note(f"{address} is listed still: it is ephemeral, and its client holds it")
+        return ExitCode.REFUSED
+    _Teller(wanted, instance, common.json).fact("deregistered")
+    return ExitCode.OK
+
+
+def _hold(client: NamingClient, service: Service, instance: Instance, say: _Teller, *, drain: bool) -> None:
+    """Until somebody asks this process to end."""
+    with _asked_to_end() as end:
+        say.fact("registered")
+        end.wait()
+        client.deregister_instance(
+            service.name,
             instance.ip,
             instance.port,
-            group=wanted.group,
-            cluster=cluster,
-            weight=weight,
-            metadata=instance.metadata,
-            wait=wait.value,
+            group=service.group,
+            cluster=instance.cluster,
+            wait="subscribers" if drain else "node",
         )
-        with _asked_to_end() as end:
-            say.fact("registered")
-            end.wait()
-            client.deregister_instance(
-                wanted.name,
-                instance.ip,
-                instance.port,
-                group=wanted.group,
-                cluster=cluster,
-                wait="subscribers" if drain else "node",
-            )
-            say.fact("drained" if drain else "deregistered")
-    return ExitCode.OK
+        say.fact("drained" if drain else "deregistered")
 
 
 class _Teller:
@@ -114,13 +154,9 @@ class _Teller:
         self._as_json = as_json
 
     def fact(self, event: str) -> None:
-        name = self._service.grouped_name
-        if self._as_json:
-            print_json(
-                {"time": moment_text(), "event": event, "service": name, "instance": instance_json(self._instance)}
-            )
-        else:
-            print_line(f"{clock_text()} {event} {name}  {instance_text(self._instance)}")
+        name, instance = self._service.grouped_name, self._instance
+        facts = {"service": name, "instance": instance_json(instance)}
+        print_event(event, f"{name}  {instance_text(instance)}", facts, as_json=self._as_json)
 
 
 @contextmanager

@@ -43,4 +43,5 @@ def test_a_long_table_is_not_folded_when_nobody_looks_at_it_live(capsys: pytest.
 def test_an_instance_in_one_line_says_only_what_is_unusual() -> None:
     assert instance_text(Instance("10.0.0.1", 80)) == "10.0.0.1:80"
     full = Instance("::1", 80, "EAST", 2.5, healthy=False, enabled=False, metadata={"b": "2", "a": "1"})
+    assert instance_text(Instance("10.0.0.1", 80, ephemeral=False)) == "10.0.0.1:80  persistent"
     assert instance_text(full) == "[::1]:80  cluster EAST  weight 2.5  unhealthy  disabled  a=1 b=2"

@@ -23,8 +23,8 @@ from rollbook import (
     NoHealthyInstance,
     Service,
 )
-from rollbook.client import fetch_status
 from rollbook.errors import Code
+from rollbook.status_question import fetch_status
 from rollbook.wire import CloseSession, Failed, OpenSession, Publish, Query
 from tests.support.real_cluster import until
 from tests.support.small_registry import SmallRegistry, registries

@@ -6,8 +6,8 @@ import threading
 
 import zmq
 
-from rollbook.client import fetch_status
 from rollbook.status import NodeStatus
+from rollbook.status_question import fetch_status
 from rollbook.wire import Probe, Tag, encode
 
 
