@@ -5,16 +5,59 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
+from actors.durable_rows import (
+    fence_row_key,
+    instance_row_key,
+    instance_row_value,
+    intent_row_key,
+    intent_row_value,
+    namespace_row_key,
+    namespace_row_value,
+    service_row_key,
+    service_row_value,
+)
+from actors.durable_values import KeptIntent
+from actors.messages.peers import (
+    PeerTag,
+    SettledProposal,
+    StoreCut,
+    StoreFollow,
+    StoreNews,
+    StoreNewsAck,
+    StoreOffered,
+    StorePropose,
+    StoreSettled,
+)
+from actors.messages.store import NOTHING, Expectation, Operation, Proposal, Row, StoredChange
+from actors.peer_frames import encode_peer
+from rollbook.checkers import CheckerSettings
 from rollbook.codec import pack
-from rollbook.model import Instance, Service
-from rollbook.wire import Tag
+from rollbook.durable import Intent, Namespace, ServiceSettings
+from rollbook.model import Instance, InstanceKey, Service
+from rollbook.wire import (
+    DeleteService,
+    GetService,
+    PublishPersistent,
+    PutNamespace,
+    PutService,
+    Query,
+    SetIntent,
+    Subscribe,
+    Tag,
+    WithdrawPersistent,
+    encode,
+)
 from runtime.settings import DEFAULTS
 from tests.fuzz.mutations import TEXTS
-from tests.fuzz.whole_node import EPOCH
+from tests.fuzz.whole_node import EPOCH, MEETING_MS, SESSION, STORE, STORE_INDEX, STREAM, STREAM_NUMBER
 
 _WIRE = Path(__file__).resolve().parent.parent / "wire"
 _SERVICE = Service("public", "DEFAULT_GROUP", "orders")
+_INTENT = Intent(False, 0.5, {"zone": "b"})
+_SETTINGS = ServiceSettings(0.5, {"team": "a"}, {"EAST": CheckerSettings("http", path="/health", headers="a:1")})
+_PROD = Namespace("prod", "production", "of the shop")
 _MEMBERS = b"# three nodes\n10.0.0.1:8848\n10.0.0.2\n[fe80::1%eth0]:8868  # the third\nnode-4.example.org:9000\n"
 _VALUES = (
     *(
@@ -65,8 +108,12 @@ def seeds_of(target: str) -> list[bytes]:
             return [frame for name, frame in golden.items() if name.startswith("PEER_")] + [_delta()]
         case "records":
             return _records()
+        case "rows":
+            return _rows()
         case "node":
-            return _node_lives(golden)
+            return [*_node_lives(golden), *_follower_lives()]
+        case "home_node":
+            return [*_node_lives(golden), *_home_lives()]
         case "settings":
             return _settings_files()
         case "members_file":
@@ -120,6 +167,87 @@ def _node_lives(golden: dict[str, bytes]) -> list[bytes]:
     lives.append([("client", orders[1]), ("b", _delta_of_peer()), ("time", b"", 100), ("client", orders[3])])
     lives.append([("client", orders[0]), ("time", b"", 40_000), ("c", golden["PEER_DIGEST"]), ("client", orders[3])])
     return [pack(life) for life in lives]
+
+
+def _row_and_value(port: int) -> tuple[str, bytes]:
+    instance = Instance("10.0.0.1", port, weight=2.5, ephemeral=False, metadata={"zone": "a"})
+    return instance_row_key(_SERVICE, instance.key), instance_row_value(instance, "c1", SESSION, SESSION)
+
+
+def _rows() -> list[bytes]:
+    key, value = _row_and_value(8_080)
+    other = instance_row_key(Service("prod", "g:1", "\u00e9.v2"), InstanceKey("::1", 0, "EAST"))
+    place = (_SERVICE, InstanceKey("10.0.0.1", 8_080))
+    intent = KeptIntent(*place, _INTENT, "c2", "c1", SESSION, SESSION + 60_000, 0)
+    rows = (
+        *((key, value, 7), (other, value, 2**60), (fence_row_key("n1"), b"9", 1)),
+        (service_row_key(_SERVICE), service_row_value(_SETTINGS, "c1", SESSION), 8),
+        (intent_row_key(*place), intent_row_value(intent), 9),
+        (namespace_row_key(_PROD.id), namespace_row_value(_PROD, "c1", SESSION), 10),
+    )
+    return [pack(Row(*row)) for row in rows]
+
+
+def _follower_lives() -> list[bytes]:
+    """The node has an order of its client written; or misses a frame and follows anew; or loses the home."""
+    key, value = _row_and_value(8_080)
+    published = ("client", encode(Tag.PUBLISH_PERSISTENT, 2, SESSION, PublishPersistent(_SERVICE, _kept(8_080))))
+    asked = ("client", encode(Tag.QUERY, 3, SESSION, Query(_SERVICE)))
+    subscribed = ("client", encode(Tag.SUBSCRIBE, 4, SESSION, Subscribe(_SERVICE)))
+    settled = ("b", encode_peer(PeerTag.STORE_SETTLED, StoreSettled((SettledProposal(2, True, STORE_INDEX + 1),))))
+    written, removed = _news(1, key, value), _news(2, key, None)
+    offer = ("b", encode_peer(PeerTag.STORE_OFFERED, StoreOffered(STORE, STORE_INDEX + 1)))
+    again = StoreCut(STREAM + MEETING_MS, 1, STORE, STORE_INDEX + 3, True, (Row(key, value, STORE_INDEX + 3),))
+    cut = ("b", encode_peer(PeerTag.STORE_CUT, again))
+    lives: list[list[tuple[Any, ...]]] = [
+        [published, settled, written, asked, removed, asked],
+        [subscribed, written, _news(3, key, None), cut, asked],
+        [subscribed, written, ("time", b"", 5_000), published, asked, offer, removed],
+    ]
+    return [pack(life) for life in lives]
+
+
+def _news(step: int, key: str, value: bytes | None) -> tuple[str, bytes]:
+    """So many frames after the last one."""
+    change = StoredChange(STORE_INDEX + step, (Operation(key, value),))
+    body = StoreNews(STREAM, STREAM_NUMBER + step, STORE_INDEX + step, (change,))
+    return "b", encode_peer(PeerTag.STORE_NEWS, body)
+
+
+def _home_lives() -> list[bytes]:
+    """The node writes for its own client and for "b", which follows from the beginning, and later from where it is."""
+    key, value = _row_and_value(8_080)
+    follows = [
+        ("b", encode_peer(PeerTag.STORE_FOLLOW, StoreFollow(stream, after, "")))
+        for stream, after in ((1, NOTHING), (2, 1))
+    ]
+    ack = ("b", encode_peer(PeerTag.STORE_NEWS_ACK, StoreNewsAck(1, 2)))
+    written = Proposal(9, (Operation(key, value), Operation(fence_row_key("b"), b"1")), (Expectation(key, 0),))
+    proposed = ("b", encode_peer(PeerTag.STORE_PROPOSE, StorePropose((written, Proposal(10, (Operation(key, None),))))))
+    published = ("client", encode(Tag.PUBLISH_PERSISTENT, 2, SESSION, PublishPersistent(_SERVICE, _kept(8_081))))
+    keys = tuple(instance.key for instance in _kept(8_081))
+    withdrawn = ("client", encode(Tag.WITHDRAW_PERSISTENT, 3, SESSION, WithdrawPersistent(_SERVICE, keys)))
+    asked = ("client", encode(Tag.QUERY, 4, SESSION, Query(_SERVICE)))
+    first = [follows[0], proposed, ack, published, asked, withdrawn, ("time", b"", 2_000), follows[1]]
+    second = [published, follows[0], ("time", b"", 2_000), proposed, withdrawn, proposed, asked]
+    return [pack(life) for life in (first, second, _decisions(published, asked))]
+
+
+def _decisions(published: tuple[str, bytes], asked: tuple[str, bytes]) -> list[tuple[Any, ...]]:
+    """What people decide, about an instance that is there."""
+    wanted = SetIntent(_SERVICE, _kept(8_081)[0].key, _INTENT, 60_000)
+    orders = [
+        encode(Tag.PUT_SERVICE, 5, SESSION, PutService(_SERVICE, _SETTINGS)),
+        encode(Tag.SET_INTENT, 6, SESSION, wanted),
+        encode(Tag.GET_SERVICE, 7, SESSION, GetService(_SERVICE)),
+        encode(Tag.PUT_NAMESPACE, 8, SESSION, PutNamespace(_PROD, "create")),
+        encode(Tag.DELETE_SERVICE, 9, SESSION, DeleteService(_SERVICE)),
+    ]
+    return [published, *(("client", order) for order in orders), ("time", b"", 61_000), asked]
+
+
+def _kept(port: int) -> tuple[Instance, ...]:
+    return (Instance("10.0.0.1", port, ephemeral=False),)
 
 
 def _is_request(name: str) -> bool:

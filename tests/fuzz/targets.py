@@ -13,26 +13,48 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, assert_never
 
 import msgspec
 
-from actors.base import Role
+from actors.base import Role, StoreKind
+from actors.durable_rows import (
+    RowUnreadable,
+    fence_row_key,
+    instance_row_key,
+    instance_row_value,
+    intent_row_key,
+    intent_row_value,
+    namespace_row_key,
+    namespace_row_value,
+    read_row,
+    service_row_key,
+    service_row_value,
+)
+from actors.durable_values import Kept, KeptFence, KeptInstance, KeptIntent, KeptNamespace, KeptService
 from actors.messages.clients import OrdersReceived
 from actors.messages.io import PushToClients
 from actors.messages.peers import Delta, PeerTag
 from actors.messages.push import PushesAcknowledged
+from actors.messages.store import Row
 from actors.messages.values import Origin
 from actors.peer_frames import decode_peer, encode_peer
 from actors.records import make_record, read_record
+from rollbook import durable
 from rollbook.codec import pack
 from rollbook.errors import Code, InvalidField, RemoteProtocolError, RollbookError, SettingsError
+from rollbook.model import Instance, View, check_instance, check_service
 from rollbook.wire import (
     ANSWER_LIMITS,
     FRAME_BYTES_MAX,
     Envelope,
     Failed,
+    Namespaces,
+    ServiceShown,
+    ShownIntent,
+    Tag,
     answer_body,
     encode,
     open_envelope,
@@ -55,6 +77,7 @@ CPU_MS_MAX = 50  # for one input
 NODE_CPU_MS_MAX = 1_000  # eight events may let a quarter of an hour pass, with a beat a second
 
 Check = Callable[[bytes], str]
+STORE_KINDS: tuple[StoreKind, ...] = ("alone", "home", "away", "etcd")
 _CODES = frozenset(map(int, Code))
 _INDEX = re.compile(r"\[[^\]]*\]")
 _VARYING = re.compile(r"\S*[\d._'\"\[/=$]\S*|\(at .*")  # names, numbers and quotations in a message
@@ -119,15 +142,20 @@ def check_answer_frame(data: bytes) -> str:
 
 def check_peer_frame(data: bytes) -> str:
     """Another node's frame at the edge, and the records that a delta carries."""
-    edge = PeerEdge(IO_SETTINGS)
-    told = edge.receive(PEER_LINK, [data], True)
+    edges = {kind: PeerEdge(IO_SETTINGS, kind) for kind in STORE_KINDS}
+    told = {kind: edge.receive(PEER_LINK, [data], True) for kind, edge in edges.items()}
     try:
         body = decode_peer(data)
     except RemoteProtocolError as error:
-        assert (told, sum(edge.counters.values())) == ([], 1), "a bad frame is counted and told to nobody"
+        for kind, edge in edges.items():
+            assert (told[kind], sum(edge.counters.values())) == ([], 1), "a bad frame is counted and told to nobody"
         return _refused(error)
-    assert (len(told), edge.counters) == (1, {})
     tag = PeerTag(msgspec.msgpack.decode(data)[1])
+    concerned = _concerned(tag)
+    for kind, edge in edges.items():
+        dropped = edge.counters.get("peer_frames_of_the_store_dropped", 0)
+        assert (len(told[kind]), dropped) == ((1, 0) if kind in concerned else (0, 1))
+        assert sum(edge.counters.values()) == dropped
     assert _same(decode_peer(encode_peer(tag, body)), body)
     if isinstance(body, Delta):
         return "Delta " + ", ".join(sorted({check_record(record) for record in body.bodies}))
@@ -151,6 +179,24 @@ def check_record(data: bytes) -> str:
     assert again == made
     assert (again.key, again.seq, again.instances) == (record.key, record.seq, record.instances)
     return f"record of {_size(record.instances)}"
+
+
+def check_row(data: bytes) -> str:
+    """A row of the store, whoever wrote it. What is read is as good as what a client may publish, and has one key."""
+    try:
+        row = msgspec.msgpack.decode(data, type=Row)
+    except (ValueError, RecursionError):
+        return "refused: not a row"  # by this target, not by the product
+    try:
+        kept = read_row(row.key, row.value, row.index)
+    except RowUnreadable as error:
+        return "refused: " + " ".join(_VARYING.sub("", str(error).removeprefix(row.key))[:80].split())
+    key, value, tag, shown = _again(kept)
+    assert key == row.key, "one thing has one row"
+    assert _same(read_row(key, value, row.index), kept)
+    if not isinstance(kept, KeptFence):
+        assert _same(answer_body(open_envelope(encode(tag, 0, 0, shown), ANSWER_LIMITS)), shown), "a node can show it"
+    return f"{type(kept).__name__} {_size(value)}"
 
 
 def check_settings(data: bytes) -> str:
@@ -178,13 +224,13 @@ def check_members_file(data: bytes) -> str:
     return f"members {_size(found)}"
 
 
-def check_node(data: bytes) -> str:
+def check_node(store: StoreKind, data: bytes) -> str:
     """A few frames of a client and of two peers, one after the other, at a node of real actors."""
     try:
         events = msgspec.msgpack.decode(data, type=list[NodeEvent])
     except (ValueError, RecursionError):
         return "refused: not a list of events"  # by this target, not by the product
-    node = WholeNode()
+    node = WholeNode(store)
     for event in events[:NODE_EVENTS_MAX]:
         match event.source:
             case "client":
@@ -194,6 +240,7 @@ def check_node(data: bytes) -> str:
             case name:
                 node.receive_from_peer(name, event.frame, event.dialled_here)
     node.check_invariants()
+    assert all(row.index <= node.store.rows.index for row in node.store.rows.rows.values())
     for role, counter in ((Role.CLIENTS, "orders_failed"), (Role.INDEX, "index_failed")):
         assert node.counter(role, counter) == 0, "what a client can say never costs its session"
     kinds = sorted({type(answer).__name__ for answer in node.answers})
@@ -206,10 +253,49 @@ TARGETS: dict[str, FuzzTarget] = {
     "answer_frames": FuzzTarget(check_answer_frame, 4_096, is_msgpack=True, share=190, kept_max=50),
     "peer_frames": FuzzTarget(check_peer_frame, 8_192, is_msgpack=True, share=270, kept_max=60),
     "records": FuzzTarget(check_record, 4_096, is_msgpack=True, share=180, kept_max=30),
-    "node": FuzzTarget(check_node, 8_192, is_msgpack=True, share=3, kept_max=40, cpu_ms_max=NODE_CPU_MS_MAX),
+    "rows": FuzzTarget(check_row, 4_096, is_msgpack=True, share=180, kept_max=20),
+    "node": FuzzTarget(
+        partial(check_node, "away"), 8_192, is_msgpack=True, share=3, kept_max=40, cpu_ms_max=NODE_CPU_MS_MAX
+    ),
+    "home_node": FuzzTarget(
+        partial(check_node, "home"), 8_192, is_msgpack=True, share=3, kept_max=20, cpu_ms_max=NODE_CPU_MS_MAX
+    ),
     "settings": FuzzTarget(check_settings, 2_048, is_msgpack=False, share=5, kept_max=40),
     "members_file": FuzzTarget(check_members_file, 2_048, is_msgpack=False, share=15, kept_max=20),
 }
+
+
+def _concerned(tag: PeerTag) -> tuple[StoreKind, ...]:
+    """For which kind of node a frame of a peer is."""
+    if tag in (PeerTag.STORE_FOLLOW, PeerTag.STORE_NEWS_ACK, PeerTag.STORE_PROPOSE):
+        return ("home",)
+    return ("away",) if tag.name.startswith("STORE_") else STORE_KINDS
+
+
+def _again(kept: Kept) -> tuple[str, bytes, Tag, object]:
+    """As a node would write it; and a frame that shows it."""
+    match kept:
+        case KeptInstance(service=service, instance=instance):
+            check_instance(instance, ephemeral=False)
+            value = instance_row_value(instance, kept.author, kept.written_ms, kept.added_ms)
+            shown: object = View(check_service(service), 1, (instance,))
+            return instance_row_key(service, instance.key), value, Tag.VIEW, shown
+        case KeptService(service=service, settings=settings):
+            value = service_row_value(durable.check_settings(settings), kept.author, kept.written_ms)
+            shown = ServiceShown(check_service(service), settings, kept.author, kept.written_ms, kept.index)
+            return service_row_key(service), value, Tag.SERVICE_SHOWN, shown
+        case KeptIntent(service=service, key=key):
+            check_instance(Instance(*key))
+            intent = ShownIntent(key, durable.check_intent(kept.intent), kept.author, kept.written_ms, kept.expires_ms)
+            shown = ServiceShown(check_service(service), durable.ServiceSettings(), intents=(intent,))
+            return intent_row_key(service, key), intent_row_value(kept), Tag.SERVICE_SHOWN, shown
+        case KeptNamespace(namespace=namespace):
+            value = namespace_row_value(durable.check_namespace(namespace), kept.author, kept.written_ms)
+            return namespace_row_key(namespace.id), value, Tag.NAMESPACES, Namespaces((namespace,))
+        case KeptFence():
+            return fence_row_key(kept.node_id), b"", Tag.DONE, None
+        case _:
+            assert_never(kept)
 
 
 def _head(envelope: Envelope) -> tuple[int, int, int]:

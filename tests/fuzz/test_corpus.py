@@ -8,7 +8,7 @@ from tests.fuzz.corpus import CORPUS, REGRESSIONS, inputs_in, regressions
 from tests.fuzz.seeds import seeds_of
 from tests.fuzz.targets import TARGETS
 
-CORPUS_FILES_MAX = 300
+CORPUS_FILES_MAX = 340
 CORPUS_BYTES_MAX = 500_000
 
 

@@ -7,6 +7,11 @@ from typing import Any
 
 import pytest
 
+from actors.base import Role
+from actors.durable_rows import RowUnreadable, read_row
+from actors.messages.peers import PeerTag, StoreCut, StoreNews, StorePropose
+from actors.messages.store import Operation, Proposal, Row, StoredChange
+from actors.peer_frames import encode_peer
 from rollbook.arguments import checked_types
 from rollbook.cli.options import parse_address, parse_servers
 from rollbook.codec import REASON_LENGTH_MAX, pack, typed
@@ -19,6 +24,7 @@ from runtime.members_file import MembersFileWatch, read_members_file
 from runtime.settings import NUMBER_MAX, load_settings
 from runtime.text_files import FILE_BYTES_MAX, SHOWN_LENGTH_MAX, shown
 from tests.fuzz.targets import IO_SETTINGS, LINK
+from tests.fuzz.whole_node import STORE, STORE_INDEX, STREAM, STREAM_NUMBER, WholeNode
 
 SERVICE = Service("public", "DEFAULT_GROUP", "orders")
 MANY_DIGITS = "1" * 5_000  # int() takes 4,300
@@ -35,6 +41,14 @@ def mistake(text: str = "", **environment: str) -> SettingsError:
         load_settings(_file(text), {}, variables)
     assert raised.value.message.isprintable()
     return raised.value
+
+
+ROW_KEY = "instance public DEFAULT_GROUP orders 10.0.0.1 80 DEFAULT"
+
+
+def row_value(**changes: Any) -> bytes:
+    fields = {"format": 1, "weight": 1.0, "healthy": True, "enabled": True, "metadata": {}, "author": "c"}
+    return pack((*(fields | changes).values(), 5, 5))  # written and added in one moment
 
 
 @pytest.fixture(autouse=True)
@@ -172,3 +186,54 @@ def test_what_is_shown_is_one_line_of_some_length() -> None:
     assert shown("node.host") == "node.host"
     assert shown("a\nb") == "'a\\nb'"
     assert len(shown("x" * 10_000)) == SHOWN_LENGTH_MAX + 3
+
+
+# -- durable data
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        (ROW_KEY.replace(" 80 ", " 080 "), {}),
+        (ROW_KEY.replace(" 80 ", " \u0668\u0660 "), {}),
+        (ROW_KEY.replace(" 80 ", " +80 "), {}),
+        (ROW_KEY.replace(" 80 ", f" {2**70} "), {}),
+        (ROW_KEY.replace("orders", "a@@b"), {}),
+        (ROW_KEY.replace(" 10.0.0.1 ", "  "), {}),
+        (ROW_KEY, {"weight": float("nan")}),
+        (ROW_KEY, {"weight": -1.0}),
+        (ROW_KEY, {"metadata": {"zone": "x" * 2_000}}),
+        (ROW_KEY, {"format": 2}),
+        (f"{ROW_KEY} ", {}),
+        ("", {}),
+    ],
+)
+def test_a_row_that_no_node_writes_is_not_read(key: str, changes: dict[str, Any]) -> None:
+    """An instance that no frame can carry ended every node that pushed it; one with two rows went with the first."""
+    assert read_row(ROW_KEY, row_value(), 1)
+    with pytest.raises(RowUnreadable):
+        read_row(key, row_value(**changes), 1)
+
+
+def test_a_peer_that_proposes_one_key_twice_does_not_end_the_node_that_keeps_the_store() -> None:
+    node = WholeNode("home")
+    twice = Proposal(1, (Operation(ROW_KEY, row_value()), Operation(ROW_KEY, None)))
+    sound = Proposal(2, (Operation(ROW_KEY, row_value(weight=2.0)),))
+    node.receive_from_peer("b", encode_peer(PeerTag.STORE_PROPOSE, StorePropose((twice, sound))))
+    node.check_invariants()
+    assert node.store.rows.rows[ROW_KEY].value == row_value(weight=2.0)
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_a_home_that_sends_what_lies_beyond_its_index_is_not_followed_there(*, is_cut: bool) -> None:
+    """The follower would take what comes at the indexes between for known."""
+    node = WholeNode("away")
+    beyond, number = STORE_INDEX + 50, STREAM_NUMBER + 1
+    rows = (Row(ROW_KEY, row_value(), beyond),)
+    changes = (StoredChange(beyond, (Operation(ROW_KEY, row_value()),)),)
+    cut = encode_peer(PeerTag.STORE_CUT, StoreCut(STREAM, number, STORE, STORE_INDEX + 1, True, rows))
+    news = encode_peer(PeerTag.STORE_NEWS, StoreNews(STREAM, number, STORE_INDEX + 1, changes))
+    node.receive_from_peer("b", cut if is_cut else news)
+    node.check_invariants()
+    persistent: Any = node.behaviours[Role.PERSISTENT]
+    assert (persistent.image.index, ROW_KEY in persistent.image.rows) == (STORE_INDEX, False)

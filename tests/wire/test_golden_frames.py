@@ -27,37 +27,61 @@ from actors.messages.peers import (
     ProbeAnswered,
     ProbeAsked,
     Pull,
+    SettledProposal,
+    StoreCut,
+    StoreFollow,
+    StoreNews,
+    StoreNewsAck,
+    StoreOffered,
+    StorePropose,
+    StoreSettled,
     Welcome,
 )
+from actors.messages.store import NOTHING, Expectation, Operation, Proposal, Row, StoredChange
 from actors.messages.values import DigestEntry, Origin, RecordKey
 from actors.peer_frames import decode_peer, encode_peer
 from actors.records import make_record, read_record
+from rollbook.checkers import CheckerSettings
+from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import MemberStatus, NodeStatus, OwnerStatus
 from rollbook.wire import (
     ANSWERS,
     REQUESTS,
+    ClearIntent,
     CloseSession,
+    DeleteNamespace,
+    DeleteService,
     Done,
     Failed,
+    GetService,
     GetStatus,
+    ListNamespaces,
     ListServices,
     MoveAdvised,
+    Namespaces,
     OpenSession,
     Ping,
     Pong,
     Probe,
     Publish,
+    PublishPersistent,
     PushAck,
+    PutNamespace,
+    PutService,
     Query,
     ServersListed,
     Services,
+    ServiceShown,
     SessionEnded,
     SessionOpened,
+    SetIntent,
+    ShownIntent,
     Subscribe,
     Tag,
     Unsubscribe,
     Withdraw,
+    WithdrawPersistent,
     answer_body,
     encode,
     open_envelope,
@@ -68,7 +92,13 @@ GOLDEN = json.loads(Path(__file__).with_name("golden_frames.json").read_text())
 GOLDEN_RECORD = json.loads(Path(__file__).with_name("golden_record.json").read_text())
 SERVICE = Service("public", "DEFAULT_GROUP", "orders")
 INSTANCE = Instance("10.0.0.1", 8080, "DEFAULT", 2.5, True, False, True, {"zone": "a"})
+KEPT = msgspec.structs.replace(INSTANCE, ephemeral=False)
+ROW_KEY = "instance public DEFAULT_GROUP orders 10.0.0.1 8080 DEFAULT"
 VIEW = View(SERVICE, 9, (INSTANCE,), True, True)
+CHECKER = CheckerSettings("http", False, 9_000, "/health", "a:1|b:2", 204)
+SETTINGS = ServiceSettings(0.5, {"team": "a"}, {"DEFAULT": CHECKER, "EAST": CheckerSettings()})
+INTENT = Intent(False, 0.5, {"zone": "b"})
+PROD = Namespace("prod", "production", "of the shop")
 ENTRY = DigestEntry("n1", 7, 5, 3, 20, 2, 2**64 - 1, False, True, 4)
 
 REQUEST_BODIES: dict[Tag, Any] = {
@@ -83,6 +113,16 @@ REQUEST_BODIES: dict[Tag, Any] = {
     Tag.PUSH_ACK: PushAck(SERVICE, 9),
     Tag.GET_STATUS: GetStatus(),
     Tag.PING: Ping(),
+    Tag.PUBLISH_PERSISTENT: PublishPersistent(SERVICE, (KEPT,)),
+    Tag.WITHDRAW_PERSISTENT: WithdrawPersistent(SERVICE, (InstanceKey("10.0.0.1", 8080),)),
+    Tag.PUT_SERVICE: PutService(SERVICE, SETTINGS, "update"),
+    Tag.DELETE_SERVICE: DeleteService(SERVICE),
+    Tag.GET_SERVICE: GetService(SERVICE),
+    Tag.PUT_NAMESPACE: PutNamespace(PROD, "create"),
+    Tag.DELETE_NAMESPACE: DeleteNamespace("prod"),
+    Tag.LIST_NAMESPACES: ListNamespaces(),
+    Tag.SET_INTENT: SetIntent(SERVICE, KEPT.key, INTENT, 600_000),
+    Tag.CLEAR_INTENT: ClearIntent(SERVICE, KEPT.key),
 }
 ANSWER_BODIES: dict[Tag, Any] = {
     Tag.SESSION_OPENED: SessionOpened("n1", 7, 1_700_000_000_000, 256, ("h:1", "h:2"), False, True),
@@ -110,6 +150,11 @@ ANSWER_BODIES: dict[Tag, Any] = {
     Tag.PONG: Pong(),
     Tag.PROBE: Probe(),
     Tag.SERVERS: ServersListed(("h:2", "h:12")),
+    Tag.SERVICE_SHOWN: ServiceShown(
+        *(SERVICE, SETTINGS, "c1", 1_700_000_000_000, 41, 2),
+        (ShownIntent(KEPT.key, INTENT, "c2", 1_700_000_000_001, 1_700_000_600_001),),
+    ),
+    Tag.NAMESPACES: Namespaces((PROD, Namespace("public", "public", "built in"))),
 }
 PEER_BODY_VALUES: dict[PeerTag, Any] = {
     PeerTag.HELLO: Hello("rollbook", "n1", 7, "h:3", "h:2", "h:13"),
@@ -124,6 +169,24 @@ PEER_BODY_VALUES: dict[PeerTag, Any] = {
     PeerTag.GOODBYE: Goodbye("n1", 7),
     PeerTag.PROBE_ASKED: ProbeAsked(9, "n2"),
     PeerTag.PROBE_ANSWERED: ProbeAnswered(9, "n2", True),
+    PeerTag.STORE_OFFERED: StoreOffered("5f0c", 41),
+    PeerTag.STORE_FOLLOW: StoreFollow(1_700_000_000_000, NOTHING, ""),
+    PeerTag.STORE_CUT: StoreCut(
+        *(1_700_000_000_000, 1, "5f0c", 41, True), (Row("fence n1", b"1", 40), Row(ROW_KEY, b"\x97\x01", 41))
+    ),
+    PeerTag.STORE_NEWS: StoreNews(
+        *(1_700_000_000_000, 2, 43), (StoredChange(42, (Operation("fence n1", b"2"), Operation(ROW_KEY, None))),)
+    ),
+    PeerTag.STORE_NEWS_ACK: StoreNewsAck(1_700_000_000_000, 2),
+    PeerTag.STORE_PROPOSE: StorePropose(
+        (
+            Proposal(3, (Operation(ROW_KEY, b"\x97\x01"),), (Expectation("fence n1", 42),)),
+            Proposal(4, (Operation("fence n2", b"5"),)),
+        )
+    ),
+    PeerTag.STORE_SETTLED: StoreSettled(
+        (SettledProposal(3, True, 44), SettledProposal(4, False, 0, "unavailable", "the disk is full"))
+    ),
 }
 
 

@@ -14,6 +14,7 @@ import msgpack
 import msgspec
 import pytest
 
+from actors.durable_values import StoredInstance, StoredIntent, StoredNamespace, StoredService
 from actors.messages.peers import (
     PEER_BODIES,
     Accusation,
@@ -22,12 +23,17 @@ from actors.messages.peers import (
     Digest,
     PeerTag,
     Pull,
+    SettledProposal,
+    StoreOffered,
 )
+from actors.messages.store import Expectation, Operation, Proposal, Row, StoredChange
 from actors.messages.values import DigestEntry
 from actors.peer_frames import decode_peer, encode_peer
+from rollbook.checkers import CheckerSettings
+from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.model import Instance, InstanceKey, Service, View
-from rollbook.status import LatencyCounts, MemberStatus, NodeStatus, OwnerStatus
-from rollbook.wire import ANSWERS, REQUESTS, Failed, Tag, answer_body, encode, open_envelope
+from rollbook.status import DurableStatus, LatencyCounts, MemberStatus, NodeStatus, OwnerStatus
+from rollbook.wire import ANSWERS, REQUESTS, Failed, ShownIntent, Tag, answer_body, encode, open_envelope
 from tests.support.protocol_text import REQUIRED, Fields, client_arrays, fields_of, peer_arrays
 from tests.wire.test_golden_frames import ANSWER_BODIES, GOLDEN, PEER_BODY_VALUES, REQUEST_BODIES
 
@@ -36,7 +42,8 @@ SESSION = 1_700_000_000_000
 
 # What a reader of docs/protocol.md writes down: [version, tag, correlation, session, body], or [version, tag, body].
 ORDERS = ["public", "DEFAULT_GROUP", "orders"]
-VIEW = [ORDERS, 9, [["10.0.0.1", 8080, "DEFAULT", 2.5, True, False, True, {"zone": "a"}]], True, True, True]
+LISTED = [["10.0.0.1", 8080, "DEFAULT", 2.5, True, False, True, {"zone": "a"}]]
+VIEW = [ORDERS, 9, LISTED, True, True, True, SESSION, True]
 ENTRY = ["n1", 7, 5, 3, 20, 2, 2**64 - 1, False, True, 4, 6, 15_000]
 NEWEST: dict[str, list[Any]] = {
     "VIEW": [1, 67, 7, SESSION, VIEW],
@@ -51,6 +58,7 @@ NEWEST: dict[str, list[Any]] = {
             {"orders": 3},
             "0.1.0",
             [["told", [5, 50], [3, 2, 1]]],
+            ["away", 41, 2, True, SESSION, "the link to it has ended"],
         ],
     ],
     "PEER_DIGEST": [
@@ -69,11 +77,12 @@ NEWEST: dict[str, list[Any]] = {
     "PEER_DELTA": [1, 7, ["n1", 7, 1, 5, True, 2, 1, 3, True, 9, [b"body", b""], 64, 32, [64, 95]]],
     "PEER_DELTA_ACK": [1, 8, ["n1", 7, 5, 4, 6, 2, ["c1"]]],
     "PEER_PULL": [1, 9, ["n1", 7, 1, 2, True, 64, 2, [2**64 - 1, 0]]],
+    "PEER_STORE_OFFERED": [1, 13, ["5f0c", 41, SESSION, 16]],
 }
 INSTANCE = Instance("10.0.0.1", 8080, "DEFAULT", 2.5, True, False, True, {"zone": "a"})
 BODIES: dict[str, Any] = {
-    "VIEW": View(Service("public", "DEFAULT_GROUP", "orders"), 9, (INSTANCE,), True, True, True),
-    "PUSH": View(Service("public", "DEFAULT_GROUP", "orders"), 9, (INSTANCE,), True, True, True),
+    "VIEW": View(Service("public", "DEFAULT_GROUP", "orders"), 9, (INSTANCE,), True, True, True, SESSION, True),
+    "PUSH": View(Service("public", "DEFAULT_GROUP", "orders"), 9, (INSTANCE,), True, True, True, SESSION, True),
     "FAILED": Failed(31009, "not confirmed", "f", True, 3, ("n2",), ("h:2",), ("c1@n2",)),
     "STATUS": NodeStatus(
         node_id="n1",
@@ -89,6 +98,7 @@ BODIES: dict[str, Any] = {
         counters={"orders": 3},
         version="0.1.0",
         convergence=(LatencyCounts("told", (5, 50), (3, 2, 1)),),
+        durable=DurableStatus("away", 41, 2, True, SESSION, "the link to it has ended"),
     ),
     "PEER_DIGEST": Digest(
         node_id="n1",
@@ -106,17 +116,37 @@ BODIES: dict[str, Any] = {
     "PEER_DELTA": Delta(*("n1", 7, 1, 5, True, 2, 1, 3, True, 9, (b"body", b"")), first=64, length=32, whole=(64, 95)),
     "PEER_DELTA_ACK": DeltaAck("n1", 7, applied=5, pushed=4, upper=6, chunk=2, laggards=("c1",)),
     "PEER_PULL": Pull("n1", 7, have=1, resume=2, full=True, first=64, length=2, sums=(2**64 - 1, 0)),
+    "PEER_STORE_OFFERED": StoreOffered("5f0c", 41, stream=SESSION, sent=16),
 }
 VALUES: dict[str, Any] = {  # by their name in the text
     "Service": Service,
     "InstanceKey": InstanceKey,
     "Instance": Instance,
     "View": View,
+    "ServiceSettings": ServiceSettings,
+    "CheckerSettings": CheckerSettings,
+    "Intent": Intent,
+    "Namespace": Namespace,
+    "ShownIntent": ShownIntent,
     "members": MemberStatus,
     "owners": OwnerStatus,
     "convergence": LatencyCounts,
+    "durable": DurableStatus,
 }
-PEER_VALUES: dict[str, Any] = {"entry": DigestEntry, "accusation": Accusation}
+PEER_VALUES: dict[str, Any] = {
+    "entry": DigestEntry,
+    "accusation": Accusation,
+    "row": Row,
+    "operation": Operation,
+    "change": StoredChange,
+    "expectation": Expectation,
+    "proposal": Proposal,
+    "outcome": SettledProposal,
+    "stored_instance": StoredInstance,
+    "stored_service": StoredService,
+    "stored_intent": StoredIntent,
+    "stored_namespace": StoredNamespace,
+}
 
 
 def newest(name: str) -> bytes:
