@@ -1,9 +1,9 @@
 """A pipelined client in a process of its own: keeps a window of registrations in flight and reports how long they took.
 
-    python -m benchmarks.load HOST:PORT REQUESTS WINDOW [RATE [node|cluster]]
+    python -m benchmarks.load HOST:PORT REQUESTS WINDOW [RATE [node|cluster|durable]]
 
 Every request is a change: the services take turns, and each turn has another port. Prints one JSON line: seconds,
-requests, the latencies' quantiles in ms, failures.
+requests, the latencies' quantiles in ms, failures. ``durable``: the instances are persistent.
 """
 
 from __future__ import annotations
@@ -11,24 +11,28 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Any
+from typing import Any, Literal
 
 import msgpack
 import zmq
 
 from rollbook.model import Instance, Service
-from rollbook.wire import OpenSession, Publish, Tag, Wait, encode
+from rollbook.wire import OpenSession, Publish, PublishPersistent, Tag, encode
 
 SERVICES = 5_000
 SESSION = 1
 
+Kind = Literal["node", "cluster", "durable"]  # where a registration has to be before it is answered
 
-def registration(number: int, wait: Wait) -> bytes:
+
+def registration(number: int, kind: Kind) -> bytes:
     """The frame of the ``number``-th registration."""
-    turn, service = divmod(number, SERVICES)
-    body = Publish(
-        Service("public", "DEFAULT_GROUP", f"load-{service}"), (Instance("10.0.0.1", 1_000 + turn),), "replace", wait
-    )
+    turn, place = divmod(number, SERVICES)
+    service = Service("public", "DEFAULT_GROUP", f"load-{place}")
+    if kind == "durable":  # nobody is there, and it says so: no prober has anything to add
+        kept = Instance("127.0.0.9", 1_000 + turn, healthy=False, ephemeral=False)
+        return encode(Tag.PUBLISH_PERSISTENT, number + 2, SESSION, PublishPersistent(service, (kept,)))
+    body = Publish(service, (Instance("10.0.0.1", 1_000 + turn),), "replace", kind)
     return encode(Tag.PUBLISH, number + 2, SESSION, body)
 
 
@@ -40,9 +44,9 @@ def open_session(socket: zmq.Socket[bytes], client: str, session: int) -> None:
     socket.recv()
 
 
-def run(address: str, requests: int, window: int, rate: float, wait: Wait) -> None:
+def run(address: str, requests: int, window: int, rate: float, kind: Kind) -> None:
     """Keep ``window`` requests in flight (at most ``rate`` a second if it is not 0) until all are answered."""
-    frames = [registration(number, wait) for number in range(requests)]
+    frames = [registration(number, kind) for number in range(requests)]
     sent_at = [0.0] * requests
     latencies: list[float] = []
     failures = 0
@@ -88,8 +92,8 @@ def report(seconds: float, latencies: list[float], failures: int) -> dict[str, A
 def main() -> None:
     address, requests, window = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     rate = float(sys.argv[4]) if len(sys.argv) > 4 else 0.0
-    wait: Wait = "cluster" if sys.argv[5:] == ["cluster"] else "node"
-    run(address, requests, window, rate, wait)
+    kinds: dict[str, Kind] = {"node": "node", "cluster": "cluster", "durable": "durable"}
+    run(address, requests, window, rate, kinds[sys.argv[5] if len(sys.argv) > 5 else "node"])
 
 
 if __name__ == "__main__":

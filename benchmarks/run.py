@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import faults, overload, spreading, throughput
+from benchmarks import durable, faults, health, overload, spreading, stores, throughput
 from benchmarks.processes import ROOT, median
 
 
@@ -138,6 +138,45 @@ def _deaf(folder: Path) -> Iterator[Row]:
     yield Row(name, "≤ 40 MiB; ≤ 100 ms", text, found.grown_mib <= 40 and found.deaf_p99_ms <= 100)
 
 
+def _store(folder: Path) -> Iterator[Row]:
+    found = stores.store_against_bare_sqlite(folder)
+    name = "a lone durable change in the embedded store; a bare upsert in sqlite, in turns"
+    bare = f"{found.bare_lone_p50_ms:.2f} ms ({found.bare_lone_per_second:,.0f}/s)"
+    text = f"p50 {found.lone_p50_ms:.2f} ms ({found.lone_per_second:,.0f}/s); {bare}"
+    yield Row(name, "p50 ≤ 0.4 ms above the bare one", text, found.lone_p50_ms <= found.bare_lone_p50_ms + 0.4)
+    name = f"durable changes/s with {stores.WINDOW} in flight, against bare transactions of so many upserts"
+    text = f"{found.speed_ratio:.0%} ({found.per_second:,.0f}/s against {found.bare_per_second:,.0f}/s)"
+    yield Row(name, "≥ 20 %", text, found.speed_ratio >= 0.2)
+
+
+def _health(_: Path) -> Iterator[Row]:
+    found = health.one_node_probing()
+    name = f"one node probes {health.INSTANCES:,} instances over TCP, at the shortest pause: share of a core"
+    bare = f"{found.us_per_probe:.0f} µs each, a bare connect and reset {found.bare_us_per_probe:.0f} µs"
+    text = f"{found.core_percent:.0f} % ({found.probes_per_second:,.0f}/s; {bare})"
+    yield Row(name, "≤ 20 %, no verdict turned", text, found.core_percent <= 20 and not found.turned)
+
+
+def _durable(folder: Path) -> Iterator[Row]:
+    for nodes, where, p50_ms_max in ((1, "standalone", 0.6), (3, "by a follower of a single home", 1.2)):
+        lone = durable.lone_writes(folder, nodes)
+        bare = f"a bare upsert p50 {lone.bare_p50_ms:.2f} ms, p99 {lone.bare_p99_ms:.1f} ms"
+        text = f"p50 {lone.p50_ms:.2f} ms, p99 {lone.p99_ms:.1f} ms; {bare}"
+        name = f"an acknowledged persistent write, {where}"
+        yield Row(name, f"p50 ≤ {p50_ms_max} ms", text, lone.p50_ms <= p50_ms_max)
+    piped = durable.pipelined_writes(folder)
+    text = f"{piped.ratio:.0%} ({piped.per_second:,.0f}/s against {piped.bare_per_second:,.0f}/s)"
+    yield Row("persistent registrations/s, pipelined, against bare transactions of upserts", "none", text, True)
+    p50, p99 = durable.written_until_called(folder / "called")
+    text = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+    yield Row("persistent change on A → subscriber on B called", "p50 ≤ 25 ms", text, p50 <= 25)
+    found = durable.starts(folder / "starts")
+    text = f"{found.full_s:.1f} s; without any {found.empty_s:.1f} s"
+    yield Row(
+        f"restart of a node with {durable.KEPT:,} persistent instances → ready", "≤ 10 s", text, found.full_s <= 10
+    )
+
+
 _MEASURES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "registrations": _registrations,
     "cluster": _cluster,
@@ -151,6 +190,9 @@ _MEASURES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "overload": _overload,
     "idle-crowd": _idle_crowd,
     "deaf": _deaf,
+    "store": _store,
+    "health": _health,
+    "durable": _durable,
 }
 
 
