@@ -65,6 +65,10 @@ class DurableImage:
         self.index = max(self.index, index)
         return changes, reasons
 
+    def intents(self) -> list[KeptIntent]:
+        """All of them, in order."""
+        return [kept for _, intents in sorted(self.intents_of.items()) for _, kept in sorted(intents.items())]
+
     def row_index(self, key: str) -> int:
         """For an expectation: when it was last written; 0 if there is no such row."""
         known = self.rows.get(key)

@@ -25,6 +25,7 @@ from actors.messages.distro import ClusterWaitsAdded, OwnersApplied, Touches
 from actors.messages.health import VerdictsFound, VerdictsWanted
 from actors.messages.index import (
     EchoWatermark,
+    IntentsReviewed,
     OverlaysChanged,
     OwnersVisible,
     RecordsChanged,
@@ -34,7 +35,7 @@ from actors.messages.index import (
 from actors.messages.io import AnswerClients, ClientFrame
 from actors.messages.members import DigestsTaken
 from actors.messages.push import ServicesTouched, Subscription, SubscriptionsChanged, ViewsBuilt
-from actors.messages.store import PersistentOrders, StoreFollowed
+from actors.messages.store import IntentsUnclaimed, PersistentOrders, StoreFollowed
 from actors.messages.values import Order, Origin, Route
 from actors.service_entry import encode_view
 from actors.service_index import ServiceIndex
@@ -81,6 +82,7 @@ IndexInput = (
     | DigestsTaken
     | StoreFollowed
     | OverlaysChanged
+    | IntentsReviewed
     | StatusRequested
     | _GuardDue
 )
@@ -144,6 +146,8 @@ class IndexManager:
             case OverlaysChanged():
                 self.index.overlay(message.thresholds, message.intents)
                 return self._touched()
+            case IntentsReviewed():
+                return self._on_intents_reviewed(message)
             case StatusRequested():
                 return self._on_status(message)
             case EchoWatermark():
@@ -323,6 +327,18 @@ class IndexManager:
     def _view(self, service: Service, now: Now) -> View:
         entry = self.index.entries.get(service)
         return self.index.empty_view(service, now.wall_ms) if entry is None else self.index.view(entry, now.wall_ms)
+
+    def _on_intents_reviewed(self, message: IntentsReviewed) -> Effects:
+        """A node that is not sure of its lists claims nothing."""
+        index = self.index
+        if index.warming or index.preserved or index.hides_nobody or index.is_store_unread:
+            return []
+        unclaimed = tuple(
+            number
+            for number, service, key, incarnation in message.intents
+            if index.incarnation(service, key) != incarnation
+        )
+        return [Tell(Role.PERSISTENT, IntentsUnclaimed(unclaimed))]
 
     def _on_status(self, message: StatusRequested) -> Effects:
         index = self.index

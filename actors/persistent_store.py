@@ -21,11 +21,13 @@ from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, S
 from actors.durable_image import DurableImage, ImageChange
 from actors.durable_news import news_of
 from actors.durable_orders import DropIntent, answer_of
-from actors.messages.index import OverlaysChanged, RecordsChanged
+from actors.intent_upkeep import IntentUpkeep
+from actors.messages.index import IntentsReviewed, OverlaysChanged, RecordsChanged
 from actors.messages.store import (
     ChangesSeen,
     CutTaken,
     FollowOrdered,
+    IntentsUnclaimed,
     PersistentOrders,
     ProposalSettled,
     ProposalsMade,
@@ -46,6 +48,12 @@ class PersistentSettings(msgspec.Struct, frozen=True):
     records_per_message_max: int
     drop_retry_ms: int
     drops_per_look_max: int
+    intents_review_ms: int
+    intent_orphan_ms: int
+
+
+class _ReviewIntentsDue(msgspec.Struct, frozen=True):
+    """Time to see whether anybody is left whom intents were meant for."""
 
 
 class _DeskLookDue(msgspec.Struct, frozen=True):
@@ -55,7 +63,15 @@ class _DeskLookDue(msgspec.Struct, frozen=True):
 _STATUS_TO = {"home": Role.HOME, "away": Role.STORE}
 
 PersistentInput = (
-    PersistentOrders | CutTaken | ChangesSeen | StoreSilent | ProposalSettled | StatusRequested | _DeskLookDue
+    PersistentOrders
+    | CutTaken
+    | ChangesSeen
+    | StoreSilent
+    | ProposalSettled
+    | IntentsUnclaimed
+    | StatusRequested
+    | _DeskLookDue
+    | _ReviewIntentsDue
 )
 
 
@@ -78,7 +94,11 @@ class PersistentStore:
         self.counters = dict.fromkeys(
             ("persistent_orders", "persistent_orders_refused", "rows_unreadable", "store_silences"), 0
         )
-        self._drops_at_ms: dict[int, int] = {}  # of intents that are over, by index: when their rows are to go
+        self._upkeep = IntentUpkeep(
+            orphan_ms=settings.intent_orphan_ms,
+            retry_ms=settings.drop_retry_ms,
+            drops_max=settings.drops_per_look_max,
+        )
         self._followed = StoreFollowed(False, 0, "the store has not been read yet")
         self._store = ""  # which one it is
         # What is here stays as it is, for people to look at, while the store is another one, and for good once it has
@@ -87,7 +107,8 @@ class PersistentStore:
 
     def start(self, now: Now) -> Effects:
         look = Remind(self.settings.look_interval_ms, _DeskLookDue())
-        return [Tell(Role.STORE, FollowOrdered()), look, *self._tell_followed(self._followed)]
+        review = Remind(self.settings.intents_review_ms, _ReviewIntentsDue())
+        return [Tell(Role.STORE, FollowOrdered()), look, review, *self._tell_followed(self._followed)]
 
     def handle(self, message: PersistentInput, now: Now) -> Effects:
         match message:
@@ -102,10 +123,15 @@ class PersistentStore:
             case ProposalSettled():
                 self.desk.settled(message, now)
                 return self._passed_on()
+            case IntentsUnclaimed():
+                self._upkeep.review(self.image.intents(), message.indices, now.monotonic_ms)
+                return []
             case StatusRequested():
                 return self._on_status(message)
             case _DeskLookDue():
                 return self._on_look(now)
+            case _ReviewIntentsDue():
+                return self._on_review_due()
             case _:
                 assert_never(message)
 
@@ -181,30 +207,26 @@ class PersistentStore:
 
     def _on_look(self, now: Now) -> Effects:
         self.desk.expire(now)
-        effects = self._expire_intents(now)
+        effects = self._keep_up_intents(now)
         if self._is_followed:
             self.desk.ask_for_fence(now)
         return [*effects, *self._passed_on(), Remind(self.settings.look_interval_ms, _DeskLookDue())]
 
-    def _expire_intents(self, now: Now) -> list[Effect]:
-        """They are over on every node by its own clock; the rows go when the store can be written."""
-        over = [
-            kept
-            for _, intents in sorted(self.image.intents_of.items())
-            for _, kept in sorted(intents.items())
-            if 0 < kept.expires_ms <= now.wall_ms
-        ]
-        known, self._drops_at_ms = self._drops_at_ms, {}
-        room = self.settings.drops_per_look_max
-        for kept in over:
-            due_ms = known.get(kept.index, now.monotonic_ms)
-            if due_ms <= now.monotonic_ms and room and self._is_followed and self._place != "away":
-                room -= 1
+    def _keep_up_intents(self, now: Now) -> list[Effect]:
+        """They are over on every node by its own clock; the rows go when the store can be written, from one place if
+        one node keeps it."""
+        intents = self.image.intents()
+        if self._is_followed and self._place != "away":
+            for kept in self._upkeep.drops(intents, now.wall_ms, now.monotonic_ms):
                 self.desk.take(Order(NOBODY, 0, DropIntent(kept.service, kept.key, kept.index)), now)
-                due_ms = now.monotonic_ms + self.settings.drop_retry_ms
-            self._drops_at_ms[kept.index] = due_ms
-        news = tuple((kept.service, kept.key, None) for kept in over if kept.index not in known)
+        over = self._upkeep.over(intents, now.wall_ms)
+        news = tuple((kept.service, kept.key, None) for kept in over)
         return [Tell(Role.INDEX, OverlaysChanged(intents=news))] if news else []
+
+    def _on_review_due(self) -> Effects:
+        asked = tuple((kept.index, kept.service, kept.key, kept.incarnation) for kept in self.image.intents())
+        again = Remind(self.settings.intents_review_ms, _ReviewIntentsDue())
+        return [Tell(Role.INDEX, IntentsReviewed(asked)), again] if asked else [again]
 
     # -- what others are told
 

@@ -33,6 +33,13 @@ class OverlaysChanged(msgspec.Struct, frozen=True):
     intents: tuple[tuple[Service, InstanceKey, BoundIntent | None], ...] = ()
 
 
+class IntentsReviewed(msgspec.Struct, frozen=True):
+    """Which of these are meant for an incarnation that is not listed? Answered by ``IntentsUnclaimed``, unless this
+    node may not know all instances. From: PersistentStore; the numbers are indices of the store."""
+
+    intents: tuple[tuple[int, Service, InstanceKey, str], ...]
+
+
 class EchoWatermark(msgspec.Struct, frozen=True):
     """Say ``OwnersApplied`` of this. It comes after the records, so once it is said they are indexed and whom they
     touched is known. From: DistroSyncActor, for changes of this node that it times."""

@@ -128,6 +128,12 @@ class ProposalSettled(msgspec.Struct, frozen=True):
     asker: str = ""
 
 
+class IntentsUnclaimed(msgspec.Struct, frozen=True):
+    """Nobody is listed whom these intents, by index, were meant for. From: IndexManager."""
+
+    indices: tuple[int, ...]
+
+
 class StoreFrameReceived(msgspec.Struct, frozen=True):
     """A frame of another node about the store that one node keeps for all. From: I/O, to HomeServer or
     HomeFollower."""

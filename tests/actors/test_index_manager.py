@@ -12,10 +12,10 @@ from actors.durable_rows import STORE_ORIGIN
 from actors.index_manager import IndexManager, IndexSettings
 from actors.messages.connections import StandingChanged
 from actors.messages.distro import ClusterWaitsAdded, OwnersApplied
-from actors.messages.index import OwnersVisible, RecordsChanged, SubscribersReleased, ViewsWanted
+from actors.messages.index import IntentsReviewed, OwnersVisible, RecordsChanged, SubscribersReleased, ViewsWanted
 from actors.messages.io import AnswerClients
 from actors.messages.push import ServicesTouched, Subscription, SubscriptionsChanged, ViewsBuilt
-from actors.messages.store import StoreFollowed
+from actors.messages.store import IntentsUnclaimed, StoreFollowed
 from actors.messages.values import ClusterWait, Order, Record, RecordKey, Reply, Route, Standing, Watermark
 from rollbook.durable import Intent
 from rollbook.errors import Code
@@ -426,3 +426,12 @@ def test_an_intent_for_an_instance_that_may_yet_be_read_is_worth_a_repeat(index:
     effects = index.handle(RecordsChanged(persistent=(order,)))
     ((_, failed),) = [opened(frame.payload) for frame in told(effects, AnswerClients)[0].frames]
     assert (failed.code, failed.retryable) == (Code.STORE_UNAVAILABLE, True)
+
+
+def test_whom_an_intent_is_meant_for_is_looked_up_unless_lists_may_lack_somebody(index: IndexUnderTest) -> None:
+    index.put(record("a", ONE), record("b", TWO))
+    question = IntentsReviewed(((3, ORDERS, ONE.key, "a"), (4, ORDERS, TWO.key, "a"), (5, STOCK, ONE.key, "a")))
+    assert told(index.handle(question), IntentsUnclaimed, Role.PERSISTENT) == [IntentsUnclaimed((4, 5))]
+    for doubt in (Standing(warming=True), Standing(preserved=True), Standing(hides_nobody=True)):
+        index.handle(StandingChanged(doubt))
+        assert told(index.handle(question), IntentsUnclaimed) == []

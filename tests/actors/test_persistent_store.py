@@ -8,14 +8,23 @@ from typing import Any
 import pytest
 
 from actors.base import Effects, Log, NodeIdentity, Now, Remind, Role, Tell
-from actors.durable_rows import STORE_ORIGIN, instance_row_key, instance_row_value, record_key
+from actors.durable_rows import (
+    STORE_ORIGIN,
+    instance_row_key,
+    instance_row_value,
+    intent_row_key,
+    intent_row_value,
+    record_key,
+)
+from actors.durable_values import KeptIntent
 from actors.messages.clients import PersistentServicesChanged
-from actors.messages.index import OverlaysChanged, RecordsChanged
+from actors.messages.index import IntentsReviewed, OverlaysChanged, RecordsChanged
 from actors.messages.store import (
     ChangesSeen,
     Cut,
     CutTaken,
     FollowOrdered,
+    IntentsUnclaimed,
     Operation,
     Outcome,
     PersistentOrders,
@@ -28,6 +37,7 @@ from actors.messages.store import (
 )
 from actors.messages.values import Order, Route
 from actors.persistent_store import PersistentSettings, PersistentStore
+from rollbook.durable import Intent
 from rollbook.errors import Code
 from rollbook.model import Instance, Service
 from rollbook.wire import Done, PublishPersistent
@@ -60,7 +70,7 @@ class PersistentBench:
         self.actor = PersistentStore(identity, settings, random.Random(1))
         self.ms = 0
         self.effects: Effects = self.actor.start(Now(0, WALL_MS))
-        [self.look_due] = [effect.message for effect in self.effects if isinstance(effect, Remind)]
+        self.look_due, self.review_due = (effect.message for effect in self.effects if isinstance(effect, Remind))
 
     def handle(self, message: Any) -> Effects:
         self.effects = self.actor.handle(message, Now(self.ms, WALL_MS + self.ms))
@@ -248,3 +258,73 @@ def test_a_store_that_has_gone_back_is_never_followed_again(ready: PersistentBen
     ready.load(Row(row(1, 3).key, row(2, 3).value, 3), index=50)
     assert ready.told(RecordsChanged) == [], "what has an old index there may be another row by now"
     assert ready.actor.image.index == 11
+
+
+def intent_row(port: int, index: int, expires_ms: int = 0) -> Row:
+    kept = KeptIntent(SERVICE, instance(port).key, Intent(weight=2.0), "kept 5", "ann", 5, expires_ms, index)
+    return Row(intent_row_key(SERVICE, kept.key), intent_row_value(kept), index)
+
+
+def proposed(bench: PersistentBench) -> list[tuple[str, bytes | None]]:
+    return [
+        (operation.key, operation.value)
+        for made in bench.told(ProposalsMade)
+        for proposal in made.proposals
+        for operation in proposal.operations
+    ]
+
+
+def test_intents_that_end_together_go_a_few_at_a_time_and_leave_room_for_orders() -> None:
+    bench = PersistentBench(drops_per_look_max=2, orders_max=3)
+    bench.load(*(intent_row(port, port, WALL_MS + 1_000) for port in (1, 2, 3, 4)))
+    bench.raise_fence()
+    bench.ms = 2_000
+    bench.handle(bench.look_due)
+    (ended,) = bench.told(OverlaysChanged)
+    assert [bound for _, _, bound in ended.intents] == [None] * 4, "all are over at once"
+    assert len(proposed(bench)) == 2
+    bench.order(9)
+    assert bench.replies() == []
+    assert len(proposed(bench)) == 1
+    bench.ms = 2_500
+    bench.handle(bench.look_due)
+    assert bench.told(OverlaysChanged) == [], "said once"
+
+
+def test_while_the_store_cannot_be_followed_no_fence_is_written_into_it(ready: PersistentBench) -> None:
+    ready.order(2)
+    [made] = ready.told(ProposalsMade)
+    ready.handle(StoreSilent("it is away"))
+    ready.handle(ProposalSettled(made.proposals[0].number, None, "unknown", "lost"))
+    assert proposed(ready) == []
+    ready.handle(ready.look_due)
+    assert proposed(ready) == []
+    ready.handle(ChangesSeen((), 12))
+    assert [key for key, _ in proposed(ready)] == ["fence n1"]
+
+
+def test_an_intent_goes_when_nobody_was_left_for_it_for_a_day(ready: PersistentBench) -> None:
+    ready.handle(ChangesSeen((StoredChange(12, (Operation(intent_row(7, 12).key, intent_row(7, 12).value),)),), 12))
+    ready.handle(ready.review_due)
+    [asked] = ready.told(IntentsReviewed)
+    assert [(number, key, incarnation) for number, _, key, incarnation in asked.intents] == [
+        (12, instance(7).key, "kept 5")
+    ]
+    ready.handle(IntentsUnclaimed((12,)))
+    ready.ms += 86_399_000
+    ready.handle(ready.look_due)
+    assert proposed(ready) == []
+    ready.ms += 1_000
+    ready.handle(ready.look_due)
+    assert proposed(ready) == [(intent_row(7, 12).key, None)]
+
+
+def test_an_intent_whose_instance_was_back_meanwhile_stays(ready: PersistentBench) -> None:
+    ready.handle(ChangesSeen((StoredChange(12, (Operation(intent_row(7, 12).key, intent_row(7, 12).value),)),), 12))
+    ready.handle(IntentsUnclaimed((12,)))
+    ready.ms += 50_000_000
+    ready.handle(IntentsUnclaimed(()))
+    ready.handle(IntentsUnclaimed((12,)))
+    ready.ms += 50_000_000
+    ready.handle(ready.look_due)
+    assert proposed(ready) == []
