@@ -227,6 +227,41 @@ def test_what_comes_back_from_the_dead_is_named() -> None:
     assert broken(*published(), *ended, *listed(2 * LATER_MS, "x", "n2")) == "A3"
 
 
+@pytest.mark.parametrize(
+    ("noticed_ms", "returned_ms", "is_excused"),
+    [
+        (0, LATER_MS - 1, True),
+        (0, LATER_MS + BOUNDS.settle_ms + BOUNDS.gone_ms, True),
+        (0, LATER_MS + BOUNDS.settle_ms + BOUNDS.gone_ms + 1, False),
+        (BOUNDS.gone_ms + 1, LATER_MS - 1, False),
+    ],
+    ids=["while it stands still", "until it has settled", "once it has settled", "as it had heard of it before"],
+)
+def test_who_was_killed_while_its_node_stood_still_may_come_back_with_an_older_owner_until_that_node_has_settled(
+    noticed_ms: int, returned_ms: int, is_excused: bool
+) -> None:
+    killed_ms = LATER_MS // 2
+    moved: list[Event] = [NodeSeen(killed_ms - 20_000, "n0", "paused"), SessionSeen(killed_ms - 15_000, "c1", "n1", 2)]
+    ended: list[Event] = [
+        ClientEnded(killed_ms, "c1", "killed"),
+        NodeSeen(killed_ms + noticed_ms, "n1", "paused"),
+        *listed(killed_ms + 8_000, None),
+        NodeSeen(killed_ms + 20_000, "n0", "resumed"),
+    ]
+    resumed: list[Event] = [NodeSeen(LATER_MS, "n1", "resumed")] if returned_ms > LATER_MS else []
+    events = [*published(), *moved, *ended, *resumed, *listed(returned_ms, "x", "n2")]
+    if is_excused:
+        assert judge(*events).counts["A3"] == 1
+    else:
+        assert broken(*events) == "A3"
+
+
+def test_who_was_killed_while_its_only_node_stood_still_does_not_come_back_with_that_one() -> None:
+    ended: list[Event] = [NodeSeen(LATER_MS, "n0", "paused"), ClientEnded(LATER_MS + 100, "c1", "killed")]
+    resumed = [*listed(LATER_MS + 8_000, None), NodeSeen(LATER_MS + 20_000, "n0", "resumed")]
+    assert broken(*published(), *ended, *resumed, *listed(LATER_MS + 20_100, "x", "n2")) == "A3"
+
+
 def test_what_nobody_ever_published_is_named() -> None:
     assert broken(*started(), *listed(10, "x", "n0"), until_ms=1_000) == "A3"
 

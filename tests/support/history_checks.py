@@ -21,7 +21,7 @@ from tests.support.history import Event, NodeSeen, OrderAnswered, PathSeen, View
 from tests.support.history_state import NOTHING, HistoryState, NodeLife
 from tests.support.parties import Party, Serving
 from tests.support.reach import NEVER_MS
-from tests.support.zombies import Bounds, deadline_ms, judged_ms
+from tests.support.zombies import Bounds, deadline_ms, judged_ms, may_return
 
 
 class ViolationFound(AssertionError):
@@ -160,10 +160,8 @@ class HistoryChecks(HistoryState):
         if at_ms - back_ms < self.bounds.equal_ms + self.bounds.settle_ms:
             return  # it was cut off or stood still, and agrees with the others in this time; nobody signs in meanwhile
         claim = max(claims, key=lambda claim: claim.gone)
-        sessions = self.parties[claim.client].sessions
-        is_unheard = claim.gone.how == "vanished" or (sessions[-1].node, sessions[-1].life) in self.ended_ms
-        if is_unheard and any(self.resumed_ms[serving.node] > claim.gone.since_ms for serving in sessions):
-            return  # nobody has written down its end, and an owner that stood still waits for its grace again
+        if may_return(self, self.bounds, claim, at_ms):
+            return
         if not node.is_ready:
             return  # it loads, owner by owner
         if "guarded" in node.tables[listed[0]].flags:

@@ -84,9 +84,9 @@ class HistoryState:
         self.ended_ms: dict[tuple[str, int], int] = {}  # when each life of a node was over
         self.unlisted: set[str] = set()  # members that the lists of the others do not name at the moment
         self.listed_ms = dict.fromkeys(nodes, 0)  # when each last came back into them
+        self.paused_ms = dict.fromkeys(nodes, 0)  # when each last began to stand still
         self.resumed_ms = dict.fromkeys(nodes, 0)  # when each last went on after it stood still
         self.stalls: list[tuple[int, int]] = []  # of all nodes that stood still and went on: from when to when
-        self._paused_ms = dict.fromkeys(nodes, 0)
         self._path_ms: int | None = None  # when paths changed that nothing was worked out from yet
         self._slowing: set[int] = set()  # faults under way that only make things slow
         self._slow_until_ms = 0
@@ -230,11 +230,11 @@ class HistoryState:
                 self.unlisted.discard(name)
                 self.listed_ms[name] = event.at_ms
             case "paused":
-                self._paused_ms[name] = event.at_ms
+                self.paused_ms[name] = event.at_ms
                 self.reach.run(name, False, event.at_ms)
             case "resumed":
                 self.resumed_ms[name] = event.at_ms
-                self.stalls.append((self._paused_ms[name], event.at_ms))
+                self.stalls.append((self.paused_ms[name], event.at_ms))
                 self.reach.run(name, True, event.at_ms)
             case _:
                 assert_never(event.what)

@@ -69,6 +69,25 @@ def _older_owner_ms(state: HistoryState, bounds: Bounds, claim: Claim) -> int:
     return max((at_ms + bounds.settle_ms for at_ms in resumed_ms if at_ms > claim.gone.since_ms), default=0)
 
 
+def may_return(state: HistoryState, bounds: Bounds, claim: Claim, at_ms: int) -> bool:
+    """An owner that stood still waits for its grace again, unless somebody has written down that its client is gone.
+
+    Nobody has if the client vanished, or the last node that served it died; or if that one stood still when the client
+    was killed, and has yet to settle: itself it is not shown before, but an older owner is.
+    """
+    gone, sessions = claim.gone, state.parties[claim.client].sessions
+    stood = {serving.node for serving in sessions if state.resumed_ms[serving.node] > gone.since_ms}
+    if not stood:
+        return False
+    last = sessions[-1]
+    if gone.how == "vanished" or (last.node, last.life) in state.ended_ms:
+        return True
+    if gone.how != "killed" or state.paused_ms[last.node] > gone.since_ms + bounds.gone_ms or stood == {last.node}:
+        return False
+    settled_ms = state.resumed_ms[last.node] + bounds.settle_ms
+    return not state.reach.runs(last.node) or at_ms <= settled_ms + bounds.gone_ms
+
+
 def read_ms(state: HistoryState, bounds: Bounds, serving: Serving) -> int:
     """When the last heartbeat of this life was read by a node that stood still at its end; 0 if none did. It takes that
     for new, and who starts meanwhile knows the age from it."""

@@ -267,6 +267,14 @@ EXHIBITS = (
         test="test_an_owner_whose_records_come_late_to_a_node_alone_is_shown_before_them",
     ),
     Exhibit(
+        "killed-while-its-node-stood-still",
+        "a check: a client was killed while the node that served it stood still, and an older owner, which had stood"
+        " still for longer, showed what it knew before that node could say so (15000033 of 7 nodes)",
+        "nobody can know of it before that node has settled",
+        file="tests/simulation/test_history_checks.py",
+        test="test_who_was_killed_while_its_node_stood_still_may_come_back_with_an_older_owner_until_that_node_has_settled",
+    ),
+    Exhibit(
         "asked-in-its-next-life",
         "a check: two nodes ended at one moment, and the one was asked, while it loaded in its next life, to keep what"
         " the other had served, because it had known that well in its last (12000081 of 3 nodes, 11000155 of 7)",
