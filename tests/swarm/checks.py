@@ -51,6 +51,9 @@ class SwarmChecks(HistoryChecks):
         self.spared_ms = spared_ms  # nothing of a node that has ended is hidden sooner
         self.warming_ms = warming_ms  # for so long after a cold start nothing is removed from what subscribers know
         self._cold_until_ms: dict[tuple[str, int], int] = {}  # by node and life
+        self._informed: set[tuple[str, int]] = (
+            set()
+        )  # by node and life: who has met a ready one that ended before it was
         self._orders: dict[tuple[str, str], int] = {}  # by client and service: changes ordered so far
         self._overtaken: dict[Listed, Overtaken] = {}
         self._flashes: dict[tuple[str, Listed], int] = {}  # by node: what it lists again since when, just after a cut
@@ -60,6 +63,7 @@ class SwarmChecks(HistoryChecks):
     def see(self, event: Event) -> None:
         if isinstance(event, NodeSeen) and event.what in ("crashed", "left"):
             self._on_node_ended(event)
+            self._note_informed(event.node)
         was_ready = self._is_ready(event.node) if isinstance(event, NodeSeen) else False
         super().see(event)
         if isinstance(event, NodeSeen) and event.what == "ready" and not was_ready:
@@ -180,11 +184,20 @@ class SwarmChecks(HistoryChecks):
 
     # -- A10
 
+    def _note_informed(self, ended: str) -> None:
+        """Who loads now may have all that this one knew, if they were together since it started."""
+        for name, node in self.nodes.items():
+            if node is None or node.is_ready or not self._is_ready(ended):
+                continue
+            if self.reach.are_together(name, ended) or self.reach.apart_since_ms(name, ended) > node.started_ms:
+                self._informed.add((name, self.lives[name]))
+
     def _on_node_ready(self, event: NodeSeen) -> None:
         """Nobody was there to load from: only clients that sign in again can tell it who lives."""
+        life = (event.node, self.lives[event.node])
         others = [node for name, node in self.nodes.items() if name != event.node and node is not None]
-        if not any(node.is_ready for node in others):
-            self._cold_until_ms[event.node, self.lives[event.node]] = event.at_ms + self.warming_ms
+        if life not in self._informed and not any(node.is_ready for node in others):
+            self._cold_until_ms[life] = event.at_ms + self.warming_ms
 
     def _on_told(self, event: ViewSeen) -> None:
         party = self.party(event.observer)

@@ -275,6 +275,14 @@ EXHIBITS = (
         test="test_who_was_killed_while_its_node_stood_still_may_come_back_with_an_older_owner_until_that_node_has_settled",
     ),
     Exhibit(
+        "loaded-from-one-that-ended",
+        "a check: a node loaded from the only ready one, which ended before it was ready; it let go of a client that"
+        " was not served in time, and was to know nothing like a node that starts cold (18000001 of 5 nodes)",
+        "cold is who has met nobody that was ready since it started",
+        file="tests/swarm/test_checks.py",
+        test="test_a_node_that_has_loaded_from_one_that_ended_before_it_was_ready_knows_who_is_gone",
+    ),
+    Exhibit(
         "asked-in-its-next-life",
         "a check: two nodes ended at one moment, and the one was asked, while it loaded in its next life, to keep what"
         " the other had served, because it had known that well in its last (12000081 of 3 nodes, 11000155 of 7)",

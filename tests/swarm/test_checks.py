@@ -122,6 +122,26 @@ def test_what_a_node_said_before_its_end_may_be_read_after_its_start() -> None:
     check_restarted_cold(told(ENDED_MS + 300, 7), SessionSeen(ENDED_MS + 400, "c2", "n0", 8))
 
 
+def check_loaded_from_one_that_ended(*paths: Event) -> None:
+    """n0 starts while only n2 is ready, and n2 ends before n0 is."""
+    events: list[Event] = [OrderSent(100, "c2", 1, "subscribe", "orders"), SessionSeen(100, "c2", "n0", 7)]
+    events += [told(110, 7, "a:1"), *(NodeSeen(ENDED_MS, node, "crashed") for node in ("n0", "n1")), *paths]
+    events += [NodeSeen(ENDED_MS + 100, "n0", "started"), NodeSeen(ENDED_MS + 3_000, "n2", "crashed")]
+    events += [NodeSeen(ENDED_MS + 5_100, "n0", "ready"), SessionSeen(ENDED_MS + 5_200, "c2", "n0", 8)]
+    check_history(*events, told(ENDED_MS + 11_000, 8))
+
+
+def test_a_node_that_has_loaded_from_one_that_ended_before_it_was_ready_knows_who_is_gone() -> None:
+    check_loaded_from_one_that_ended()
+
+
+def test_but_it_knows_nothing_from_one_that_it_never_met() -> None:
+    with pytest.raises(ViolationFound, match="A10: c2 was told that a:1 of orders is gone, by n0"):
+        check_loaded_from_one_that_ended(
+            *(PathSeen(ENDED_MS, *pair, carries=False) for pair in (("n0", "n2"), ("n2", "n0")))
+        )
+
+
 def check_ended_together(stall_ms: int, listed_until_ms: int) -> None:
     """n0 and its client are gone; n1 restarts, and n2 stood still all the while. Both list the client for so long."""
     gone: list[Event] = [NodeSeen(ENDED_MS - 500, "n2", "paused"), ClientEnded(ENDED_MS - 10, "c1", "killed")]
