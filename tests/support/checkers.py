@@ -173,7 +173,7 @@ def _has_yet_to_learn(node: SimNode, service: Service) -> bool:
     topic = node.behaviour(Role.PUSH).topics.get(service)
     if topic is not None and (topic.asked or topic.dirty):
         return True
-    return any(service in _news_of(message) for message in node.waiting(Role.PUSH))
+    return any(service == news for message in node.waiting(Role.PUSH) for news in _news_of(message))
 
 
 def _news_of(message: Any) -> Iterator[Service]:
