@@ -112,7 +112,8 @@ class HealthChecker:
             case ProbesDone():
                 return self._on_probes_done(message, now)
             case StatusRequested():
-                return [Tell(Role.PUSH, message.with_counters(self.counters))]
+                counters = {**self.counters, "verdicts_unsaid": self.lists.unsaid}
+                return [Tell(Role.PUSH, message.with_counters(counters))]
             case _TickDue():
                 return self._on_tick(now)
             case _:

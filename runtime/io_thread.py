@@ -7,9 +7,7 @@ that was paused learns who is gone before it tells anyone that it lives.
 
 from __future__ import annotations
 
-import socket
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,6 +21,7 @@ from runtime.client_port import ClientPort
 from runtime.clock import system_now
 from runtime.descriptors import descriptor_shares
 from runtime.edge import IoSettings
+from runtime.inbox import WakingInbox
 from runtime.peer_port import PeerPort
 from runtime.sockets import node_context
 
@@ -44,11 +43,8 @@ class IoThread:
     def __init__(self, client_address: str, peer_address: str, settings: IoSettings, store: StoreKind = "none") -> None:
         self._settings = settings
         self._context = node_context()
-        self._inbox: deque[Any] = deque()
-        self._wake_end, self._told_end = socket.socketpair()
-        self._wake_end.setblocking(False)
-        self._told_end.setblocking(False)
-        self._is_awake = True  # a byte is under way or the thread will look into the inbox anyway
+        self._inbox = WakingInbox()
+        self.put = self._inbox.put  # what an actor tells ``Role.IO``; from any thread
         self._is_stopped = False
         self._round_ms = 0
         self._doubtful_until_ms = 0
@@ -61,8 +57,7 @@ class IoThread:
             self._peers = PeerPort(self._context, peer_address, settings, shares.peers, store)
         except BaseException:
             self._context.destroy(linger=0)
-            self._wake_end.close()
-            self._told_end.close()
+            self._inbox.close()
             raise
         self._register_sockets()
 
@@ -73,19 +68,11 @@ class IoThread:
         self._thread = threading.Thread(target=self._run, name="io", daemon=True)
         self._thread.start()
 
-    def put(self, message: Any) -> None:
-        """What an actor tells ``Role.IO``. From any thread; one wake-up byte at a time."""
-        self._inbox.append(message)
-        if not self._is_awake:
-            self._is_awake = True
-            self._told_end.send(b"!")
-
     def stop(self) -> None:
         """Send what was told before, close everything, and return when it is done."""
         self.put(IoStopOrdered())
         self._thread.join(timeout=STOP_SECONDS_MAX)
-        self._wake_end.close()
-        self._told_end.close()
+        self._inbox.close()
 
     def _run(self) -> None:
         try:
@@ -100,8 +87,8 @@ class IoThread:
     def _round(self) -> None:
         ready = self._wait()
         now_ms = self._now_ms()
-        if self._wake_end.fileno() in ready:
-            self._wake_end.recv(64)
+        if self._inbox.wake_end.fileno() in ready:
+            self._inbox.take_byte()
         self._perform_inbox()
         self._perform(self._peers.read(ready, now_ms, self._settings.drain_frames_max))
         has_stalled = now_ms < self._doubtful_until_ms
@@ -118,11 +105,8 @@ class IoThread:
         """Until a socket, an actor or a probe wants something; never longer than a stall can be told from a wait."""
         self._poll_clients(not self._clients.edge.saturated)
         timeout_ms = self._timeout_ms()
-        self._is_awake = False
-        if self._inbox:  # told between the last look and the line above
-            timeout_ms = 0
-        ready = dict(self._poller.poll(timeout_ms))
-        self._is_awake = True
+        ready = dict(self._poller.poll(timeout_ms if self._inbox.may_sleep() else 0))
+        self._inbox.awake()
         return ready
 
     def _timeout_ms(self) -> int:
@@ -150,9 +134,9 @@ class IoThread:
 
     def _perform_inbox(self) -> None:
         for _ in range(
-            len(self._inbox)
+            len(self._inbox.messages)
         ):  # what is told meanwhile waits for the next round: peers are served in between
-            self._handle(self._inbox.popleft())
+            self._handle(self._inbox.messages.popleft())
 
     def _handle(self, message: Any) -> None:
         match message:
@@ -185,7 +169,7 @@ class IoThread:
 
     def _register_sockets(self) -> None:
         self._poller = zmq.Poller()
-        self._poller.register(self._wake_end.fileno(), zmq.POLLIN)
+        self._poller.register(self._inbox.wake_end.fileno(), zmq.POLLIN)
         for watched in (*self._peers.sockets(), self._clients.router.monitor):
             self._poller.register(watched, zmq.POLLIN)
         self._are_clients_polled = False

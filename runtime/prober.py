@@ -23,6 +23,7 @@ from actors.messages.health import InstanceProbe, Outcome, ProbeResult, ProbesDo
 from actors.probe_schedule import outcome_of_status
 from actors.probe_targets import networks_of
 from runtime.clock import system_now
+from runtime.inbox import WakingInbox
 from runtime.name_book import Found, NameBook, NameFound
 
 BATCH_MAX = 64  # connections begun in one go; by the time the last has left, those within this machine stand
@@ -75,14 +76,11 @@ class ProberThread:
     def __init__(self, settings: HealthSettings, connections_max: int) -> None:
         self._settings = settings
         self._connections_max = min(connections_max, settings.probes_in_flight_max)
-        self._inbox: deque[Any] = deque()
-        self._wake_end, self._told_end = socket.socketpair()
-        self._wake_end.setblocking(False)
-        self._told_end.setblocking(False)
-        self._is_awake = True  # a byte is under way, or the thread will look into the inbox anyway
+        self._inbox = WakingInbox()
+        self.put = self._inbox.put  # what HealthChecker tells ``Role.PROBER``; from any thread
         self._is_stopped = False
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wake_end, selectors.EVENT_READ)
+        self._selector.register(self._inbox.wake_end, selectors.EVENT_READ)
         self._waiting: deque[InstanceProbe] = deque()  # ordered, without a connection yet
         self._attempts: dict[int, _Attempt] = {}  # watched by the selector, earliest deadline first
         self._parked: dict[str, _Parked] = {}
@@ -102,19 +100,11 @@ class ProberThread:
         self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
         self._thread.start()
 
-    def put(self, message: Any) -> None:
-        """From any thread; one wake-up byte at a time."""
-        self._inbox.append(message)
-        if not self._is_awake:
-            self._is_awake = True
-            self._told_end.send(b"!")
-
     def close(self) -> None:
         """End the thread and every connection, and return when it is done."""
         self.put(ProberStopOrdered())
         self._thread.join(timeout=STOP_SECONDS_MAX)
-        self._wake_end.close()
-        self._told_end.close()
+        self._inbox.close()
 
     # -- rounds
 
@@ -135,7 +125,7 @@ class ProberThread:
         now_ms = system_now().monotonic_ms
         for key, _ in ready:
             if key.data is None:
-                self._wake_end.recv(64)
+                self._inbox.take_byte()
             else:
                 self._continue(key.data, now_ms)
         self._take_inbox(now_ms)
@@ -149,8 +139,7 @@ class ProberThread:
 
     def _patience_seconds(self) -> float:
         """Nothing waits for a place here: the round before has filled every one of them."""
-        self._is_awake = False
-        if self._inbox:
+        if not self._inbox.may_sleep():
             return 0.0
         now_ms = system_now().monotonic_ms
         first = next(iter(self._attempts.values()), None)
@@ -160,9 +149,9 @@ class ProberThread:
         return max(0, due_ms - now_ms) / 1_000
 
     def _take_inbox(self, now_ms: int) -> None:
-        self._is_awake = True
-        while self._inbox:
-            message = self._inbox.popleft()
+        self._inbox.awake()
+        while self._inbox.messages:
+            message = self._inbox.messages.popleft()
             match message:
                 case ProbesOrdered():
                     self._waiting.extend(message.probes)

@@ -9,8 +9,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from rollbook import Intent, NamingClient, Service
-from rollbook.cli.author import author_id
+from rollbook import Intent, Service
+from rollbook.cli.clients import author_client
 from rollbook.cli.options import (
     AddressArgument,
     ClusterOption,
@@ -51,7 +51,7 @@ def offline(
     It takes the place of what was decided of this instance before.
     """
     common = common_options(context, server, json)
-    place = (parse_service(service, namespace, group), InstanceKey(*parse_ip_and_port(address), cluster))
+    place = _place(service, namespace, group, address, cluster)
     return _decided(common, timeout, "offline", *place, Intent(enabled=False), for_seconds)
 
 
@@ -73,7 +73,7 @@ def weight(
     It takes the place of what was decided of this instance before.
     """
     common = common_options(context, server, json)
-    place = (parse_service(service, namespace, group), InstanceKey(*parse_ip_and_port(address), cluster))
+    place = _place(service, namespace, group, address, cluster)
     return _decided(common, timeout, "weight", *place, Intent(weight=value), for_seconds)
 
 
@@ -90,11 +90,15 @@ def online(
 ) -> int:
     """Show an instance as its application publishes it: the end of rollbook offline and rollbook weight."""
     common = common_options(context, server, json)
-    wanted, key = parse_service(service, namespace, group), InstanceKey(*parse_ip_and_port(address), cluster)
-    with _client(common, wanted, timeout) as client:
+    wanted, key = _place(service, namespace, group, address, cluster)
+    with author_client(common, timeout, namespace) as client:
         client.admin.clear_intent(wanted.name, key.ip, key.port, group=wanted.group, cluster=key.cluster)
     print_event("online", _text(wanted, key), _facts(wanted, key), as_json=common.json)
     return ExitCode.OK
+
+
+def _place(service: str, namespace: str, group: str, address: str, cluster: str) -> tuple[Service, InstanceKey]:
+    return parse_service(service, namespace, group), InstanceKey(*parse_ip_and_port(address), cluster)
 
 
 def _decided(
@@ -106,7 +110,7 @@ def _decided(
     intent: Intent,
     for_seconds: float | None,
 ) -> int:
-    with _client(common, service, timeout) as client:
+    with author_client(common, timeout, service.namespace) as client:
         client.admin.set_intent(
             service.name,
             key.ip,
@@ -122,12 +126,6 @@ def _decided(
     facts = {**_facts(service, key), **msgspec.structs.asdict(intent), "for_seconds": for_seconds}
     print_event(event, f"{_text(service, key)}{wanted}{for_how_long}", facts, as_json=common.json)
     return ExitCode.OK
-
-
-def _client(common: Common, service: Service, timeout: float) -> NamingClient:
-    return NamingClient(
-        common.servers, namespace=service.namespace, app="rollbook-cli", client_id=author_id(), timeout=timeout
-    )
 
 
 def _facts(service: Service, key: InstanceKey) -> dict[str, object]:

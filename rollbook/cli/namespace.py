@@ -7,8 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from rollbook import NamingClient
-from rollbook.cli.author import author_id
+from rollbook.cli.clients import author_client, command_client
 from rollbook.cli.options import JsonOption, ServerOption, TimeoutOption, common_options
 from rollbook.cli.output import ExitCode, print_event, print_json, print_table
 from rollbook.cli.service import Mode, ModeOption
@@ -24,7 +23,7 @@ def list_all(
 ) -> int:
     """List the namespaces that somebody has put, and public."""
     common = common_options(context, server, json)
-    with NamingClient(common.servers, app="rollbook-cli", timeout=timeout) as client:
+    with command_client(common, timeout) as client:
         found = client.admin.list_namespaces()
     if common.json:
         print_json({"namespaces": [msgspec.structs.asdict(one) for one in found]})
@@ -48,7 +47,7 @@ def put(
 ) -> int:
     """Put a namespace, all of it: a name or description that is not said is not kept."""
     common = common_options(context, server, json)
-    with NamingClient(common.servers, app="rollbook-cli", client_id=author_id(), timeout=timeout) as client:
+    with author_client(common, timeout) as client:
         client.admin.put_namespace(id_, name, description=description, mode=mode.value)
     print_event("put", f"namespace {id_}", {"namespace": id_}, as_json=common.json)
     return ExitCode.OK
@@ -64,7 +63,7 @@ def delete(
 ) -> int:
     """Delete a namespace; refused while anything is kept or published in it."""
     common = common_options(context, server, json)
-    with NamingClient(common.servers, app="rollbook-cli", client_id=author_id(), timeout=timeout) as client:
+    with author_client(common, timeout) as client:
         client.admin.delete_namespace(id_)
     print_event("deleted", f"namespace {id_}", {"namespace": id_}, as_json=common.json)
     return ExitCode.OK

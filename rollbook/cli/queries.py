@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rollbook import InstanceList, NamingClient
+from rollbook.cli.clients import command_client
 from rollbook.cli.options import (
     ClustersOption,
     GroupOption,
@@ -53,7 +54,7 @@ def services(
 ) -> int:
     """List the services of a group that have a publisher."""
     common = common_options(context, server, json)
-    with NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout) as client:
+    with command_client(common, timeout, namespace) as client:
         names = _all_services(client, group)
     if common.json:
         print_json({"namespace": namespace, "group": group, "total": len(names), "services": names})
@@ -79,7 +80,7 @@ def instances(
     """List the instances of a service, disabled ones too; exit code 1 if there is none."""
     common = common_options(context, server, json)
     wanted = parse_service(service, namespace, group)
-    with NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout) as client:
+    with command_client(common, timeout, namespace) as client:
         found = client.get_all_instances(
             wanted.name, group=wanted.group, clusters=clusters.split(",") if clusters else None, subscribe=False
         )

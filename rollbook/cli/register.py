@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from rollbook import NamingClient
+from rollbook.cli.clients import command_client
 from rollbook.cli.options import (
     AddressArgument,
     ClusterOption,
@@ -90,7 +91,7 @@ def register(
     say = _Teller(wanted, instance, common.json)
     if not persistent:
         show_client_log("INFO")  # which node holds the session, and when it moves
-    with NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout) as client:
+    with command_client(common, timeout, namespace) as client:
         client.register_instances(wanted.name, [instance], group=wanted.group, wait=wait.value)
         if persistent:
             say.fact("registered")
@@ -117,7 +118,7 @@ def deregister(
     common = common_options(context, server, json)
     wanted = parse_service(service, namespace, group)
     instance = Instance(*parse_ip_and_port(address), cluster, ephemeral=False)
-    with NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout) as client:
+    with command_client(common, timeout, namespace) as client:
         client.deregister_instance(
             wanted.name, instance.ip, instance.port, group=wanted.group, cluster=cluster, ephemeral=False
         )

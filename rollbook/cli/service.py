@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from rollbook import CheckerSettings, NamingClient, ServiceShown, ShownIntent
-from rollbook.cli.author import author_id
+from rollbook import CheckerSettings, ServiceShown, ShownIntent
+from rollbook.cli.clients import author_client, command_client
 from rollbook.cli.options import (
     GroupOption,
     JsonOption,
@@ -66,7 +66,7 @@ def show(
     """Show the settings of a service, who put them, and what operators want of its instances."""
     common = common_options(context, server, json)
     wanted = parse_service(name, namespace, group)
-    with NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout) as client:
+    with command_client(common, timeout, namespace) as client:
         shown = client.admin.get_service(wanted.name, group=wanted.group)
     if common.json:
         print_json(shown_json(shown))
@@ -105,9 +105,7 @@ def put(
     """Put the settings of a service, all of them: what is not said gets its default."""
     common = common_options(context, server, json)
     wanted = parse_service(name, namespace, group)
-    with NamingClient(
-        common.servers, namespace=namespace, app="rollbook-cli", client_id=author_id(), timeout=timeout
-    ) as client:
+    with author_client(common, timeout, namespace) as client:
         client.admin.put_service(
             wanted.name,
             group=wanted.group,
@@ -134,9 +132,7 @@ def delete(
     """Forget the settings of a service; refused while it has instances."""
     common = common_options(context, server, json)
     wanted = parse_service(name, namespace, group)
-    with NamingClient(
-        common.servers, namespace=namespace, app="rollbook-cli", client_id=author_id(), timeout=timeout
-    ) as client:
+    with author_client(common, timeout, namespace) as client:
         client.admin.delete_service(wanted.name, group=wanted.group)
     facts = {"namespace": namespace, "service": wanted.grouped_name}
     print_event("deleted", wanted.grouped_name, facts, as_json=common.json)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from rollbook import NamingClient
+from rollbook.cli.clients import command_client
 from rollbook.cli.options import (
     ClustersOption,
     GroupOption,
@@ -58,7 +58,7 @@ def watch(
     wanted = parse_service(service, namespace, group)
     news: queue.SimpleQueue[Difference] = queue.SimpleQueue()
     show_client_log("INFO")
-    with NamingClient(common.servers, namespace=namespace, app="rollbook-cli", timeout=timeout) as client:
+    with command_client(common, timeout, namespace) as client:
         client.subscribe(
             wanted.name,
             lambda _, difference: news.put(difference),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from actors.base import Now, StatusRequested, Tell
 from actors.messages.health import CheckersChanged, InstancesKept, Outcome
+from actors.verdict_lists import ListKey
 from rollbook.checkers import CheckerSettings
 from rollbook.model import InstanceKey, Service
 from tests.support.health_bench import ORDERS, HealthBench, place
@@ -314,3 +316,13 @@ def test_a_change_of_the_stored_health_does_not_change_what_was_found() -> None:
     bench.pass_time(3_000)
     bench.keep(ONE, healthy=False)
     assert bench.verdicts() == {ONE: True}
+
+
+def test_the_status_says_how_many_verdicts_wait_or_find_no_room() -> None:
+    bench = alone()
+    for number in range(3):
+        bench.actor.lists.state(ListKey(3, ORDERS), InstanceKey("10.0.0.1", 80 + number), healthy=False, stored=True)
+    asked = StatusRequested(b"l", 1, 1, {"counters": {"orders": 5}})
+    effects = bench.actor.handle(asked, Now(0, 0))
+    (answer,) = (effect.message for effect in effects if isinstance(effect, Tell))
+    assert (answer.parts["counters"]["orders"], answer.parts["counters"]["verdicts_unsaid"]) == (5, 3)
