@@ -157,8 +157,7 @@ class ClientManager:
             case OwnersPurged():
                 return self._on_owners_purged(message)
             case StandingChanged() | PersistentServicesChanged():
-                self._take_note(message)
-                return []
+                return self._take_note(message, now)
             case HealthJudged():
                 return self._on_health_judged(message, now)
             case StatusRequested():
@@ -170,13 +169,14 @@ class ClientManager:
             case _:
                 assert_never(message)
 
-    def _take_note(self, message: StandingChanged | PersistentServicesChanged) -> None:
+    def _take_note(self, message: StandingChanged | PersistentServicesChanged, now: Now) -> Effects:
         """What others have found out, and orders are judged by."""
         if isinstance(message, StandingChanged):
             self._lingering.is_preserving = message.standing.preserved
-        else:
-            self._persistent_services.update(message.added)
-            self._persistent_services.difference_update(message.removed)
+            return self._remove_overdue(now)
+        self._persistent_services.update(message.added)
+        self._persistent_services.difference_update(message.removed)
+        return []
 
     # -- clients
 
@@ -399,8 +399,7 @@ class ClientManager:
         if beat.has_settled:
             leavings = self._lingering.after_stall(self.sessions.has, now.monotonic_ms)
             released += self._remove_publications(leavings, now, kept=self._holdings.is_taken_over)
-        if self._lingering.has_overdue and not (beat.settles or self._lingering.is_preserving):
-            released += self._remove_overdue(now)
+        released += self._remove_overdue(now)
         entries = tuple(self.tables[origin].entry() for origin in sorted(self.tables))
         proves_life = not beat.settles and not released
         uncertain = self._lingering.is_uncertain
@@ -413,8 +412,9 @@ class ClientManager:
         return [effect for session in sessions for effect in self._release(session, "lost", now)]
 
     def _remove_overdue(self, now: Now) -> list[Effect]:
-        """The others have been heard again for long enough: what they have of these clients is here."""
-        self._lingering.has_overdue = False
+        """What has outlived its grace, as soon as the others have been heard again and this node has settled."""
+        if not self._lingering.take_overdue(settles=self._stalls.settles(now.monotonic_ms)):
+            return []
         live = {(key.client, record.session) for key, record in self.native.records.items() if record.instances}
         overdue = [each for each in live if not (self.sessions.is_open(*each) or self._lingering.has(*each))]
         return self._remove_publications(sorted(overdue), now)

@@ -126,6 +126,13 @@ class Lingering:
         """Something is here that may have been withdrawn where nobody is heard."""
         return self.has_overdue or (self.is_preserving and bool(self._since_ms))
 
+    def take_overdue(self, *, settles: bool) -> bool:
+        """Whether what is overdue goes now. A node that ceases to preserve has heard the others for long enough to have
+        what they know of these clients, unless it has just stood still."""
+        is_due = self.has_overdue and not (self.is_preserving or settles)
+        self.has_overdue = self.has_overdue and not is_due
+        return is_due
+
     def after_stall(self, is_here: Callable[[str], bool], now_ms: int) -> list[tuple[str, int]]:
         """Whose leavings go now, where no newer session has them: they were withdrawn meanwhile.
 

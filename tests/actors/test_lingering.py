@@ -22,10 +22,10 @@ def moved(here: ClientManager) -> Remind:
     return reminder
 
 
-def preserves(here: ClientManager, preserved: bool, ms: int) -> None:
+def preserves(here: ClientManager, preserved: bool, ms: int) -> Effects:
     """From now on; it has not stood still."""
     here.handle(BeatPassed(2), now(ms))
-    assert here.handle(StandingChanged(Standing(preserved=preserved)), now(ms)) == []
+    return here.handle(StandingChanged(Standing(preserved=preserved)), now(ms))
 
 
 def graced(here: ClientManager, reminder: Remind) -> Effects:
@@ -89,10 +89,19 @@ def test_a_node_that_preserves_keeps_it_beyond_its_grace_and_removes_it_when_tha
     assert graced(here, reminder) == []
     assert here.native.live == 1
     assert beaten(here, 16_500).is_uncertain, "it may have been withdrawn where nobody is heard"
-    preserves(here, False, 16_600)
+    effects = preserves(here, False, 16_600)
+    assert [record.is_tombstone for record in told(effects, RecordsChanged)[0].records] == [True], "not a beat later"
     taken = beaten(here, 17_500)
-    assert (taken.entries[0].records, taken.proves_life, taken.is_uncertain) == (0, False, False)
-    assert beaten(here, 18_500).proves_life
+    assert (taken.entries[0].records, taken.proves_life, taken.is_uncertain) == (0, True, False)
+
+
+def test_if_it_stands_still_as_preserving_ends_it_goes_when_the_node_has_settled() -> None:
+    here = manager("n1")
+    reminder = moved(here)
+    preserves(here, True, 2_000)
+    graced(here, reminder)
+    assert here.handle(StandingChanged(Standing(preserved=False)), now(41_000)) == []
+    assert [taken.entries[0].records for taken in settled(here)] == [1, 1, 1, 0]
 
 
 def test_it_goes_at_the_end_of_its_grace_though_the_node_preserves_if_a_newer_session_has_said_something() -> None:

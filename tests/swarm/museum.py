@@ -283,6 +283,14 @@ EXHIBITS = (
         test="test_a_node_that_has_loaded_from_one_that_ended_before_it_was_ready_knows_who_is_gone",
     ),
     Exhibit(
+        "removed-a-beat-late",
+        "a node that had been alone kept what a moved client had left until the beat after it ceased to preserve, and"
+        " was equal with the others too late (14000029 of 3 nodes)",
+        "it goes when the preservation ends; docs/adr/0007",
+        file="tests/actors/test_lingering.py",
+        test="test_a_node_that_preserves_keeps_it_beyond_its_grace_and_removes_it_when_that_ends",
+    ),
+    Exhibit(
         "asked-in-its-next-life",
         "a check: two nodes ended at one moment, and the one was asked, while it loaded in its next life, to keep what"
         " the other had served, because it had known that well in its last (12000081 of 3 nodes, 11000155 of 7)",
