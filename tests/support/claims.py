@@ -29,6 +29,7 @@ class Claim:
         self.settled_ms = 0
         self.settled_by = 0  # which order
         self.pending: list[tuple[int, str | None]] = []  # (order, what it asks for) not answered yet
+        self.said: set[str] = set()  # all payloads that were ever asked for
         self.ended: Gone | None = None  # its client is no more
         self.withdrawn_ms = 0
 
@@ -88,7 +89,10 @@ class Claims:
             held = [key for service, key in self.of_client.get(event.client, {}) if service == event.service]
             wishes = dict.fromkeys(event.instances or held)
         for key, wish in wishes.items():
-            self._claim(event.client, (event.service, key)).pending.append((event.number, wish))
+            claim = self._claim(event.client, (event.service, key))
+            claim.pending.append((event.number, wish))
+            if wish is not None:
+                claim.said.add(wish)
 
     def answered(self, event: OrderAnswered) -> None:
         order = self._open.pop((event.client, event.number), None)

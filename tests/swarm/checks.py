@@ -1,5 +1,6 @@
 """What can be asked of a history only where its times are exact to the millisecond: in the simulator.
 
+A1: nodes list the same, but for one that lists the dead for a while yet where others list who lives at that address.
 A6: of two clients that publish one instance key, every node shows what was published last, if whoever took that order
 listed the other's by then: so its stamp is the newer one.
 A3, of nodes that start when an owner is dead already: its lease goes on for them where it stood.
@@ -82,6 +83,32 @@ class SwarmChecks(HistoryChecks):
         for listed, overtaken in sorted(self._overtaken.items()):
             if overtaken.later.settled_by == overtaken.number:
                 self._check_overtaken(listed, overtaken, at_ms)
+
+    # -- A1
+
+    def list_the_same(self, names: Sequence[str], at_ms: int) -> bool:
+        """Of what may be alive, and as far as these nodes can tell."""
+        self.settle_paths()
+        for listed, claims in self.claims.of_listed.items():
+            shown = {name: self._shows(name, listed) for name in names}
+            if len(set(shown.values())) > 1 and any(claim.is_possible for claim in claims):
+                judged = [name for name in names if not self._is_judged_later(name, listed, at_ms)]
+                if len({shown[name] for name in judged}) > 1:
+                    return False
+        return True
+
+    def _shows(self, name: str, listed: Listed) -> str | None:
+        node = self.nodes[name]
+        return node.shows(listed) if node is not None else None
+
+    def _is_judged_later(self, name: str, listed: Listed, at_ms: int) -> bool:
+        """It lists who has published the same instance last and is gone, and has time for that still (A3)."""
+        node, shown = self.nodes[name], self._shows(name, listed)
+        claims = [claim for claim in self.claims.on(*listed) if shown in claim.said]
+        if node is None or any(claim.is_possible for claim in claims):
+            return False
+        deadlines = [deadline_ms(self, self.bounds, name, node, claim, at_ms) for claim in claims]
+        return any(until_ms is None or at_ms <= until_ms for until_ms in deadlines)
 
     # -- A6
 

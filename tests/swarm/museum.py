@@ -283,6 +283,15 @@ EXHIBITS = (
         test="test_a_node_that_has_loaded_from_one_that_ended_before_it_was_ready_knows_who_is_gone",
     ),
     Exhibit(
+        "listed-before-who-lives-there",
+        "a check: two clients published one instance, the later one died with its node, and a node that stood still at"
+        " that moment listed it for a lease yet, as it may, where the others listed the one that lives (18000046 of 7"
+        " nodes)",
+        "who lists the dead within the time of A3 does not differ from those who list who lives",
+        file="tests/swarm/test_checks.py",
+        test="test_a_node_that_stood_still_lists_whom_it_has_yet_to_give_up_where_the_others_list_who_lives_there",
+    ),
+    Exhibit(
         "removed-a-beat-late",
         "a node that had been alone kept what a moved client had left until the beat after it ceased to preserve, and"
         " was equal with the others too late (14000029 of 3 nodes)",

@@ -124,12 +124,8 @@ def are_equal(world: World) -> bool:
     What is dead counts for nothing here: it has its own bounds (A3), and nodes that stood still judge later.
     """
     nodes = world.cluster.running
-    claims = world.checks.claims.of_listed
-    possible = [listed for listed in claims if any(claim.is_possible for claim in claims[listed])]
-    tables = [world.watch.lists(node.name) for node in nodes]
-    for service, key in possible:
-        if len({table.get(service, {}).get(key) for table in tables}) > 1:
-            return False
+    if not world.checks.list_the_same([node.name for node in nodes], world.cluster.now_ms):
+        return False
     living = [Origin(node.node_id, node.identity.epoch) for node in nodes if node.identity is not None]
     held = [node.holdings() for node in nodes]
     return all(len({each.get(origin, (0, 0, 0)) for each in held}) == 1 for origin in living)

@@ -163,3 +163,39 @@ def test_but_it_takes_no_longer_than_that_one_and_a_long_stall_is_known_to_who_s
 ) -> None:
     with pytest.raises(ViolationFound, match="A3: n1 still lists a:1"):
         check_ended_together(stall_ms, listed_until_ms)
+
+
+def lists_of_one_address(stood_still: bool, left: str) -> SwarmChecks:
+    """``c2`` published where ``c1`` does, and died with n1; n0 lists ``c1`` there, n2 what is ``left``."""
+    checks = SwarmChecks(NODES, Bounds(), SPARED_MS, WARMING_MS)
+    events: list[Event] = [NodeSeen(0, node, what) for node in NODES for what in ("started", "ready")]
+    for number, client in enumerate(("c1", "c2")):
+        events += [SessionSeen(10, client, f"n{number}", 1), published(client), OrderAnswered(20, client, 1)]
+    events += [one_address(30, node, "c2") for node in NODES]
+    events += [NodeSeen(ENDED_MS, "n1", "crashed"), ClientEnded(ENDED_MS, "c2", "killed")]
+    events += [NodeSeen(ENDED_MS + 10, "n2", "paused")] * stood_still
+    events += [NodeSeen(ENDED_MS + 14_000, "n1", "started"), one_address(ENDED_MS + 15_000, "n0", "c1")]
+    events += [NodeSeen(ENDED_MS + 40_000, "n2", "resumed")] * stood_still
+    for event in (*events, one_address(ENDED_MS + 40_000, "n2", left)):
+        checks.see(event)
+    return checks
+
+
+def published(client: str) -> Event:
+    return OrderSent(20, client, 1, "publish", "orders", {"a:1": client}, "node")
+
+
+def one_address(at_ms: int, node: str, client: str) -> Event:
+    return ViewSeen(at_ms, node, "table", node, 0, "orders", 0, {"a:1": client} if client else {}, ())
+
+
+def test_a_node_that_stood_still_lists_whom_it_has_yet_to_give_up_where_the_others_list_who_lives_there() -> None:
+    until_ms = ENDED_MS + 40_000 + Bounds().owner_ms
+    checks = lists_of_one_address(True, "c2")
+    assert checks.list_the_same(["n0", "n2"], until_ms)
+    assert not checks.list_the_same(["n0", "n2"], until_ms + 1)
+
+
+@pytest.mark.parametrize(("stood_still", "left"), [(False, "c2"), (True, "")])
+def test_but_a_node_that_was_well_does_not_nor_does_any_list_nobody(stood_still: bool, left: str) -> None:
+    assert not lists_of_one_address(stood_still, left).list_the_same(["n0", "n2"], ENDED_MS + 40_000)

@@ -53,10 +53,6 @@ class Watch:
         self.events.append(event)
         self.checks.see(event)
 
-    def lists(self, node: str) -> dict[str, Lists]:
-        """What it lists, less services without instances."""
-        return {service: lists for service, (lists, _) in self._tables[node].items() if lists}
-
     # -- nodes
 
     def look(self, _cluster: SimCluster, node: SimNode, turn: Turn) -> None:
