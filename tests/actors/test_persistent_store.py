@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors.base import Effects, Log, NodeIdentity, Now, Remind, Role, Tell
+from actors.base import Effects, Log, NodeIdentity, Now, Remind, Role, StoreKind, Tell
 from actors.durable_rows import (
     STORE_ORIGIN,
     instance_row_key,
@@ -64,8 +64,8 @@ def removed(port: int, index: int) -> StoredChange:
 
 
 class PersistentBench:
-    def __init__(self, epoch: int = 5, **overrides: Any) -> None:
-        identity = NodeIdentity("n1", epoch, "test", "h:1", "h:2", 256, store="alone")
+    def __init__(self, epoch: int = 5, store: StoreKind = "alone", **overrides: Any) -> None:
+        identity = NodeIdentity("n1", epoch, "test", "h:1", "h:2", 256, store=store)
         settings = settings_of("persistent", PersistentSettings, **overrides)
         self.actor = PersistentStore(identity, settings, random.Random(1))
         self.ms = 0
