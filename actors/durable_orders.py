@@ -173,7 +173,7 @@ def _fate_of(operation: Operation, seen: int, is_touched: bool, image: DurableIm
         return "nothing left"
     if index == seen and (index or not is_touched):
         return "not applied"
-    if operation.value is None or not index:
+    if operation.value is None:
         return "unknown"
     return "applied" if image.rows.get(operation.key) == read_row(operation.key, operation.value, index) else "unknown"
 

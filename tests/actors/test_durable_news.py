@@ -9,17 +9,27 @@ import pytest
 from actors.base import Effect, Role, Tell
 from actors.durable_image import DurableImage
 from actors.durable_news import news_of
-from actors.durable_rows import instance_row_key, instance_row_value, service_row_key, service_row_value
+from actors.durable_rows import (
+    instance_row_key,
+    instance_row_value,
+    intent_row_key,
+    intent_row_value,
+    service_row_key,
+    service_row_value,
+)
+from actors.durable_values import KeptIntent
 from actors.messages.health import CheckersChanged, InstancesKept
-from actors.messages.index import RecordsChanged
+from actors.messages.index import OverlaysChanged, RecordsChanged
 from actors.messages.store import Cut, Operation, Row, StoredChange
+from actors.messages.values import BoundIntent
 from rollbook.checkers import CheckerSettings
-from rollbook.durable import ServiceSettings
+from rollbook.durable import Intent, ServiceSettings
 from rollbook.model import Instance, Service
 
 SERVICE = Service("public", "shop", "orders")
 KEPT = Instance("10.0.0.1", 80, ephemeral=False)
 KEY, VALUE = instance_row_key(SERVICE, KEPT.key), instance_row_value(KEPT, "client", 5, 5)
+NOW_MS = 1_000
 CHECKED = service_row_value(ServiceSettings(checkers={"DEFAULT": CheckerSettings()}), "client", 5)
 
 
@@ -29,7 +39,7 @@ def news(rows: list[Row], *operations: Operation) -> list[Effect]:
     image.replace(Cut(tuple(rows), 4))
     batch = [StoredChange(index, (operation,)) for index, operation in enumerate(operations, 5)]
     changes, _ = image.follow(batch, 4 + len(batch))
-    return news_of(changes, image, 0, 100)
+    return news_of(changes, image, NOW_MS, 100)
 
 
 def told(effects: list[Effect], role: Role, kind: type[Any]) -> list[Any]:
@@ -58,3 +68,32 @@ def test_settings_that_go_and_come_again_at_once_keep_their_checkers() -> None:
     effects = news([], Operation(key, CHECKED), Operation(key, None), Operation(key, CHECKED))
     [checkers] = told(effects, Role.HEALTH, CheckersChanged)
     assert (checkers.put, checkers.removed) == (((SERVICE, "DEFAULT", CheckerSettings()),), ())
+
+
+def test_of_changed_settings_only_the_checkers_that_differ_are_told() -> None:
+    key = service_row_key(SERVICE)
+    slow, http = CheckerSettings(port=1, use_instance_port=False), CheckerSettings("http")
+    before = service_row_value(ServiceSettings(checkers={"a": slow, "b": slow, "c": slow}), "ann", 5)
+    after = service_row_value(ServiceSettings(checkers={"a": slow, "b": http, "d": slow}), "ann", 6)
+    effects = news([Row(key, before, 3)], Operation(key, after))
+    assert told(effects, Role.HEALTH, CheckersChanged) == [
+        CheckersChanged(((SERVICE, "b", http), (SERVICE, "d", slow)), ((SERVICE, "c"),))
+    ]
+
+
+def test_settings_that_go_take_their_threshold_along() -> None:
+    key = service_row_key(SERVICE)
+    value = service_row_value(ServiceSettings(0.5), "ann", 5)
+    assert told(news([], Operation(key, value)), Role.INDEX, OverlaysChanged) == [OverlaysChanged(((SERVICE, 0.5),))]
+    effects = news([Row(key, value, 3)], Operation(key, None))
+    assert told(effects, Role.INDEX, OverlaysChanged) == [OverlaysChanged(((SERVICE, 0.0),))]
+
+
+@pytest.mark.parametrize(
+    ("expires_ms", "is_in_force"), [(0, True), (NOW_MS + 1, True), (NOW_MS, False), (NOW_MS - 1, False)]
+)
+def test_an_intent_that_was_over_before_it_came_is_not_in_force(expires_ms: int, *, is_in_force: bool) -> None:
+    kept = KeptIntent(SERVICE, KEPT.key, Intent(enabled=False), "kept 8", "ann", 5, expires_ms, 5)
+    effects = news([], Operation(intent_row_key(SERVICE, KEPT.key), intent_row_value(kept)))
+    bound = BoundIntent(kept.intent, "kept 8") if is_in_force else None
+    assert told(effects, Role.INDEX, OverlaysChanged) == [OverlaysChanged((), ((SERVICE, KEPT.key, bound),))]

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.base import Now
 from actors.durable_image import DurableImage
-from actors.durable_orders import BindIntent, DropIntent, OrderAnswer, Plan, answer_of, plan_of, row_keys
+from actors.durable_orders import (
+    PUBLIC,
+    BindIntent,
+    DropIntent,
+    OrderAnswer,
+    Plan,
+    answer_of,
+    fate_of,
+    plan_of,
+    row_keys,
+)
 from actors.durable_rows import (
     instance_row_key,
     instance_row_value,
     intent_row_key,
+    intent_row_value,
     namespace_row_key,
     namespace_row_value,
     read_row,
@@ -26,6 +38,7 @@ from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.errors import Code
 from rollbook.model import Instance
 from rollbook.wire import (
+    NAMESPACES_MAX,
     ClearIntent,
     DeleteNamespace,
     DeleteService,
@@ -35,6 +48,7 @@ from rollbook.wire import (
     PublishPersistent,
     PutNamespace,
     PutService,
+    WithdrawPersistent,
 )
 from tests.support.registry import ORDERS
 
@@ -44,6 +58,8 @@ SHOP = Namespace("shop", "Shop")
 NOW = Now(5, 1_000)
 SERVICE_ROW = (service_row_key(ORDERS), service_row_value(SETTINGS, "ann", 7), 3)
 INSTANCE_ROW = (instance_row_key(ORDERS, KEPT.key), instance_row_value(KEPT, "deployer", 8, 8), 4)
+KEPT_INTENT = KeptIntent(ORDERS, KEPT.key, Intent(enabled=False), "kept 8", "ann", 9, 0, 6)
+INTENT_ROW = (intent_row_key(ORDERS, KEPT.key), intent_row_value(KEPT_INTENT), 6)
 NAMESPACE_ROW = (namespace_row_key("shop"), namespace_row_value(SHOP, "ann", 9), 5)
 
 
@@ -108,6 +124,22 @@ def test_namespaces_are_listed_with_the_one_that_is_built_in() -> None:
     assert [namespace.id for namespace in body.namespaces] == ["public", "shop"]
 
 
+def test_a_row_that_somebody_has_written_of_the_namespace_public_changes_nothing() -> None:
+    row = (namespace_row_key("public"), namespace_row_value(Namespace("public", "mine"), "eve", 9), 5)
+    _, body = answer_of(ListNamespaces(), image(row))
+    assert body.namespaces == (PUBLIC,)
+
+
+def test_beyond_the_limit_only_namespaces_that_there_are_can_be_put() -> None:
+    rows = [
+        (namespace_row_key(f"n{number}"), namespace_row_value(Namespace(f"n{number}", "N"), "ann", 9), 5)
+        for number in range(NAMESPACES_MAX)
+    ]
+    assert refused(PutNamespace(SHOP), image(*rows)) == (Code.OVER_LIMIT, "id")
+    planned(PutNamespace(Namespace("n7", "Another")), image(*rows))
+    planned(PutNamespace(SHOP), image(*rows[1:]))
+
+
 def test_a_service_is_shown_with_its_settings_or_with_the_defaults() -> None:
     _, shown = answer_of(GetService(ORDERS), image(SERVICE_ROW, INSTANCE_ROW))
     assert (shown.settings, shown.author, shown.written_ms, shown.index, shown.persistent_instances) == (
@@ -125,6 +157,24 @@ def test_an_intent_is_written_with_its_author_its_time_and_the_incarnation_it_is
     kept = read_row(operation.key, operation.value, 11)
     assert kept == KeptIntent(ORDERS, KEPT.key, Intent(enabled=False), "kept 8", "bob", 1_000, 1_500, 11)
     assert planned(ClearIntent(ORDERS, KEPT.key), image()).operations[0].value is None
+    (for_ever,) = planned(msgspec.structs.replace(body, for_ms=0), image()).operations
+    assert for_ever.value is not None
+    kept = read_row(for_ever.key, for_ever.value, 11)
+    assert isinstance(kept, KeptIntent)
+    assert kept.expires_ms == 0
+
+
+def test_an_instance_that_is_withdrawn_takes_the_intent_that_is_kept_of_it_along() -> None:
+    body = WithdrawPersistent(ORDERS, (KEPT.key,))
+    assert row_keys(Order(Route(b"l", 1), 1, body)) == (INSTANCE_ROW[0], intent_row_key(ORDERS, KEPT.key))
+    for there, gone in (
+        (image(INSTANCE_ROW, INTENT_ROW), [INSTANCE_ROW[0], INTENT_ROW[0]]),
+        (image(INSTANCE_ROW), [INSTANCE_ROW[0]]),
+        (image(), [INSTANCE_ROW[0]]),
+    ):
+        plan = plan_of(Order(Route(b"l", 1), 1, body, "bob"), there, NOW)
+        assert isinstance(plan, Plan)
+        assert [(operation.key, operation.value) for operation in plan.operations] == [(key, None) for key in gone]
 
 
 def test_an_intent_that_is_over_goes_only_if_it_is_still_this_one() -> None:
@@ -145,3 +195,43 @@ def test_an_instance_that_is_written_again_keeps_the_moment_in_which_it_came() -
         kept = read_row(operation.key, operation.value, 12)
         assert isinstance(kept, KeptInstance)
         assert (kept.written_ms, kept.added_ms) == (1_000, added_ms)
+
+
+# -- what became of a proposal whose answer was lost
+
+KEY = INSTANCE_ROW[0]
+BY_ANOTHER = (KEY, instance_row_value(msgspec.structs.replace(KEPT, weight=7.0), "eve", 9, 8))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_touched", "fate"),
+    [
+        ((), (), False, "not applied"),
+        ((), (), True, "unknown"),  # it came and went, or was never there: to write it again could bring it back
+        ((), (BY_ANOTHER,), True, "unknown"),
+        ((INSTANCE_ROW,), (INSTANCE_ROW,), False, "not applied"),
+        ((INSTANCE_ROW,), (INSTANCE_ROW,), True, "not applied"),  # a cut does not say who touched it; its index does
+        ((INSTANCE_ROW,), (BY_ANOTHER,), True, "unknown"),
+        ((INSTANCE_ROW,), (), True, "unknown"),
+    ],
+)
+def test_what_became_of_a_lost_write_is_seen_from_its_row(
+    before: Any, after: Any, *, is_touched: bool, fate: str
+) -> None:
+    plan = planned(PublishPersistent(ORDERS, (KEPT,)), image(*before))
+    there = image(*((*row[:2], row[2] if len(row) == 3 else 8) for row in after))
+    assert fate_of(plan, {KEY} if is_touched else set(), there) == fate
+
+
+def test_a_lost_write_that_stands_there_as_it_was_wanted_was_applied() -> None:
+    plan = planned(PublishPersistent(ORDERS, (KEPT,)), image())
+    (operation,) = plan.operations
+    assert operation.value is not None
+    assert fate_of(plan, {KEY}, image((KEY, operation.value, 8))) == "applied"
+
+
+def test_a_lost_removal_is_done_if_nothing_is_left_and_else_seen_from_what_is() -> None:
+    plan = planned(ClearIntent(ORDERS, KEPT.key), image(INTENT_ROW))
+    assert fate_of(plan, {INTENT_ROW[0]}, image()) == "applied"
+    assert fate_of(plan, set(), image(INTENT_ROW)) == "not applied"
+    assert fate_of(plan, {INTENT_ROW[0]}, image((*INTENT_ROW[:2], 8))) == "unknown"
