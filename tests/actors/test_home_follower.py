@@ -146,6 +146,7 @@ def test_after_a_gap_the_rest_is_asked_for_from_here(bench: FollowerBench) -> No
     bench.receive(news(stream, 3, 8))
     [(_, follow)] = bench.frames
     assert (bench.told, follow.after, follow.store) == ([], 4, "s1")
+    assert follow.stream > stream, "also within one millisecond"
     bench.receive(news(stream, 2, 7))
     assert (bench.told, bench.frames) == ([], []), "of an earlier stream"
 
@@ -215,6 +216,8 @@ def test_a_stream_of_which_something_is_missing_is_silent(bench: FollowerBench, 
 
 def test_where_nobody_offers_a_store_it_is_said(bench: FollowerBench) -> None:
     assert bench.pass_time(4_000) == [StoreSilent("no node offers a store")]
+    assert bench.pass_time(3_000) == [], "not at every look"
+    assert len(bench.pass_time(1_000)) == 1
 
 
 # -- links
@@ -245,6 +248,9 @@ def test_a_second_home_is_noticed_and_not_followed(bench: FollowerBench) -> None
     bench.load()
     effects = [bench.handle(StoreFrameReceived("z", StoreOffered("s1", 0))) for _ in range(3)]
     assert [len(each) for each in effects] == [1, 0, 0], "said once"
+    bench.peers(HOME_ON_A)
+    bench.peers(HOME_ON_A, Peer("n9", 1, "z"))
+    assert len(bench.handle(StoreFrameReceived("z", StoreOffered("s1", 0)))) == 1, "and again when it has come again"
     bench.receive(news(1, 2, 9), "z")
     assert (bench.told, bench.frames) == ([], [])
 
@@ -266,6 +272,9 @@ def test_a_home_whose_store_is_another_one_is_named(bench: FollowerBench) -> Non
     bench.offer(store="s2")
     assert bench.frames == []
     assert bench.pass_time(4_000)[-1] == StoreSilent("the node home offers another store than before")
+    bench.offer(store="s1")
+    bench.peers()
+    assert bench.pass_time(4_000)[-1] == StoreSilent("the node home keeps the store, and is out of reach")
 
 
 # -- proposals
@@ -310,6 +319,13 @@ def test_what_no_frame_can_hold_is_refused_and_the_rest_is_parted(bench: Followe
     assert [[each.number for each in body.proposals] for _, body in bench.frames] == [[1, 3], [4]]
 
 
+def test_frames_of_proposals_are_filled_one_after_the_other() -> None:
+    bench = FollowerBench(frame_bytes_max=250, proposal_bytes_max=300)
+    bench.load()
+    bench.handle(ProposalsMade(tuple(Proposal(n, (Operation("k", b"v" * 100),)) for n in (1, 2, 3, 4))))
+    assert [[each.number for each in body.proposals] for _, body in bench.frames] == [[1, 2], [3, 4]]
+
+
 # -- hostile frames
 
 
@@ -341,6 +357,20 @@ def test_news_instead_of_a_cut_or_amid_one_is_no_image(bench: FollowerBench) -> 
     bench.receive(news(follow.stream, 2, 5))
     assert bench.told == []
     assert bench.actor.counters["store_frames_refused"] == 2
+
+
+def test_pieces_of_one_cut_are_of_one_index(bench: FollowerBench) -> None:
+    stream = bench.adopt()
+    bench.receive(StoreCut(stream, 1, "s1", 4, False, ROWS[:1]))
+    bench.receive(StoreCut(stream, 2, "s1", 5, True, ROWS[1:]))
+    assert (bench.told, bench.actor.counters["store_frames_refused"]) == ([], 1)
+
+
+def test_news_amid_a_later_cut_is_no_image_either(bench: FollowerBench) -> None:
+    stream = bench.load()
+    bench.receive(StoreCut(stream, 2, "s1", 9, False, ROWS))
+    bench.receive(news(stream, 3, 12))
+    assert (bench.told, bench.actor.counters["store_frames_refused"]) == ([], 1)
 
 
 def test_a_cut_without_end_is_let_go(bench: FollowerBench) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from actors.base import Effects, NodeIdentity, Now, Role, Tell
 from actors.home_follower import HomeSettings
-from actors.home_server import HomeServer
+from actors.home_server import ITEMS_PER_FRAME_MAX, HomeServer
 from actors.messages.distro import PeersChanged
 from actors.messages.io import SendToPeers
 from actors.messages.peers import (
@@ -148,6 +148,20 @@ def test_asking_again_before_the_store_has_answered_does_not_ask_the_store_again
     assert bench.frames == [("la", StoreCut(11, 1, "s1", 4, True, ()))]
 
 
+def test_asking_again_from_elsewhere_before_the_store_has_answered_asks_it_again(bench: ServerBench) -> None:
+    early = bench.follow(10, 3, "s1")
+    late = bench.follow(11, 5, "s1")
+    assert bench.ordered == [FollowEnded(early), FollowOrdered(late, 5)]
+
+
+def test_an_order_that_comes_twice_begins_one_stream(bench: ServerBench) -> None:
+    name = bench.follow(10, 0, "s1")
+    bench.handle(news(name, 1))
+    bench.receive("la", StoreFollow(10, 0, "s1"))
+    assert (bench.ordered, bench.frames) == ([], [])
+    assert bench.offers()["la"] == (10, 1)
+
+
 def test_an_order_that_was_overtaken_is_ignored(bench: ServerBench) -> None:
     bench.peers(Peer("a", 1, "la"), Peer("a", 1, "la2"))
     bench.follow(11, link="la2")
@@ -171,7 +185,8 @@ def test_a_window_of_frames_is_under_way_and_the_rest_waits(bench: ServerBench) 
     assert bench.frames == []
     bench.receive("la", StoreNewsAck(10, 1))
     assert [body.number for _, body in bench.frames] == [3]
-    for ack in (StoreNewsAck(10, 1), StoreNewsAck(10, 9), StoreNewsAck(9, 2), StoreNewsAck(11, 2)):
+    for number, stream in ((1, 10), (4, 10), (9, 10), (2, 9), (2, 11)):  # 4 has not left yet
+        ack = StoreNewsAck(stream, number)
         bench.receive("la", ack)
         assert bench.frames == [], "none of these makes room"
     bench.receive("la", StoreNewsAck(10, 3))
@@ -188,6 +203,22 @@ def test_a_quiet_store_makes_no_frames_that_wait(bench: ServerBench) -> None:
     assert bench.frames == [("la", StoreNews(10, 2, 499, ()))]
     bench.receive("la", StoreNewsAck(10, 2))
     assert bench.frames == []
+
+
+def test_what_is_known_already_makes_no_frame(bench: ServerBench) -> None:
+    name = bench.follow(10, 0, "s1")
+    bench.handle(news(name, 3))
+    for index in (3, 2):
+        bench.handle(ChangesSeen((), index, name))
+        assert bench.frames == []
+
+
+def test_an_offer_names_the_newest_change_that_any_follower_was_told(bench: ServerBench) -> None:
+    first, second = bench.follow(10, 0, "s1"), bench.follow(10, 0, "s1", link="lb")
+    bench.handle(news(first, 7))
+    bench.handle(news(second, 5))
+    bench.handle(bench.offer_due)
+    assert [body.index for _, body in bench.frames] == [7, 7]
 
 
 def test_for_a_follower_that_lags_far_behind_the_store_is_not_followed(bench: ServerBench) -> None:
@@ -223,6 +254,28 @@ def test_rows_are_cut_into_frames_that_everybody_takes(bench: ServerBench) -> No
     bench.handle(CutTaken(Cut(rows, 4), bench.follow()))
     assert [row for _, body in bench.frames for row in body.rows] == list(rows)
     assert [body.last for _, body in bench.frames] == [False] * (len(bench.frames) - 1) + [True]
+
+
+def test_a_frame_has_a_limit_of_rows_and_of_operations_however_small_they_are() -> None:
+    bench = ServerBench(frames_in_flight_max=100)
+    name = bench.follow()
+    rows = tuple(Row(f"{number}", b"", 1) for number in range(2 * ITEMS_PER_FRAME_MAX + 1))
+    bench.handle(CutTaken(Cut(rows, 1), name))
+    assert [len(body.rows) for _, body in bench.frames] == [ITEMS_PER_FRAME_MAX, ITEMS_PER_FRAME_MAX, 1]
+    operations = tuple(Operation(f"{number}", None) for number in range(100))
+    changes = tuple(StoredChange(index, operations) for index in range(2, 52))
+    bench.handle(ChangesSeen(changes, 51, name))
+    assert [len(body.changes) for _, body in bench.frames] == [ITEMS_PER_FRAME_MAX // 100, 10]
+
+
+def test_a_second_cut_amid_the_first_ends_the_stream_so_that_the_follower_asks_anew() -> None:
+    bench = ServerBench(frames_in_flight_max=1, frame_bytes_max=10)
+    name = bench.follow()
+    rows = (Row("k1", b"x" * 10, 1), Row("k2", b"x" * 10, 1))
+    bench.handle(CutTaken(Cut(rows, 4), name))
+    bench.handle(CutTaken(Cut(rows, 5), name))
+    assert (bench.ordered, bench.frames) == ([FollowEnded(name)], [])
+    assert bench.offers()["la"] == (0, 0)
 
 
 def test_a_store_that_cannot_be_followed_is_not_said_to_be_served(bench: ServerBench) -> None:

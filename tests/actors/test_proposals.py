@@ -90,7 +90,7 @@ def test_what_is_too_large_is_refused_for_good(bench: DeskBench) -> None:
     bench.settle(bench.proposal, "too_large")
     answer = bench.answers[order]
     assert isinstance(answer, Failed)
-    assert (answer.code, answer.retryable) == (Code.PARAMETER_INVALID, False)
+    assert (answer.code, answer.field, answer.retryable) == (Code.PARAMETER_INVALID, "instances", False)
 
 
 def test_an_order_that_is_always_refused_ends() -> None:
@@ -106,6 +106,18 @@ def test_an_order_that_is_always_refused_ends() -> None:
         bench.catch_up()
     assert failure(bench, order) == Code.STORE_UNAVAILABLE
     assert bench.weight_in_store(1) is None
+
+
+def test_after_one_refusal_for_an_old_fence_the_next_attempt_is_made_under_a_new_one() -> None:
+    bench = DeskBench(attempts_max=2)
+    bench.raise_fence()
+    order = bench.publish(1)
+    bench.store.write(FENCE, b"somebody else")
+    bench.settle(bench.proposal)
+    bench.catch_up()
+    assert (bench.proposals, len(bench.fences)) == ([], 1)
+    bench.settle_all()
+    assert isinstance(bench.answers[order], Done)
 
 
 # -- numbers
@@ -252,6 +264,21 @@ def test_a_fence_that_is_not_where_its_answer_said_holds_nothing(bench: DeskBenc
     assert bench.proposals == [], "the old one does not keep out what is lost"
 
 
+def test_what_others_did_before_the_last_attempt_does_not_make_its_fate_unknown(bench: DeskBench) -> None:
+    order = bench.publish(1)
+    bench.write_elsewhere(1, 50)
+    bench.write_elsewhere(1, None)
+    bench.store.write(FENCE, b"somebody else")
+    bench.settle(bench.proposal)
+    bench.catch_up()
+    bench.settle(bench.fence)
+    bench.catch_up()
+    lose(bench)
+    bench.settle_all()
+    assert isinstance(bench.answers[order], Done), "nobody has touched the row since, so it is said again"
+    assert bench.weight_in_store(1) == order
+
+
 # -- time
 
 
@@ -278,3 +305,25 @@ def test_an_order_is_answered_in_time_even_if_the_store_never_speaks_of_it(bench
     bench.settle_all()
     assert isinstance(bench.answers[after], Done)
     assert bench.weight_in_store(1) == after
+
+
+def test_the_late_answer_to_an_order_that_was_given_up_changes_nothing(bench: DeskBench) -> None:
+    order = bench.publish(1)
+    number = bench.proposal
+    bench.pass_time(2_500)
+    assert failure(bench, order) == Code.OUTCOME_UNKNOWN
+    bench.settle(number)
+    bench.settle_all()
+    after = bench.publish(1)
+    bench.settle_all()
+    assert failure(bench, order) == Code.OUTCOME_UNKNOWN
+    assert isinstance(bench.answers[after], Done)
+
+
+def test_an_order_that_the_store_refused_was_not_written_also_if_the_image_never_shows_why(bench: DeskBench) -> None:
+    order = bench.publish(1)
+    bench.store.write(FENCE, b"somebody else")
+    bench.settle(bench.proposal)
+    bench.pass_time(2_500)
+    assert failure(bench, order) == Code.STORE_UNAVAILABLE
+    assert len(bench.fences) == 0, "nothing is in doubt"
