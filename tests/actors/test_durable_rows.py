@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from actors.durable_rows import (
     record_of,
 )
 from actors.durable_values import KeptFence, KeptInstance
+from actors.records import STAMP_COUNTER_BITS
 from rollbook.codec import pack
 from rollbook.model import Instance, Service
 
@@ -40,6 +42,8 @@ def test_a_record_of_a_row_carries_what_the_index_needs() -> None:
     assert isinstance(kept, KeptInstance)
     record = record_of(kept)
     assert (record.origin, record.seq, record.instances) == (STORE_ORIGIN, 7, (INSTANCE,))
+    assert record.session == 1_600_000_000_000, "when it came: written again it stays the same incarnation"
+    assert record.stamp >> STAMP_COUNTER_BITS == 1_700_000_000_000, "when it was written"
     assert record.key.service == SERVICE
 
 
@@ -89,6 +93,39 @@ def test_what_cannot_be_read_is_named(key: str, value: bytes) -> None:
 def test_a_row_that_breaks_a_rule_of_the_model_is_not_read(key: str, value: bytes) -> None:
     with pytest.raises(RowUnreadable):
         read_row(key, value, 7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("instance", (2.5, True, False, {}, "ann", 5, 5)),
+        ("service", ([0.5], "ann", 5)),
+        ("intent", ([False], "kept 5", "ann", 5, 0)),
+        ("namespace", ("Shop", "", "ann", 5)),
+    ],
+)
+def test_a_row_of_a_newer_format_is_not_guessed_at(kind: str, value: tuple[Any, ...]) -> None:
+    key = {"service": "service public shop orders", "namespace": "namespace shop"}.get(
+        kind, f"{kind} public shop orders 10.0.0.1 80 DEFAULT"
+    )
+    assert read_row(key, pack([1, *value]), 7)
+    with pytest.raises(RowUnreadable, match="format 2 is newer than 1"):
+        read_row(key, pack([2, *value]), 7)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "intent public shop orders 10.0.0.1 70000 DEFAULT",
+        "intent public shop orders  80 DEFAULT",
+        "intent public shop orders 10.0.0.1 80 no/cluster",
+        "intent public shop ord\x7fers 10.0.0.1 80 DEFAULT",
+        "intent no/space shop orders 10.0.0.1 80 DEFAULT",
+    ],
+)
+def test_an_intent_is_meant_for_an_instance_that_there_can_be(key: str) -> None:
+    with pytest.raises(RowUnreadable):
+        read_row(key, pack([1, [False], "kept 5", "ann", 5, 0]), 7)
 
 
 @pytest.mark.parametrize("port", ["08080", "+8080", "8_080", "8080\t", "８０８０"])

@@ -111,6 +111,17 @@ def test_what_another_node_has_taken_over_is_said_for_a_while() -> None:
     assert not lists.is_pending
 
 
+def test_handovers_of_one_list_end_one_after_the_other() -> None:
+    lists = VerdictLists(3_000)
+    for port, now_ms in ((80, 0), (81, 500), (82, 1_000)):
+        lists.state(PLACE, key(port), healthy=False, stored=True)
+        lists.hand_over(PLACE, key(port), now_ms)
+    assert len(lists.take_due(1_000)) == 1
+    assert lists.take_due(3_000) == told_list((81, False), (82, False))
+    assert lists.take_due(3_500) == told_list((82, False))
+    assert lists.take_due(4_000) == told_list()
+
+
 def test_nothing_is_told_of_a_list_before_the_last_word_on_all_of_it_is_known() -> None:
     lists = VerdictLists(3_000)
     lists.await_word(PLACE)
@@ -141,6 +152,15 @@ def test_what_found_no_room_is_counted() -> None:
     (full,) = lists.take_due(0)
     assert len(full.verdicts) == 1_000
     assert lists.unsaid == 100
+
+
+def test_what_is_withdrawn_and_not_yet_told_is_not_unsaid() -> None:
+    lists = VerdictLists(3_000)
+    lists.state(PLACE, key(80), healthy=False, stored=True)
+    lists.take_due(0)
+    lists.await_word(PLACE)
+    lists.withdraw(PLACE, key(80))
+    assert (lists.take_due(0), lists.unsaid) == ((), 0)
 
 
 # -- records of this node

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -102,6 +104,18 @@ def test_a_first_line_without_end_is_not_read_on(bench: ProberBench) -> None:
     assert http(bench, b"HTTP/1.1 200 " + b"x" * 100_000) == "error"
 
 
+def test_an_answer_that_is_as_long_as_may_be_and_no_status_is_not_waited_for() -> None:
+    done = threading.Event()
+
+    def fill(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(b"x" * 64)
+        done.wait(10)
+
+    with probers(answer_bytes_max=64, probe_timeout_ms=5_000) as bench, answering(fill) as port:
+        assert bench.outcome(port, request=GET) == "error"
+        done.set()
+
+
 def test_a_huge_header_behind_the_status_does_no_harm(bench: ProberBench) -> None:
     assert http(bench, b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n") == "ok"
 
@@ -196,6 +210,22 @@ def test_a_name_server_that_does_not_answer_says_nothing_of_an_instance(monkeypa
         assert bench.outcome(port, "localhost") == "ok", "an answer that comes late is of use to the next probe"
 
 
+def test_a_probe_that_waits_for_a_name_ends_in_its_time_whatever_else_is_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = threading.Event()
+
+    def wait(*_: object, **__: object) -> Any:
+        answered.wait(20)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", wait)
+    with probers(name_timeout_ms=50, probe_timeout_ms=900) as bench, deaf_port() as deaf:
+        found = bench.look(InstanceProbe(1, "127.0.0.1", deaf), InstanceProbe(2, "localhost", deaf))
+        answered.set()
+    assert [(number, result.outcome) for number, result in found.items()] == [(2, "void"), (1, "busy")]
+
+
 def test_more_probes_than_connections_wait_their_turn() -> None:
     with probers(connections_max=2, probe_timeout_ms=50) as bench, deaf_port() as deaf, listening() as server:
         port = server.getsockname()[1]
@@ -203,16 +233,43 @@ def test_more_probes_than_connections_wait_their_turn() -> None:
     assert [found[number].outcome for number in range(20)] == ["ok", "busy"] * 10
 
 
+def test_no_more_connections_are_open_than_allowed() -> None:
+    with probers(connections_max=2, probe_timeout_ms=100) as bench, deaf_port() as deaf:
+        began = time.monotonic()
+        bench.look(*(InstanceProbe(number, "127.0.0.1", deaf) for number in range(6)))
+        assert time.monotonic() - began >= 0.29, "two at a time, three times 100 ms"
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        (errno.EMFILE, "void"),
+        (errno.EADDRNOTAVAIL, "void"),
+        (errno.ETIMEDOUT, "busy"),
+        (errno.ECONNREFUSED, "refused"),
+        (errno.ECONNRESET, "error"),
+        (errno.EHOSTUNREACH, "error"),
+    ],
+)
 def test_what_this_machine_cannot_do_says_nothing_of_an_instance(
-    bench: ProberBench, monkeypatch: pytest.MonkeyPatch
+    bench: ProberBench, monkeypatch: pytest.MonkeyPatch, code: int, outcome: Outcome
 ) -> None:
-    limit = OSError(24, "Too many open files")
+    trouble = OSError(code, "as the system says")
 
     def no_socket(*_: object) -> socket.socket:
-        raise limit
+        raise trouble
 
     monkeypatch.setattr("runtime.prober.socket.socket", no_socket)
-    assert bench.outcome(9) == "void"
+    assert bench.outcome(9) == outcome
+
+
+def test_a_connection_that_was_only_looked_at_is_reset_and_leaves_nothing_behind(bench: ProberBench) -> None:
+    with listening() as server:
+        assert bench.outcome(server.getsockname()[1]) == "ok"
+        connection, _ = server.accept()
+        connection.settimeout(10)
+        with connection, pytest.raises(ConnectionResetError):
+            connection.recv(1)
 
 
 def test_close_ends_the_thread_and_its_connections() -> None:

@@ -99,6 +99,28 @@ def test_one_half_of_the_witness_is_enough_and_none_is_damage(killed: SqliteEngi
     killed.close()
 
 
+def test_a_line_that_says_nothing_is_none_though_its_checksum_is_right(tmp_path: Path) -> None:
+    Witness.open(tmp_path, "id", 7).close()
+    path = tmp_path / "acknowledged"
+    path.write_text(f" 00000000\n{path.read_text().splitlines()[0]}\n")
+    assert witnessed_index(tmp_path, "id") == 7
+
+
+def test_from_its_beginning_a_witness_survives_that_one_half_is_torn(tmp_path: Path) -> None:
+    witness = Witness.open(tmp_path, "id", 7)
+    path = tmp_path / "acknowledged"
+    for index, known in ((7, 7), (8, 7), (9, 8), (10, 9)):
+        if index > 7:
+            assert witness.record(index) == ""
+        whole = path.read_bytes()
+        newest = whole.rindex(b"%019d" % index) if index > 7 else 0
+        path.write_bytes(whole[:newest] + b"x" * 5 + whole[newest + 5 :])
+        assert witnessed_index(tmp_path, "id") == known
+        path.write_bytes(whole)
+        assert witnessed_index(tmp_path, "id") == index
+    witness.close()
+
+
 def test_a_witness_that_cannot_be_written_says_why() -> None:
     full = Witness("id", os.open("/dev/full", os.O_WRONLY))
     assert full.record(1) == "acknowledged beside it: No space left on device"
