@@ -65,7 +65,10 @@ class Beginning:
         method, _, rest = request.partition(b" ")
         if method != b"GET":
             return b""
-        said = parse_qs(urlsplit(rest.split(b" ")[0].decode("latin-1")).query)
+        try:
+            said = parse_qs(urlsplit(rest.split(b" ")[0].decode("latin-1")).query)
+        except ValueError:  # no address at all
+            return b""
         if said.get("knows") == ["1"]:
             self._knowing.update(set(said.get("seat", ())).intersection(self._others))
         return _NOBODY

@@ -142,6 +142,23 @@ def test_a_list_as_json_says_whether_it_is_protected(decided: Decided) -> None:
     assert decided.json("instances", "orders")["protected"] is False
 
 
+def test_a_decision_is_about_the_instance_of_the_namespace_group_and_cluster_that_are_said(decided: Decided) -> None:
+    place = ["g@@orders", "10.0.0.1:90", "--namespace", "dev", "--cluster", "EAST"]
+    decided.said("register", *place, "--persistent")
+    service, key = Service("dev", "g", "orders"), InstanceKey("10.0.0.1", 90, "EAST")
+    assert decided.said("offline", *place) == "offline g@@orders  10.0.0.1:90  cluster EAST\n"
+    assert list(decided.decisions.intents[service]) == [key]
+    decided.said("service", "put", "g@@orders", "--namespace", "dev", "--metadata", "team=a")
+    shown = decided.json("service", "show", "g@@orders", "--namespace", "dev")
+    assert (shown["namespace"], shown["metadata"], shown["persistent_instances"]) == ("dev", {"team": "a"}, 1)
+    assert [intent["cluster"] for intent in shown["intents"]] == ["EAST"]
+    decided.said("online", *place)
+    assert not decided.decisions.intents.get(service)
+    decided.said("deregister", *place)
+    decided.said("service", "delete", "g@@orders", "--namespace", "dev")
+    assert service not in decided.decisions.services
+
+
 # -- services
 
 
@@ -185,7 +202,7 @@ def test_a_service_speaks_json(decided: Decided) -> None:
     assert shown["checkers"]["EAST"]["kind"] == "none"
     assert (shown["protection_threshold"], shown["written_ms"], shown["index"]) == (0.0, WRITTEN_MS, 1)
     [intent] = shown["intents"]
-    assert intent["expires_ms"] == 0
+    assert (intent["written_ms"], intent["expires_ms"]) == (WRITTEN_MS, 0)
     assert (intent["ip"], intent["port"], intent["enabled"], intent["weight"]) == ("10.0.0.1", 80, None, 3.0)
     code, _, err = decided.run("service", "put", "orders", "--mode", "create")
     assert (code, err) == (1, "error: there is one already (code 21007)\n")
@@ -229,6 +246,8 @@ def test_a_namespace_speaks_json(decided: Decided) -> None:
     [dev, public] = decided.json("namespace", "list")["namespaces"]
     assert dev == {"id": "dev", "name": "dev", "description": ""}
     assert public["id"] == "public"
+    assert decided.run("namespace", "put", "dev", "--mode", "create")[0] == 1
+    assert decided.run("namespace", "put", "test", "--mode", "update")[0] == 1
     assert decided.json("namespace", "delete", "dev")["event"] == "deleted"
 
 

@@ -140,7 +140,10 @@ ODD: Any = object()
     ("field", "call"),
     [
         refused("service", lambda admin: admin.put_service("a@@b")),
+        refused("service", lambda admin: admin.delete_service(ODD)),
+        refused("service", lambda admin: admin.get_service("orders\ud800")),
         refused("group", lambda admin: admin.get_service("orders", group="")),
+        refused("group", lambda admin: admin.delete_service("orders", group=ODD)),
         refused("protection_threshold", lambda admin: admin.put_service("orders", protection_threshold=1.5)),
         refused("protection_threshold", lambda admin: admin.put_service("orders", protection_threshold=float("nan"))),
         refused(

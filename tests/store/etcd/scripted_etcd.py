@@ -62,6 +62,9 @@ class ScriptedEtcd:
         self._server.server_close()
         self._thread.join()
 
+    def requests(self, path: str) -> list[Any]:
+        return [request for asked, request in self._server.asked if asked == path]
+
     def count(self, path: str) -> int:
         return sum(asked == path for asked, _ in self._server.asked)
 

@@ -54,6 +54,10 @@ def test_beyond_loopback_somebody_must_have_said_that_it_is_not_encrypted() -> N
     with pytest.raises(SettingsError, match=r"no TLS between etcd and 10\.0\.0\.1:8851"):
         etcd_seats(cluster(away))
     assert etcd_endpoints(cluster(away, children_unencrypted=True))[0] == "10.0.0.1:8852"
+    named = [address.replace("127.0.0.1", "localhost") for address in HOSTS]
+    assert etcd_seats(cluster(named))[0] == "localhost:8851", "a name of loopback like any address of it"
+    with pytest.raises(SettingsError, match="no TLS between etcd and registry-2:8851"):
+        etcd_seats(cluster(["127.0.0.1:8848", "registry-2:8848", "127.0.0.1:8868"]))
 
 
 def test_a_member_listens_where_its_node_does() -> None:
@@ -142,7 +146,8 @@ def test_a_seat_is_answered_as_etcd_answers_and_strangers_are_not() -> None:
     own, other = addresses_of(2)
     beginning = Beginning(own, own, [other])
     assert judge(beginning.answer(b"GET /members?seat=10.0.0.9:1&knows=1 HTTP/1.0\r\n\r\n")) is Heard.NO_DATA
-    assert beginning.answer(b"\x00\xff\r\n\r\n") == b""
+    for nonsense in (b"", b"\x00\xff\r\n\r\n", b"POST /members HTTP/1.0\r\n\r\n", b"GET http://[ HTTP/1.0\r\n\r\n"):
+        assert beginning.answer(nonsense) == b""
     assert beginning.missing == [other]
 
 
