@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Real nodes killed under load, and what they list at the end: scripts/durability.sh --nodes 3 --rounds 100. More: --help.
+# Real nodes killed under load, and what they list at the end: scripts/durability.sh --store etcd --rounds 60. More: --help.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/_environment.sh"
 cd -- "$ROLLBOOK_ROOT"

@@ -12,22 +12,29 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rollbook.errors import RollbookError
+from tests.durability.faults import Engine, Fault, faults_of
 from tests.durability.ledger import Ledger, LedgerLine, lost_writes
 from tests.durability.writer import SERVICE, address_of
+from tests.support.etcd_beside import leader_of, until_members_hold_the_same
 from tests.support.real_cluster import ROOT, RealCluster, RealNode, pause_s, until
 from tests.support.watching import Observer
 
 WRITERS = 4
 LOAD_S = (0.2, 0.8)  # between two faults, with every writer at work
-AWAY_S = (0.0, 1.5)  # from the kill to the start
-STOPPED_S = 3.0
 AGAIN_S_MAX = 40.0
 AGREED_S_MAX = 20.0
 
 
+class Plan(NamedTuple):
+    engine: Engine
+    nodes: int
+    faults: Sequence[str]  # one a round
+    seed: int
+
+
 class Round(NamedTuple):
     fault: str
-    again_s: float  # from the start of what was killed until every writer has written again
+    again_s: float  # until every writer has begun a write since, and was told that it is done
 
 
 class Result(NamedTuple):
@@ -35,25 +42,43 @@ class Result(NamedTuple):
     done: int
     refused: int
     unknown: int
-    lost: tuple[str, ...]  # by node: what it lists otherwise than it should
+    lost: tuple[str, ...]  # by writer: what is listed otherwise than it should
 
 
-def run_rounds(folder: Path, nodes: int, rounds: int, seed: int, say: Callable[[Round], None]) -> Result:
-    """The first node keeps the store. AssertionError if something does not come back or nodes do not agree."""
-    chance = random.Random(seed)
-    with RealCluster(folder / "nodes", nodes) as cluster:
+def run_rounds(folder: Path, plan: Plan, say: Callable[[Round], None]) -> Result:
+    """AssertionError if something does not come back, or if nodes do not agree in the end."""
+    chance, kinds = random.Random(plan.seed), faults_of(plan.engine, plan.nodes)
+    with RealCluster(folder / "nodes", plan.nodes, engine=plan.engine) as cluster:
         with writers(folder, cluster.addresses) as ledgers:
             told = []
-            for _ in range(rounds):
-                told.append(_round(cluster, ledgers, chance))
+            for fault in plan.faults:
+                told.append(Round(fault, _round(cluster, ledgers, kinds[fault], chance)))
                 say(told[-1])
                 cluster.until_ready()  # so that there is something to kill
-        listed = agreed_lists(cluster.nodes)
         for ledger in ledgers:
             ledger.take()
+        lost = [*_lost_at_the_end(cluster, ledgers, plan.engine)]
+        _kill_all(cluster)
+        lost += _lost_at_the_end(cluster, ledgers, plan.engine)
         lines = [line for ledger in ledgers for line in ledger.lines]
         done, refused, unknown = (sum(line.end == end for line in lines) for end in ("done", "refused", "unknown"))
-        return Result(tuple(told), done, refused, unknown, tuple(lost_of(ledgers, listed)))
+        return Result(tuple(told), done, refused, unknown, tuple(dict.fromkeys(lost)))
+
+
+def _lost_at_the_end(cluster: RealCluster, ledgers: Sequence[Ledger], engine: Engine) -> Iterator[str]:
+    if engine == "etcd":
+        leader_of(cluster.nodes)  # so that every member answers
+        until_members_hold_the_same(cluster.nodes)
+    yield from lost_of(ledgers, agreed_lists(cluster.nodes))
+
+
+def _kill_all(cluster: RealCluster) -> None:
+    """What is listed from then on was read from the disks."""
+    for node in cluster:
+        node.kill()
+    for node in cluster:
+        node.start()
+    cluster.until_ready()
 
 
 @contextmanager
@@ -85,33 +110,24 @@ def _path(folder: Path, number: int) -> Path:
     return folder / f"writer-{number}.jsonl"
 
 
-def _round(cluster: RealCluster, ledgers: Sequence[Ledger], chance: random.Random) -> Round:
+def _round(cluster: RealCluster, ledgers: Sequence[Ledger], fault: Fault, chance: random.Random) -> float:
     pause_s(chance.uniform(*LOAD_S))
-    kinds = ["stop the home", *(f"kill {count}" for count in range(1, len(cluster.nodes) + 1))]
-    fault = chance.choice(kinds)
-    if fault == "stop the home":
-        cluster.nodes[0].pause()
-        pause_s(STOPPED_S)
-        cluster.nodes[0].resume()
-    else:
-        victims = chance.sample(cluster.nodes, int(fault.split()[1]))
-        for node in victims:
-            node.kill()
-        pause_s(chance.uniform(*AWAY_S))
-        for node in victims:
-            node.start()
-    return Round(fault, until_all_write(ledgers, AGAIN_S_MAX))
+    damage = fault(cluster, chance)
+    again_s = until_all_write(ledgers, damage.since_ns, AGAIN_S_MAX)
+    damage.mend()
+    return again_s
 
 
-def until_all_write(ledgers: Sequence[Ledger], deadline_s: float) -> float:
-    """Each has begun a write since now, and it was acknowledged; how long that took."""
-    now_ns, waited_for = time.monotonic_ns(), list(ledgers)
+def until_all_write(ledgers: Sequence[Ledger], since_ns: int, deadline_s: float) -> float:
+    """Each has begun a write since then, and it was acknowledged; how long after."""
+    waited_for = list(ledgers)
 
     def all_have() -> bool:
-        waited_for[:] = [ledger for ledger in waited_for if not _has_written(ledger.take(), now_ns)]
+        waited_for[:] = [ledger for ledger in waited_for if not _has_written(ledger.take(), since_ns)]
         return not waited_for
 
-    return until(all_have, deadline_s, "every writer's writes are acknowledged again")
+    until(all_have, deadline_s, "every writer's writes are acknowledged again")
+    return (time.monotonic_ns() - since_ns) / 1e9
 
 
 def _has_written(lines: Sequence[LedgerLine], since_ns: int) -> bool:

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from runtime.store.etcd_child import find_etcd
+from tests.durability.faults import Engine, drawn, faults_of
 from tests.durability.ledger import REMOVED, Ledger, LedgerLine, lost_writes, possible_weights
-from tests.durability.rounds import run_rounds
+from tests.durability.rounds import Plan, run_rounds
 
 DONE_MIN = 100
+NO_ETCD = pytest.mark.skipif(
+    find_etcd() is None, reason="no etcd on the path (Debian, Ubuntu: apt install etcd-server)"
+)
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(120)
-def test_what_was_acknowledged_between_kills_is_listed_by_every_node(tmp_path: Path) -> None:
-    result = run_rounds(tmp_path, 3, 2, 10, lambda _: None)
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize(
+    ("engine", "faults"),
+    [
+        ("single_home", ["kill the home", "kill 3 starting"]),
+        pytest.param("etcd", ["kill the leader's node", "kill 2 etcd", "kill 3 starting"], marks=NO_ETCD),
+    ],
+)
+def test_what_was_acknowledged_between_kills_is_listed_by_every_node(
+    tmp_path: Path, engine: Engine, faults: list[str]
+) -> None:
+    result = run_rounds(tmp_path, Plan(engine, 3, faults, 1), lambda _: None)
     assert result.lost == ()
     assert result.done >= DONE_MIN
-    assert [each.fault for each in result.rounds] == ["kill 3", "kill 2"], "the seed that was chosen for these"
+    assert [each.fault for each in result.rounds] == faults
+
+
+def test_every_kind_of_fault_comes_as_often_as_every_other() -> None:
+    kinds = [*faults_of("etcd", 3)]
+    found = drawn(kinds, 3 * len(kinds) + 1, random.Random(1))
+    assert {found.count(kind) for kind in kinds} == {3, 4}
+    assert len(found) == 3 * len(kinds) + 1
 
 
 def line(weight: float, end: str, port: int = 1) -> LedgerLine:

@@ -6,7 +6,6 @@ Everything that was started is ended by ``close``, by process id, whatever happe
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import select
@@ -22,7 +21,7 @@ from types import TracebackType
 from rollbook.errors import RollbookError
 from rollbook.status import NodeStatus
 from rollbook.status_question import fetch_status
-from runtime.processes import ProcessMark, carriers, send_signal
+from runtime.processes import ProcessMark, carriers, is_running, send_signal
 from runtime.store.etcd_child import DIRECTORY_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,9 +109,8 @@ class RealNode:
     @property
     def pid(self) -> int:
         """The node process: the supervisor's child that is not an etcd."""
-        pid = self.supervisor_pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        nodes = [int(child) for child in children if int(child) not in [mark.pid for mark in self.etcd_members()]]
+        children, members = self._children(), [mark.pid for mark in self.etcd_members()]
+        nodes = [child for child in children if child not in members]
         assert len(nodes) == 1, f"the supervisor has children {children}"
         return nodes[0]
 
@@ -132,13 +130,29 @@ class RealNode:
         return status is not None and status.ready
 
     def kill(self) -> None:
-        """kill -9 of supervisor, node and etcd: the machine's plug, as far as others can see."""
-        pid = self.pid
+        """kill -9 of supervisor, node and etcd, also while they start: the machine's plug, as far as others can see."""
+        os.kill(self.supervisor_pid, signal.SIGSTOP)  # it starts nothing more, and its children keep their numbers
+        until(lambda: self._state() in "TZ", 5.0, "the supervisor stands still, or had ended")
+        for child in self._children():
+            os.kill(child, signal.SIGKILL)
+        self.kill_supervisor()
+        self.kill_etcd()
+
+    def kill_supervisor(self) -> None:
+        """kill -9 of it alone: the node notices and ends, its etcd goes on."""
         os.kill(self.supervisor_pid, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
         self._reap(5.0)
-        self._kill_etcd()
+
+    def kill_process(self) -> None:
+        """kill -9 of the node process, which its supervisor starts again."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def kill_etcd(self) -> None:
+        """kill -9 of every member that ran beside it; a supervisor starts another one."""
+        killed = self.etcd_members()
+        for mark in killed:
+            send_signal(mark, signal.SIGKILL)
+        until(lambda: not any(map(is_running, killed)), 5.0, "the etcd member is gone")
 
     def terminate(self, deadline_s: float = 10.0) -> int:
         """SIGTERM; the exit code of the supervisor."""
@@ -157,22 +171,16 @@ class RealNode:
 
     def close(self) -> None:
         if self._supervisor is None:
-            self._kill_etcd()
-            return
-        with contextlib.suppress(AssertionError, FileNotFoundError, ProcessLookupError):
-            self.resume()
-        with contextlib.suppress(AssertionError, FileNotFoundError, ProcessLookupError):
+            self.kill_etcd()
+        else:
             self.kill()
-            return
-        self._supervisor.kill()
-        self._reap(5.0)
-        self._kill_etcd()
 
-    def _kill_etcd(self) -> None:
-        """Now that nobody would start it again."""
-        for mark in self.etcd_members():
-            send_signal(mark, signal.SIGKILL)
-        until(lambda: not self.etcd_members(), 5.0, "the etcd member is gone")
+    def _children(self) -> list[int]:
+        pid = self.supervisor_pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def _state(self) -> str:
+        return Path(f"/proc/{self.supervisor_pid}/stat").read_text().rpartition(")")[2].split()[0]
 
     def _reap(self, deadline_s: float) -> int:
         assert self._supervisor is not None
