@@ -14,17 +14,16 @@ from rollbook import NamingClient
 from rollbook.errors import RollbookError
 from runtime.local_durable import Durable
 from runtime.processes import is_running, send_signal
-from runtime.store.etcd_child import find_etcd
 from tests.cluster.test_local_cluster import Operator, free_run_of_base_ports
+from tests.support.etcd_installed import NEEDS_ETCD
 from tests.support.real_cluster import RealCluster, RealNode, until
 
-NO_ETCD = "no etcd on the path: `apt-get install etcd-server` or the like runs these tests"
 SERVICE = "kept"
 
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(find_etcd() is None, reason=NO_ETCD),
+    NEEDS_ETCD,
 ]
 
 

@@ -12,11 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from runtime.store.etcd_child import find_etcd
 from tests.durability.faults import Engine, drawn, faults_of
 from tests.durability.rounds import Plan, Result, Round, run_rounds
+from tests.support.etcd_installed import why_no_etcd
 
 EXIT_LOST, EXIT_USAGE = 1, 2
+ETCD_NODES = 3  # each with a member, so that every one can be the leader
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -35,8 +36,8 @@ def durability(
     """
     console = Console()
     kinds = _chosen(faults, [*faults_of(store, nodes)])
-    if store == "etcd" and (nodes != 3 or find_etcd() is None):
-        console.print("etcd runs beside three nodes, where it is on the path (Debian, Ubuntu: apt install etcd-server)")
+    if store == "etcd" and (why_no_etcd() or nodes != ETCD_NODES):
+        console.print(why_no_etcd() or f"with etcd there are {ETCD_NODES} nodes")
         raise typer.Exit(EXIT_USAGE)
     with tempfile.TemporaryDirectory(prefix="rollbook-durability-") as folder:
         number = iter(range(1, rounds + 1))

@@ -8,15 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from runtime.store.etcd_child import find_etcd
 from tests.durability.faults import Engine, drawn, faults_of
 from tests.durability.ledger import REMOVED, Ledger, LedgerLine, lost_writes, possible_weights
 from tests.durability.rounds import Plan, run_rounds
+from tests.support.etcd_installed import NEEDS_ETCD
 
 DONE_MIN = 100
-NO_ETCD = pytest.mark.skipif(
-    find_etcd() is None, reason="no etcd on the path (Debian, Ubuntu: apt install etcd-server)"
-)
 
 
 @pytest.mark.cluster
@@ -25,7 +22,7 @@ NO_ETCD = pytest.mark.skipif(
     ("engine", "faults"),
     [
         ("single_home", ["kill the home", "kill 3 starting"]),
-        pytest.param("etcd", ["kill the leader's node", "kill 2 etcd", "kill 3 starting"], marks=NO_ETCD),
+        pytest.param("etcd", ["kill the leader's node", "kill 2 etcd", "kill 3 starting"], marks=NEEDS_ETCD),
     ],
 )
 def test_what_was_acknowledged_between_kills_is_listed_by_every_node(

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from runtime.store.etcd import EtcdStore
-from runtime.store.etcd_child import find_etcd
 from tests.support.etcd_cluster import EtcdTestCluster
+from tests.support.etcd_installed import installed_etcd
 
-NO_ETCD = "no etcd on the path: `apt-get install etcd-server` or the like runs these tests"
 _numbers = itertools.count()
 
 
@@ -23,8 +22,8 @@ class SharedEtcd:
         self._cluster: EtcdTestCluster | None = None
 
     def cluster(self) -> EtcdTestCluster:
-        if (found := find_etcd()) is None:
-            pytest.skip(NO_ETCD)
+        if isinstance(found := installed_etcd(), str):
+            pytest.skip(found)
         if self._cluster is None:
             self._cluster = EtcdTestCluster(found, self._folder / "etcd", 1)
         self._cluster.start()

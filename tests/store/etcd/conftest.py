@@ -6,22 +6,22 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.store.etcd_child import FoundEtcd, find_etcd
-from tests.store.etcd_engine import NO_ETCD, SharedEtcd
+from runtime.store.etcd_child import FoundEtcd
+from tests.store.etcd_engine import SharedEtcd
 from tests.support.etcd_cluster import EtcdTestCluster
+from tests.support.etcd_installed import NEEDS_ETCD, installed_etcd, why_no_etcd
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if find_etcd() is None:
-        for item in items:
-            if isinstance(item, pytest.Function) and "found_etcd" in item.fixturenames:
-                item.add_marker(pytest.mark.skip(reason=NO_ETCD))
+    for item in items:
+        if isinstance(item, pytest.Function) and "found_etcd" in item.fixturenames:
+            item.add_marker(NEEDS_ETCD)
 
 
 @pytest.fixture(scope="session")
 def found_etcd() -> FoundEtcd:
-    found = find_etcd()
-    assert found is not None, NO_ETCD
+    found = installed_etcd()
+    assert isinstance(found, FoundEtcd), why_no_etcd()
     return found
 
 
