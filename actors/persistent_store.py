@@ -32,11 +32,12 @@ from actors.messages.store import (
     ProposalSettled,
     ProposalsMade,
     StoreFollowed,
+    StoreMembersSeen,
     StoreSilent,
 )
 from actors.messages.values import NOBODY, Order, Reply
 from actors.proposals import ProposalDesk
-from rollbook.status import DurableStatus
+from rollbook.status import DurableStatus, StoreMember
 from rollbook.wire import GetService, ListNamespaces
 
 
@@ -68,6 +69,7 @@ PersistentInput = (
     | ChangesSeen
     | StoreSilent
     | ProposalSettled
+    | StoreMembersSeen
     | IntentsUnclaimed
     | StatusRequested
     | _DeskLookDue
@@ -101,6 +103,7 @@ class PersistentStore:
         )
         self._followed = StoreFollowed(False, 0, "the store has not been read yet")
         self._store = ""  # which one it is
+        self._members: tuple[StoreMember, ...] = ()
         # What is here stays as it is, for people to look at, while the store is another one, and for good once it has
         # gone back: what it writes since has indices that mean other rows here.
         self._is_strange = self._has_forked = False
@@ -123,6 +126,9 @@ class PersistentStore:
             case ProposalSettled():
                 self.desk.settled(message, now)
                 return self._passed_on()
+            case StoreMembersSeen():
+                self._members = tuple(StoreMember(member.name, member.state) for member in message.members)
+                return []
             case IntentsUnclaimed():
                 self._upkeep.review(self.image.intents(), message.indices, now.monotonic_ms)
                 return []
@@ -202,8 +208,9 @@ class PersistentStore:
             followed.stale_since_ms,
             followed.reason,
         )
+        parts = {"durable": durable, "store_members": self._members}
         following = _STATUS_TO.get(self._place, Role.HEALTH)
-        return [Tell(following, message.with_counters(self.counters).with_parts(durable=durable))]
+        return [Tell(following, message.with_counters(self.counters).with_parts(**parts))]
 
     def _on_look(self, now: Now) -> Effects:
         self.desk.expire(now)

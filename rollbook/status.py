@@ -40,6 +40,16 @@ class LatencyCounts(msgspec.Struct, frozen=True, array_like=True):
     counts: tuple[int, ...]  # one more than bounds: the last bucket is for all above
 
 
+class StoreMember(msgspec.Struct, frozen=True, array_like=True):
+    """One member of the etcd that keeps the durable data.
+
+    ``state``: leader, follower, learner (it has no vote yet), silent (it does not answer).
+    """
+
+    name: str
+    state: str
+
+
 class DurableStatus(msgspec.Struct, frozen=True, array_like=True):
     """What a node knows of the durable data.
 
@@ -71,3 +81,4 @@ class NodeStatus(msgspec.Struct, frozen=True, array_like=True):
     version: str = ""
     convergence: tuple[LatencyCounts, ...] = ()
     durable: DurableStatus = DurableStatus()
+    store_members: tuple[StoreMember, ...] = ()  # as this node sees them; only an etcd has any

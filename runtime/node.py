@@ -23,6 +23,7 @@ from actors.home_server import HomeServer
 from actors.index_manager import IndexManager
 from actors.member_manager import MemberManager
 from actors.messages.members import LeaveOrdered, MembersListed
+from actors.messages.store import MemberSeen, StoreMembersSeen
 from actors.persistent_store import PersistentStore
 from actors.push_actor import PushActor
 from actors.verify_timer import VerifyTimer
@@ -35,7 +36,7 @@ from runtime.members_file import WATCH_INTERVAL_MS, MembersFileWatch
 from runtime.node_store import NodeStore, StoreUnusable
 from runtime.prober import ProberThread
 from runtime.settings import Settings, configured_members, store_kind
-from runtime.store.opening import open_store
+from runtime.store.opening import open_census, open_store
 from runtime.store_port import StorePort
 from runtime.threads import Ending, ThreadStage
 
@@ -63,6 +64,7 @@ class Node:
             self._store = open_store(settings, kind, self._store_failed)
             if self._store is not None:
                 undo.callback(self._store.close)
+            self._census = open_census(settings, kind, self._members_seen, self._store_failed)
             self._io = IoThread(settings.node.bound_client_address, settings.node.bound_peer_address, settings.io, kind)
             undo.pop_all()
         self._prober = ProberThread(settings.health, self._shares.probes)
@@ -85,6 +87,8 @@ class Node:
             self._store_port.start(self._stage.tell, self._stage.timers.call_after, self._stage.fail)
         self._prober.start(self._stage.tell, self._stage.fail)
         self._stage.start(self._behaviours)
+        if self._census is not None:
+            self._census.start()
         self._io.start(self._stage.tell, self._stage.fail)
         if self._members:
             self._stage.tell(Role.MEMBERS, MembersListed(self._members))
@@ -120,6 +124,8 @@ class Node:
             self._directory.raise_epoch_floor(ending.epoch_floor)
         self._stage.stop()
         self._prober.close()
+        if self._census is not None:
+            self._census.close()
         if self._store_port is not None:
             self._store_port.close()
         self._io.stop()
@@ -131,6 +137,9 @@ class Node:
             self._stage.log.warning("{}", error)
         self._directory.close()
         self._stage.log.info("ended: {}", ending.reason)
+
+    def _members_seen(self, members: tuple[MemberSeen, ...]) -> None:
+        self._stage.tell(Role.PERSISTENT, StoreMembersSeen(members))
 
     def _store_failed(self, failure: BaseException) -> None:
         self._stage.fail("store", failure)

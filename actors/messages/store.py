@@ -128,6 +128,19 @@ class ProposalSettled(msgspec.Struct, frozen=True):
     asker: str = ""
 
 
+class MemberSeen(msgspec.Struct, frozen=True):
+    """``state``: leader, follower, learner or silent."""
+
+    name: str
+    state: str
+
+
+class StoreMembersSeen(msgspec.Struct, frozen=True):
+    """Who keeps the store, whenever that has changed. From: the store port."""
+
+    members: tuple[MemberSeen, ...]
+
+
 class IntentsUnclaimed(msgspec.Struct, frozen=True):
     """Nobody is listed whom these intents, by index, were meant for. From: IndexManager."""
 

@@ -138,6 +138,7 @@ def _line_json(line: NodeLine, lines: Sequence[NodeLine]) -> dict[str, Any]:
         "lag": {by_number[number].address: lag for number, lag in _lags(line, lines)},
         "owners": [_owner_json(owner) for owner in status.owners],
         "durable": msgspec.structs.asdict(status.durable),
+        "store_members": [msgspec.structs.asdict(member) for member in status.store_members],
         "counters": dict(sorted(status.counters.items())),
         "version": status.version,
     }

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from rollbook.cli.cluster_report import NodeLine
+from rollbook.status import StoreMember
 
 _HOW_TO_GET_MORE = "etcd survives the loss of any one node: see store.engine"
 
@@ -27,8 +28,36 @@ def _place(lines: Sequence[NodeLine]) -> list[str]:
             + _HOW_TO_GET_MORE
         ]
     if "etcd" in places:
-        return ["durable data: in etcd"]
+        return _etcd(_store_members(lines))
     return ["durable data: in a file of this node"] if "alone" in places else []
+
+
+def _store_members(lines: Sequence[NodeLine]) -> Sequence[StoreMember]:
+    """By the node that sees most of them: whoever answers anybody is there."""
+    views = [line.status.store_members for line in lines if line.status is not None]
+    return max(views, key=lambda members: sum(member.state != "silent" for member in members))
+
+
+def _etcd(members: Sequence[StoreMember]) -> list[str]:
+    """One sentence on what it can bear, then one for each member that does not bear its part."""
+    if not members:
+        return ["durable data: in etcd"]
+    names = [member.name for member in members if member.state == "leader"]
+    votes = [member for member in members if member.state != "learner"]
+    spare = sum(member.state != "silent" for member in votes) - (len(votes) // 2 + 1)
+    led = f"led by {names[0]}" if names else "without a leader: nothing durable can be written"
+    more = f"; it bears the loss of {spare or 'no'} more" if names else ""
+    plural = "member" if len(members) == 1 else "members"
+    return [f"durable data: in etcd of {len(members)} {plural}, {led}{more}", *filter(None, map(_part, members))]
+
+
+def _part(member: StoreMember) -> str:
+    match member.state:
+        case "silent":
+            return f"the etcd member {member.name} does not answer"
+        case "learner":
+            return f"the etcd member {member.name} has no vote yet: it catches up"
+    return ""
 
 
 def _is_troubled(line: NodeLine) -> bool:

@@ -45,6 +45,7 @@ class EtcdAccess(msgspec.Struct, frozen=True, kw_only=True):
 
 class AnswerHeader(msgspec.Struct):
     cluster_id: str = ""
+    member_id: str = ""
     revision: int = 0
 
 

@@ -19,6 +19,7 @@ class EtcdSettings(msgspec.Struct, frozen=True):
     retry_interval_ms: int
     space_interval_ms: int
     status_ms_max: int
+    census_interval_ms: int
     piece_ms_max: int
     first_page_rows_max: int
     page_rows_max: int

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from actors.base import StoreKind
+from actors.messages.store import MemberSeen
 from rollbook.errors import SettingsError
 from runtime.settings import Settings
 from runtime.store.etcd import EtcdStore
+from runtime.store.etcd_census import EtcdCensus
 from runtime.store.etcd_gateway import EtcdAccess
 from runtime.store.etcd_seats import DIRECTORY, etcd_endpoints, seat_kept_in
 from runtime.store.port import Store, StoreFault
@@ -30,6 +32,16 @@ def open_store(settings: Settings, kind: StoreKind, on_failure: Callable[[BaseEx
                 raise SettingsError(str(fault), field="store") from None
         case "away" | "none":
             return None
+
+
+def open_census(
+    settings: Settings,
+    kind: StoreKind,
+    tell: Callable[[tuple[MemberSeen, ...]], None],
+    on_failure: Callable[[BaseException], None],
+) -> EtcdCensus | None:
+    """None where one process is all there is. Open the store first: it says what is wrong with the settings."""
+    return EtcdCensus(_access(settings), settings.etcd, tell, on_failure) if kind == "etcd" else None
 
 
 def _check_remains(settings: Settings, kind: StoreKind) -> None:

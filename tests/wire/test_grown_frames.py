@@ -32,7 +32,7 @@ from actors.peer_frames import decode_peer, encode_peer
 from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.model import Instance, InstanceKey, Service, View
-from rollbook.status import DurableStatus, LatencyCounts, MemberStatus, NodeStatus, OwnerStatus
+from rollbook.status import DurableStatus, LatencyCounts, MemberStatus, NodeStatus, OwnerStatus, StoreMember
 from rollbook.wire import ANSWERS, REQUESTS, Failed, ShownIntent, Tag, answer_body, encode, open_envelope
 from tests.support.protocol_text import REQUIRED, Fields, client_arrays, fields_of, peer_arrays
 from tests.wire.test_golden_frames import ANSWER_BODIES, GOLDEN, PEER_BODY_VALUES, REQUEST_BODIES
@@ -59,6 +59,7 @@ NEWEST: dict[str, list[Any]] = {
             "0.1.0",
             [["told", [5, 50], [3, 2, 1]]],
             ["away", 41, 2, True, SESSION, "the link to it has ended"],
+            [["h:13", "learner"]],
         ],
     ],
     "PEER_DIGEST": [
@@ -99,6 +100,7 @@ BODIES: dict[str, Any] = {
         version="0.1.0",
         convergence=(LatencyCounts("told", (5, 50), (3, 2, 1)),),
         durable=DurableStatus("away", 41, 2, True, SESSION, "the link to it has ended"),
+        store_members=(StoreMember("h:13", "learner"),),
     ),
     "PEER_DIGEST": Digest(
         node_id="n1",
@@ -132,6 +134,7 @@ VALUES: dict[str, Any] = {  # by their name in the text
     "owners": OwnerStatus,
     "convergence": LatencyCounts,
     "durable": DurableStatus,
+    "store_members": StoreMember,
 }
 PEER_VALUES: dict[str, Any] = {
     "entry": DigestEntry,
