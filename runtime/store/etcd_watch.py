@@ -50,7 +50,7 @@ class EtcdWatch:
         self._plain_key = plain_key
         self._pending: list[KeyEvent] = []  # of fragments: a revision may go on in the next
         self._cluster_id = ""
-        self._is_troubled = False
+        self._is_troubled = self._is_confirmed = False
         self._calls = threading.RLock()
         self._closed = threading.Event()
         self._heard_at = time.monotonic()
@@ -71,8 +71,13 @@ class EtcdWatch:
         return self._closed.is_set()
 
     def quiet_endpoint(self, now: float, quiet_seconds: float) -> str:
-        """The member that has been silent for so long, also to one who comes back to it; "" if there is none."""
-        return self._link.endpoint if now - self._heard_at > quiet_seconds else ""
+        """The member that has been silent for so long, also to one who comes back to it; "" if there is none.
+
+        Opened again a watch does not wait for that: whoever listens has no news before there are any, and knows no
+        sooner that it is followed.
+        """
+        is_opened_again = not self._is_confirmed and not self._is_troubled
+        return self._link.endpoint if is_opened_again or now - self._heard_at > quiet_seconds else ""
 
     def confirm(self, endpoint: str, index: int, asked_at: float) -> None:
         """This member works, and etcd was at this index after ``asked_at``: if that is how far we are, say so."""
@@ -80,6 +85,7 @@ class EtcdWatch:
             if self._closed.is_set() or self._is_troubled or endpoint != self._link.endpoint:
                 return
             self._heard_at = max(self._heard_at, asked_at)
+            self._is_confirmed = True
             if index == self._next_index - 1 and not self._pending:
                 self._listener.advanced(index)
 
@@ -107,6 +113,7 @@ class EtcdWatch:
                 self._closed.set()
             except Unavailable as fault:
                 self._link.leave()
+                self._is_confirmed = False
                 if not self._is_troubled:
                     self._is_troubled = True
                     self._tell_failed(fault)

@@ -105,17 +105,13 @@ def _kill_supervisor(cluster: RealCluster, chance: random.Random) -> Damage:
     """What was left without it is taken over by the next one, or in its way."""
     node = chance.choice(cluster.nodes)
     node.kill_supervisor()
-    since_ns = time.monotonic_ns()
     pause_s(chance.uniform(*AWAY_S))
-    node.start()
-    return Damage(since_ns, _nothing)
+    return Damage(_start([node]), _nothing)
 
 
 def _kill_leader(cluster: RealCluster, chance: random.Random) -> Damage:
-    leader = leader_of(cluster.nodes)
-    since_ns = time.monotonic_ns()
-    leader.kill_etcd()
-    return Damage(since_ns, _nothing)
+    leader_of(cluster.nodes).kill_etcd()
+    return Damage(time.monotonic_ns(), _nothing)
 
 
 def _kill_leader_node(cluster: RealCluster, chance: random.Random) -> Damage:
@@ -125,8 +121,8 @@ def _kill_leader_node(cluster: RealCluster, chance: random.Random) -> Damage:
 
 def _stop_leader(cluster: RealCluster, chance: random.Random) -> Damage:
     [member] = leader_of(cluster.nodes).etcd_members()
-    since_ns = time.monotonic_ns()
     send_signal(member, signal.SIGSTOP)
+    since_ns = time.monotonic_ns()
 
     def mend() -> None:
         pause_s(max(0.0, STOPPED_S - (time.monotonic_ns() - since_ns) / 1e9))
@@ -136,10 +132,9 @@ def _stop_leader(cluster: RealCluster, chance: random.Random) -> Damage:
 
 
 def _killed(victims: Sequence[RealNode]) -> int:
-    since_ns = time.monotonic_ns()
     for node in victims:
         node.kill()
-    return since_ns
+    return time.monotonic_ns()
 
 
 def _start(victims: Sequence[RealNode]) -> int:
