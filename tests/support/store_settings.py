@@ -7,5 +7,5 @@ from runtime.store.sqlite_settings import SqliteSettings
 from tests.support.settings import settings_of
 
 ETCD = settings_of("etcd", EtcdSettings)
-QUICK_ETCD = settings_of("etcd", EtcdSettings, watch_silence_ms=500, watch_check_interval_ms=100)
+QUICK_ETCD = settings_of("etcd", EtcdSettings, watch_silence_ms=500)
 SQLITE = settings_of("sqlite", SqliteSettings)
