@@ -1,6 +1,8 @@
 """What changes of the image mean for others: messages, in the order in which they must be told. Pure rules.
 
 ClientManager hears first: no answer may say that a service is persistent before this node keeps ephemeral ones out.
+The answers that have waited for the changes go with the last of the records. Whom a change means nothing is not told:
+each one that wakes takes its time from those who hold up an answer.
 """
 
 from __future__ import annotations
@@ -14,20 +16,24 @@ from actors.durable_values import KeptInstance, KeptIntent, KeptService
 from actors.messages.clients import PersistentServicesChanged
 from actors.messages.health import CheckersChanged, InstancesKept
 from actors.messages.index import OverlaysChanged, RecordsChanged
-from actors.messages.values import BoundIntent, Origin, Record, RecordKey
+from actors.messages.values import BoundIntent, Origin, Record, RecordKey, Reply
 from rollbook.checkers import CheckerSettings
 from rollbook.model import InstanceKey, Service
 
 
 def news_of(
-    changes: Sequence[ImageChange], image: DurableImage, now_ms: int, records_per_message_max: int
+    changes: Sequence[ImageChange],
+    image: DurableImage,
+    now_ms: int,
+    records_per_message_max: int,
+    replies: tuple[Reply, ...] = (),
 ) -> list[Effect]:
     """``image``: as it is after the changes; ``now_ms``: by the wall clock."""
     changes = _summed_up(changes)
     return [
         *_services_changed(changes, image),
         *_overlays_changed(changes, now_ms),
-        *_records_changed(changes, records_per_message_max),
+        *_records_changed(changes, records_per_message_max, replies),
         *_instances_kept(changes),
         *_checkers_changed(changes),
     ]
@@ -44,10 +50,16 @@ def _summed_up(changes: Iterable[ImageChange]) -> list[ImageChange]:
 
 
 def _services_changed(changes: Iterable[ImageChange], image: DurableImage) -> list[Effect]:
-    touched = {kept.service for _, *both in changes for kept in both if isinstance(kept, KeptInstance)}
-    added = tuple(sorted(service for service in touched if service in image.instances_of))
-    removed = tuple(sorted(service for service in touched if service not in image.instances_of))
-    return [Tell(Role.CLIENTS, PersistentServicesChanged(added, removed))] if touched else []
+    """Those that have their first instance, or had their last one."""
+    more: dict[Service, int] = {}
+    for _, before, after in changes:
+        for kept, by in ((before, -1), (after, 1)):
+            if isinstance(kept, KeptInstance):
+                more[kept.service] = more.get(kept.service, 0) + by
+    counts = {service: (image.instances_of.get(service, 0), by) for service, by in more.items()}
+    added = tuple(sorted(service for service, (count, by) in counts.items() if count and count == by))
+    removed = tuple(sorted(service for service, (count, by) in counts.items() if by and not count))
+    return [Tell(Role.CLIENTS, PersistentServicesChanged(added, removed))] if added or removed else []
 
 
 def _overlays_changed(changes: Iterable[ImageChange], now_ms: int) -> list[Effect]:
@@ -65,7 +77,7 @@ def _overlays_changed(changes: Iterable[ImageChange], now_ms: int) -> list[Effec
     return [Tell(Role.INDEX, told)] if thresholds or intents else []
 
 
-def _records_changed(changes: Iterable[ImageChange], size: int) -> list[Effect]:
+def _records_changed(changes: Iterable[ImageChange], size: int, replies: tuple[Reply, ...]) -> list[Effect]:
     """In several messages when there are many, so that others get their turn with the index."""
     records: list[Record] = []
     removed: list[tuple[Origin, RecordKey]] = []
@@ -76,16 +88,22 @@ def _records_changed(changes: Iterable[ImageChange], size: int) -> list[Effect]:
             removed.append((STORE_ORIGIN, record_key(before.service, before.instance.key)))
     parts = [RecordsChanged(records=tuple(records[at : at + size])) for at in range(0, len(records), size)]
     parts += [RecordsChanged(removed=tuple(removed[at : at + size])) for at in range(0, len(removed), size)]
+    if replies:
+        last = parts.pop() if parts else RecordsChanged()
+        parts.append(RecordsChanged(last.records, last.removed, replies))
     return [Tell(Role.INDEX, part) for part in parts]
 
 
 def _instances_kept(changes: Iterable[ImageChange]) -> list[Effect]:
-    """All in one message: whoever shares the instances out has to know them all."""
+    """All in one message: whoever shares the instances out has to know them all. What else is kept of them is no
+    matter of health."""
     put: list[tuple[Service, InstanceKey, bool]] = []
     removed: list[tuple[Service, InstanceKey]] = []
     for _, before, after in changes:
         if isinstance(after, KeptInstance):
-            put.append((after.service, after.instance.key, after.instance.healthy))
+            was_healthy = before.instance.healthy if isinstance(before, KeptInstance) else None
+            if was_healthy != after.instance.healthy:
+                put.append((after.service, after.instance.key, after.instance.healthy))
         elif isinstance(before, KeptInstance):
             removed.append((before.service, before.instance.key))
     return [Tell(Role.HEALTH, InstancesKept(tuple(put), tuple(removed)))] if put or removed else []

@@ -190,7 +190,8 @@ class PersistentStore:
         self.counters["rows_unreadable"] += len(reasons)
         effects: list[Effect] = [Log("ERROR", "a row of the store cannot be read", {"row": row}) for row in reasons]
         self.desk.followed(changes, now, is_cut=is_cut)
-        effects += news_of(changes, self.image, now.wall_ms, self.settings.records_per_message_max)
+        size_max, replies = self.settings.records_per_message_max, self.desk.take_replies()
+        effects += news_of(changes, self.image, now.wall_ms, size_max, replies)
         if not self._is_followed:
             effects += self._tell_followed(StoreFollowed(True, 0, ""))
             self.desk.ask_for_fence(now)

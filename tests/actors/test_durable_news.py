@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.base import Effect, Role, Tell
@@ -18,6 +19,7 @@ from actors.durable_rows import (
     service_row_value,
 )
 from actors.durable_values import KeptIntent
+from actors.messages.clients import PersistentServicesChanged
 from actors.messages.health import CheckersChanged, InstancesKept
 from actors.messages.index import OverlaysChanged, RecordsChanged
 from actors.messages.store import Cut, Operation, Row, StoredChange
@@ -30,6 +32,7 @@ SERVICE = Service("public", "shop", "orders")
 KEPT = Instance("10.0.0.1", 80, ephemeral=False)
 KEY, VALUE = instance_row_key(SERVICE, KEPT.key), instance_row_value(KEPT, "client", 5, 5)
 NOW_MS = 1_000
+TO_CLIENTS = (Role.CLIENTS, PersistentServicesChanged)
 CHECKED = service_row_value(ServiceSettings(checkers={"DEFAULT": CheckerSettings()}), "client", 5)
 
 
@@ -53,8 +56,32 @@ def test_what_goes_and_comes_again_at_once_is_there(*, is_there: bool) -> None:
     effects = news(rows, Operation(KEY, VALUE), Operation(KEY, None), Operation(KEY, VALUE))
     [records] = told(effects, Role.INDEX, RecordsChanged)
     assert ([record.seq for record in records.records], records.removed) == ([7], ())
-    [kept] = told(effects, Role.HEALTH, InstancesKept)
-    assert (kept.put, kept.removed) == (((SERVICE, KEPT.key, True),), ())
+    expected = [] if is_there else [InstancesKept(((SERVICE, KEPT.key, True),))]
+    assert told(effects, Role.HEALTH, InstancesKept) == expected
+
+
+def test_whom_a_change_means_nothing_is_not_told() -> None:
+    heavier = instance_row_value(msgspec.structs.replace(KEPT, weight=2.0), "client", 5, 5)
+    assert {
+        effect.to for effect in news([Row(KEY, VALUE, 3)], Operation(KEY, heavier)) if isinstance(effect, Tell)
+    } == {Role.INDEX}
+
+
+def test_a_change_of_the_stored_health_is_told() -> None:
+    ill = instance_row_value(msgspec.structs.replace(KEPT, healthy=False), "client", 5, 5)
+    effects = news([Row(KEY, VALUE, 3)], Operation(KEY, ill))
+    assert told(effects, Role.HEALTH, InstancesKept) == [InstancesKept(((SERVICE, KEPT.key, False),))]
+
+
+def test_a_service_that_has_instances_all_the_time_stays_of_its_kind() -> None:
+    other = Instance("10.0.0.1", 81, ephemeral=False)
+    key, value = instance_row_key(SERVICE, other.key), instance_row_value(other, "client", 5, 5)
+    came_and_went = [Operation(key, value), Operation(KEY, None)]
+    assert told(news([Row(KEY, VALUE, 3)], *came_and_went), *TO_CLIENTS) == []
+    [began] = told(news([], *came_and_went), *TO_CLIENTS)
+    assert began == PersistentServicesChanged((SERVICE,), ())
+    [ended] = told(news([Row(KEY, VALUE, 3)], *reversed(came_and_went), Operation(key, None)), *TO_CLIENTS)
+    assert ended == PersistentServicesChanged((), (SERVICE,))
 
 
 def test_what_comes_and_goes_again_at_once_is_told_to_nobody() -> None:
