@@ -6,6 +6,7 @@ story of its last messages goes into the log with the exception.
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -118,6 +119,11 @@ class BehaviourShell(pykka.ThreadingActor):
     """The one actor class: feeds a behaviour and remembers the last messages."""
 
     use_daemon_thread = True
+
+    @staticmethod
+    def _create_actor_inbox() -> queue.SimpleQueue[Any]:
+        """Of C: an order crosses half a dozen mailboxes, and the locks of a ``Queue`` cost as much as its handlers."""
+        return queue.SimpleQueue()
 
     def __init__(self, behaviour: Behaviour, stage: ThreadStage) -> None:
         super().__init__()

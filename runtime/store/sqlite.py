@@ -26,7 +26,7 @@ from runtime.store.port import (
     check_proposal,
     proposals_of,
 )
-from runtime.store.sqlite_file import StoreFile, open_store_file, primary_code, trouble_of
+from runtime.store.sqlite_file import FilesInUse, StoreFile, open_store_file, primary_code, trouble_of
 from runtime.store.sqlite_settings import SqliteSettings
 from runtime.store.sqlite_tables import (
     CommitDoubtful,
@@ -67,7 +67,7 @@ class SqliteStore:
         except (sqlite3.Error, FileHeld, StoreUnusable):
             file.leave(self._writer)
             raise
-        self._files_in_use = file.files_in_use()
+        self._files_in_use = FilesInUse(file.path)
         self._position = self._tables.position  # replaced after each commit, before anybody is answered
         self._trouble = ""
         self._is_broken = False  # until somebody has looked at it: writing on would make it worse
@@ -221,7 +221,7 @@ class SqliteStore:
 
     def _check_files(self) -> None:
         """What is written to a file without a name is lost at the next start."""
-        if self._file.files_in_use() != self._files_in_use:
+        if self._files_in_use.are_exchanged():
             raise ForeignWriter("a file of the store, or its write-ahead log, was removed or exchanged")
 
     def _sentence(self, trouble: str) -> str:

@@ -35,11 +35,19 @@ _TROUBLES = {
 }
 
 
-class FileIdentity(NamedTuple):
-    """Which file a path led to when it was opened."""
+class FilesInUse:
+    """The file, its write-ahead log and its witness, as their names found them when the store was opened."""
 
-    device: int
-    number: int
+    def __init__(self, path: Path) -> None:
+        self._names = tuple(map(str, (path, _log_path(path), path.with_name(WITNESS))))
+        self._opened = self._look()
+
+    def are_exchanged(self) -> bool:
+        """One of them was removed or replaced. Asked with every commit."""
+        return self._look() != self._opened
+
+    def _look(self) -> list[tuple[int, int] | None]:
+        return list(map(_device_and_number, self._names))
 
 
 class StoreFile(NamedTuple):
@@ -69,10 +77,6 @@ class StoreFile(NamedTuple):
             writer.close()
             pin.close()
         writer.close()
-
-    def files_in_use(self) -> tuple[FileIdentity | None, ...]:
-        """Changes when the file, its write-ahead log or its witness is removed or replaced while it is open."""
-        return tuple(map(_file_identity, (self.path, _log_path(self.path), self.path.with_name(WITNESS))))
 
 
 def open_store_file(directory: Path, settings: SqliteSettings) -> StoreFile:
@@ -227,9 +231,9 @@ def _log_path(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
 
 
-def _file_identity(path: Path) -> FileIdentity | None:
+def _device_and_number(name: str) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        found = os.stat(name)
     except FileNotFoundError:
         return None
-    return FileIdentity(found.st_dev, found.st_ino)
+    return found.st_dev, found.st_ino
