@@ -64,7 +64,8 @@ class TooLarge(StoreFault):
 
 
 class WatchListener(Protocol):
-    """Called on a thread of the store, one call at a time and in order; it must not wait for anything."""
+    """Called on a thread of the store, one call at a time and in order; it must not wait for anything, for that thread
+    may be the one that writes."""
 
     def changed(self, changes: Sequence[StoredChange]) -> None: ...
 

@@ -188,6 +188,7 @@ class SqliteStore:
                 group.append(Work(self._tidy, self._tidy_seconds))
             if group:
                 self._proposals.end(self._commit(group))
+                self._hub.tell(self._tables.changes)
 
     def _commit(self, group: Sequence[Work[Any]]) -> list[tuple[Work[Any], Any]]:
         """Each with what it is told; nobody is told before the disk has it."""

@@ -1,7 +1,8 @@
-"""Who watches the embedded engine, and the one thread that tells them.
+"""Who watches the embedded engine, and who tells them: the writer those who are up to date, a thread all others.
 
-A watch is a place in the log and no more, so a slow listener costs no memory: the newest changes are here, within
-bounds, older ones are read from the file, and what is not even there any more ends the watch as ``Compacted``.
+A watch is a place in the log and no more, so a listener that is behind costs no memory: the newest changes are here,
+within bounds, older ones are read from the file, and what is not even there any more ends the watch as ``Compacted``.
+Both tell only what is next for a watch, and one at a time, so each change is told once and in order.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ReadLog = Callable[[int, int], Sequence[StoredChange]]  # from this change on, a
 
 
 class LogWatch:
-    """One watch. Its place belongs to the thread of the hub; ``close`` is for everybody, also from within a call."""
+    """One watch. Its place belongs to who calls the listener; ``close`` is for everybody, also from within a call."""
 
     def __init__(self, prefix: str, from_index: int, listener: WatchListener) -> None:
         self.next_index = max(from_index, 1)
@@ -50,27 +51,40 @@ class LogWatch:
         return self.retry_at if self.next_index <= newest else max(self.due, self.retry_at)
 
     def tell(self, changes: Sequence[StoredChange]) -> None:
-        """The next ones of the log, all of them; the listener gets its part."""
-        own = [part for part in map(self._part, changes) if part is not None] if self._prefix else changes
-        self.next_index = changes[-1].index + 1
-        if own:
-            self._call(lambda: self._listener.changed(own))
-            self._told_index = own[-1].index
+        """All of the log from the first of these on; the listener gets its part. Nothing if they are not the next."""
+        with self._calling:
+            self._tell(changes)
+
+    def tell_now(self, changes: Sequence[StoredChange]) -> None:
+        """The same, but not while somebody else calls the listener."""
+        if self._calling.acquire(blocking=False):
+            try:
+                self._tell(changes)
+            finally:
+                self._calling.release()
 
     def advance(self, due: float) -> None:
-        self._told_index = self.next_index - 1
-        self.due = due
-        self._call(lambda: self._listener.advanced(self._told_index))
+        with self._calling:
+            self._told_index = self.next_index - 1
+            self.due = due
+            if not self._is_closed:
+                self._listener.advanced(self._told_index)
 
     def fail(self, fault: StoreFault) -> None:
-        self._call(lambda: self._listener.failed(fault))
-        if isinstance(fault, Compacted):
-            self.close()
-
-    def _call(self, call: Callable[[], None]) -> None:
         with self._calling:
             if not self._is_closed:
-                call()
+                self._listener.failed(fault)
+            if isinstance(fault, Compacted):
+                self._is_closed = True
+
+    def _tell(self, changes: Sequence[StoredChange]) -> None:
+        if self._is_closed or changes[0].index != self.next_index:
+            return
+        own = [part for part in map(self._part, changes) if part is not None] if self._prefix else changes
+        self._told_index = own[-1].index if own else self._told_index
+        self.next_index = changes[-1].index + 1
+        if own:
+            self._listener.changed(own)
 
     def _part(self, change: StoredChange) -> StoredChange | None:
         operations = tuple(operation for operation in change.operations if operation.key.startswith(self._prefix))
@@ -108,19 +122,27 @@ class WatchHub:
             self._watches = [known for known in self._watches if not known.is_closed]
             if len(self._watches) >= self._settings.watches_max:
                 raise Unavailable(f"the store has {self._settings.watches_max} watches already")
-            self._watches.append(watch)
+            self._watches = [*self._watches, watch]
             self._changed.notify()
         return watch
 
     def committed(self, changes: Sequence[StoredChange], position: Position) -> None:
-        """From the writer, in order and without a gap."""
+        """From the writer, in order and without a gap, before anybody is answered."""
         with self._changed:
             self._newest, self._oldest = position
             for change in changes:
                 self._recent.append(change)
                 self._recent_bytes += _size_bytes(change)
             self._forget_oldest()
-            if self._watches:
+
+    def tell(self, changes: Sequence[StoredChange]) -> None:
+        """From the writer: what it has just committed, to all who know everything before it. The others get it from the
+        log, by the thread of the hub."""
+        if 0 < len(changes) <= self._settings.tell_changes_max and not self._is_closed:
+            for watch in self._watches:  # a list that is never changed, only replaced
+                watch.tell_now(changes)
+        with self._changed:
+            if any(watch.is_behind(self._newest) for watch in self._watches):
                 self._changed.notify()
 
     def _forget_oldest(self) -> None:

@@ -35,6 +35,8 @@ class RememberingListener:
         self.advances: list[int] = []
         self.faults: list[StoreFault] = []
         self.threads: set[int] = set()
+        self.calls_at_once = 0  # at most
+        self._calls = 0
         self.gate = threading.Event()  # calls wait until it is set
         self.gate.set()
         self._called = threading.Condition()
@@ -64,8 +66,12 @@ class RememberingListener:
         return fault
 
     def _remember(self, what: Callable[[], None]) -> None:
+        with self._called:
+            self._calls += 1
+            self.calls_at_once = max(self.calls_at_once, self._calls)
         self.gate.wait(SECONDS)
         with self._called:
+            self._calls -= 1
             self.threads.add(threading.get_ident())
             what()
             self._called.notify_all()

@@ -141,6 +141,7 @@ def test_a_listener_that_is_too_slow_for_the_log_is_told_so(engine: SqliteEngine
     store = engine.open()
     slow = RememberingListener()
     slow.gate.clear()
+    write(store, a=b"before")
     store.watch("", 1, slow)
     for number in range(200):
         write(store, a=b"%d" % number)

@@ -25,7 +25,8 @@ def test_a_watch_tells_each_change_once_and_in_order(store: Store) -> None:
     for change in changes:
         assert set(change.operations) == expected[change.index]
         assert len(change.operations) == len({operation.key for operation in change.operations})
-    assert len(listener.threads) == 1
+    assert threading.get_ident() not in listener.threads
+    assert listener.calls_at_once == 1
 
 
 def test_a_watch_tells_a_change_whole_and_sorted_but_for_what_is_outside_its_prefix(store: Store) -> None:
@@ -135,14 +136,28 @@ def test_a_watch_may_be_closed_by_its_own_listener(store: Store) -> None:
     assert len(listener.changes) == 1
 
 
-def test_a_listener_that_is_slow_misses_nothing_and_holds_up_no_writer(store: Store) -> None:
+def test_a_listener_that_is_slow_to_catch_up_misses_nothing_and_holds_up_no_writer(store: Store) -> None:
     slow = RememberingListener()
     slow.gate.clear()
-    store.watch("", newest(store) + 1, slow)
+    indexes = [write(store, before=b"1").index]
+    store.watch("", indexes[0], slow)
     futures = [begin(store, **{f"k{n}": b"%d" % n}) for n in range(500)]
-    indexes = [future.result(SECONDS).index for future in futures]
+    indexes += [future.result(SECONDS).index for future in futures]
     slow.gate.set()
     assert [change.index for change in slow.wait_for_index(max(indexes))] == sorted(set(indexes))
+
+
+def test_who_writes_on_and_on_is_heard_of_once_and_in_order_by_all_who_come_meanwhile(store: Store) -> None:
+    listeners: list[tuple[int, RememberingListener]] = []
+    indexes: list[int] = []
+    for number in range(300):
+        if number % 10 == 0:
+            listeners.append((newest(store) + 1, RememberingListener()))
+            store.watch("", *listeners[-1])
+        indexes.append(write(store, a=b"%d" % number).index)
+    for start, listener in listeners:
+        told = [change.index for change in listener.wait_for_index(indexes[-1])]
+        assert told == [index for index in indexes if index >= start]
 
 
 def test_an_idle_watch_hears_how_far_the_log_is(engine: Engine, store: Store) -> None:
