@@ -18,6 +18,7 @@ from actors.records import HybridClock
 from actors.sessions import Session, SessionTable
 from rollbook.durable import check_intent, check_namespace, check_settings
 from rollbook.errors import Code, InvalidField
+from rollbook.kept_rows import ReadDurable, RestoreRows, check_rows
 from rollbook.model import Instance, Service, check_instance, check_service, instance_key
 from rollbook.wire import (
     PERSISTENT_PER_ORDER_MAX,
@@ -225,8 +226,13 @@ class OrderBatch:
         check_instance(Instance(*order.body.key))
         self._about_service(session, order)
 
+    def _restore_rows(self, session: Session, order: Order) -> None:
+        check_rows(order.body.rows)
+        self._check_count(len(order.body.rows), "rows")
+        self._pass_on(session, order)
+
     def _pass_on(self, session: Session, order: Order) -> None:
-        if self.has_stood_still and not isinstance(order.body, GetService | ListNamespaces):
+        if self.has_stood_still and not isinstance(order.body, GetService | ListNamespaces | ReadDurable):
             # Its client may have said it again elsewhere, and others may have ordered something since.
             sentence = "nothing was written: this node has just stood still, and the order may be old"
             self._refuse(order, Failed(Code.STORE_UNAVAILABLE, sentence, retryable=True))
@@ -291,4 +297,6 @@ _HANDLERS: dict[type[Any], Callable[[OrderBatch, Session, Order], None]] = {
     ListNamespaces: OrderBatch._pass_on,
     SetIntent: OrderBatch._set_intent,
     ClearIntent: OrderBatch._about_instance,
+    ReadDurable: OrderBatch._pass_on,
+    RestoreRows: OrderBatch._restore_rows,
 }

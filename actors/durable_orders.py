@@ -24,11 +24,13 @@ from actors.durable_rows import (
     service_row_key,
     service_row_value,
 )
+from actors.durable_transfer import stored_rows
 from actors.durable_values import KeptInstance, KeptIntent, KeptService
 from actors.messages.store import Expectation, Operation
 from actors.messages.values import Order
 from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.errors import Code
+from rollbook.kept_rows import RestoreRows
 from rollbook.model import DEFAULT_NAMESPACE, Instance, InstanceKey, Service
 from rollbook.wire import (
     NAMESPACES_MAX,
@@ -96,6 +98,8 @@ def row_keys(order: Order) -> tuple[str, ...]:
         case WithdrawPersistent():
             rows = (make(body.service, key) for key in body.keys for make in (instance_row_key, intent_row_key))
             return tuple(dict.fromkeys(rows))
+        case RestoreRows():
+            return tuple(stored_rows(body.rows))
         case _:
             return (_row_key(body),)
 
@@ -134,6 +138,8 @@ def plan_of(order: Order, image: DurableImage, now: Now) -> Plan | OrderAnswer:
             return _put("put", Operation(_row_key(body), _bound(body, order.client, now)), image, "intent")
         case ClearIntent():
             return _absolute((Operation(_row_key(body), None),), image)
+        case RestoreRows():
+            return _restored(body, image)
         case DropIntent():
             is_there = image.row_index(_row_key(body)) == body.index
             return _as_seen(Operation(_row_key(body), None), image) if is_there else _done(image.index)
@@ -259,6 +265,25 @@ def _bound(body: BindIntent, author: str, now: Now) -> bytes:
 
 def _intent_shown(kept: KeptIntent) -> ShownIntent:
     return ShownIntent(kept.key, kept.intent, kept.author, kept.written_ms, kept.expires_ms)
+
+
+# -- rows of a backup
+
+
+def _restored(body: RestoreRows, image: DurableImage) -> Plan | OrderAnswer:
+    """Only what is not there yet is written; whoever was interrupted says the same again."""
+    wanted = stored_rows(body.rows)
+    ids = {row.namespace.id for row in body.rows.namespaces}
+    if len(image.namespaces.keys() | ids) > NAMESPACES_MAX:
+        return _failed(Code.OVER_LIMIT, f"there are at most {NAMESPACES_MAX} namespaces", "rows")
+    missing = [key for key in sorted(wanted) if not image.row_index(key)]
+    for key in sorted(wanted.keys() - set(missing)):
+        if image.rows.get(key) != read_row(key, wanted[key], image.row_index(key)):
+            return _failed(Code.SERVICE_EXISTS, f"there is another one already: {key}", "rows")
+    if not missing:
+        return _done(image.index)
+    operations = tuple(Operation(key, wanted[key]) for key in missing)
+    return Plan(operations, tuple(Expectation(key, 0) for key in missing), (0,) * len(missing), _done)
 
 
 # -- what all have in common

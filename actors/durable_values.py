@@ -11,13 +11,11 @@ from typing import Annotated
 
 import msgspec
 
-from actors.records import STAMP_COUNTER_BITS
 from rollbook.durable import Intent, Namespace, ServiceSettings
+from rollbook.kept_rows import Moment
 from rollbook.model import Instance, InstanceKey, Service
-from rollbook.wire import NUMBER_MAX
 
 Format = Annotated[int, msgspec.Meta(ge=1)]
-Moment = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX >> STAMP_COUNTER_BITS)]
 
 
 class StoredInstance(msgspec.Struct, frozen=True, array_like=True):

@@ -40,6 +40,7 @@ from actors.messages.values import Order, Origin, Route
 from actors.service_entry import encode_view
 from actors.service_index import ServiceIndex
 from rollbook.errors import Code, InvalidField, Refused, RollbookError
+from rollbook.kept_rows import RestoreRows
 from rollbook.model import Service, View, clusters_of
 from rollbook.wire import (
     PAGE_SIZE_MAX,
@@ -217,6 +218,12 @@ class IndexManager:
             case PublishPersistent() if self.index.is_ephemeral(body.service):
                 sentence = f"{body.service.grouped_name} has ephemeral instances; a service is of one kind"
                 raise Refused(sentence, code=Code.KIND_MISMATCH, field="ephemeral")
+            case RestoreRows():
+                for row in body.rows.instances:
+                    if self.index.is_ephemeral(row.service):
+                        sentence = f"{row.service.grouped_name} has ephemeral instances; a service is of one kind"
+                        raise Refused(sentence, code=Code.KIND_MISMATCH, field="rows")
+                return order
             case DeleteService() if self.index.is_ephemeral(body.service):
                 raise Refused(f"{body.service.grouped_name} has instances", code=Code.SERVICE_IN_USE, field="service")
             case DeleteNamespace() if self.index.has_namespace(body.id):

@@ -20,7 +20,8 @@ import msgspec
 from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
 from actors.durable_image import DurableImage, ImageChange
 from actors.durable_news import news_of
-from actors.durable_orders import DropIntent, answer_of
+from actors.durable_orders import DropIntent, OrderAnswer, answer_of
+from actors.durable_reading import ReadingDesk, ReadingLimits
 from actors.intent_upkeep import IntentUpkeep
 from actors.messages.index import IntentsReviewed, OverlaysChanged, RecordsChanged
 from actors.messages.store import (
@@ -37,8 +38,10 @@ from actors.messages.store import (
 )
 from actors.messages.values import NOBODY, Order, Reply
 from actors.proposals import ProposalDesk
+from rollbook.errors import Code
+from rollbook.kept_rows import ReadDurable
 from rollbook.status import DurableStatus, StoreMember
-from rollbook.wire import GetService, ListNamespaces
+from rollbook.wire import Failed, GetService, ListNamespaces, Tag
 
 
 class PersistentSettings(msgspec.Struct, frozen=True):
@@ -51,6 +54,11 @@ class PersistentSettings(msgspec.Struct, frozen=True):
     drops_per_look_max: int
     intents_review_ms: int
     intent_orphan_ms: int
+    readings_max: int
+    reading_idle_ms: int
+    reading_ms: int
+    page_rows_max: int
+    page_bytes_max: int
 
 
 class _ReviewIntentsDue(msgspec.Struct, frozen=True):
@@ -100,6 +108,16 @@ class PersistentStore:
             orphan_ms=settings.intent_orphan_ms,
             retry_ms=settings.drop_retry_ms,
             drops_max=settings.drops_per_look_max,
+        )
+        self.readings = ReadingDesk(
+            self.image,
+            ReadingLimits(
+                readings_max=settings.readings_max,
+                reading_idle_ms=settings.reading_idle_ms,
+                reading_ms=settings.reading_ms,
+                page_rows_max=settings.page_rows_max,
+                page_bytes_max=settings.page_bytes_max,
+            ),
         )
         self._followed = StoreFollowed(False, 0, "the store has not been read yet")
         self._store = ""  # which one it is
@@ -152,11 +170,21 @@ class PersistentStore:
             if isinstance(order.body, GetService | ListNamespaces) and self.image.is_loaded:
                 tag, body = answer_of(order.body, self.image)
                 questions.append(Reply(order.route, order.correlation, tag, body))
+            elif isinstance(order.body, ReadDurable):
+                tag, body = self._read(order.body, now)
+                questions.append(Reply(order.route, order.correlation, tag, body))
             elif self._is_followed:
                 self.desk.take(order, now)
             else:
                 self.desk.refuse(order, self._followed.reason)
         return self._passed_on(questions)
+
+    def _read(self, body: ReadDurable, now: Now) -> OrderAnswer:
+        """Whoever takes what is here for what the store holds has to say that it may be old."""
+        if not self.image.is_loaded or not (self._is_followed or body.stale):
+            sentence = f"nothing was read: {self._followed.reason}"
+            return OrderAnswer(Tag.FAILED, Failed(Code.STORE_UNAVAILABLE, sentence, retryable=True))
+        return self.readings.page(body, self._store, self._followed.stale_since_ms, now)
 
     # -- what the store holds
 
@@ -215,6 +243,7 @@ class PersistentStore:
 
     def _on_look(self, now: Now) -> Effects:
         self.desk.expire(now)
+        self.readings.expire(now)
         effects = self._keep_up_intents(now)
         if self._is_followed:
             self.desk.ask_for_fence(now)

@@ -17,6 +17,7 @@ from rollbook.errors import (
     Refused,
     RollbookError,
 )
+from rollbook.kept_rows import DurablePage, DurableRows, InstanceRow, IntentRow, NamespaceRow, ServiceRow
 from rollbook.model import Difference, Instance, Service, View
 from rollbook.wire import ServiceShown, ShownIntent
 
@@ -28,11 +29,16 @@ __all__ = [
     "ClusterUnreachable",
     "Code",
     "Difference",
+    "DurablePage",
+    "DurableRows",
     "Instance",
     "InstanceList",
+    "InstanceRow",
     "Intent",
+    "IntentRow",
     "InvalidField",
     "Namespace",
+    "NamespaceRow",
     "NamingClient",
     "NoHealthyInstance",
     "NotConfirmed",
@@ -41,6 +47,7 @@ __all__ = [
     "RollbookError",
     "Service",
     "ServicePage",
+    "ServiceRow",
     "ServiceSettings",
     "ServiceShown",
     "ShownIntent",

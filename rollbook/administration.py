@@ -6,7 +6,7 @@ instance: the call returns once it is on disk and in force at the node that was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rollbook.arguments import (
@@ -19,6 +19,8 @@ from rollbook.arguments import (
 )
 from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings, check_intent, check_namespace, check_settings
+from rollbook.errors import Code, InvalidField, Refused
+from rollbook.kept_rows import DurablePage, DurableRows, ReadDurable, RestoreRows, check_rows
 from rollbook.model import (
     DEFAULT_CLUSTER,
     DEFAULT_GROUP,
@@ -30,6 +32,7 @@ from rollbook.model import (
 )
 from rollbook.orders import CallBody
 from rollbook.wire import (
+    PERSISTENT_PER_ORDER_MAX,
     ClearIntent,
     DeleteNamespace,
     DeleteService,
@@ -132,6 +135,36 @@ class Administration:
         """All that have been put, and ``public``; sorted by id."""
         answer: Namespaces = self._call(ListNamespaces())
         return answer.namespaces
+
+    # Everything, of all namespaces
+
+    def read_durable(self, *, stale: bool = False) -> Iterator[DurablePage]:
+        """All durable data, page by page and of one state: what the store held at the ``index`` that all pages name.
+
+        Each page is asked for when the iterator comes to it. Refused (READING_OVER) if that takes too long, or if the
+        client has had to go on at a node that does not hold this state: begin anew then. With ``stale`` a node that
+        cannot follow the store gives what it has, and says so in ``stale_since_ms``.
+        """
+        page: DurablePage = self._call(ReadDurable(stale=stale))
+        state = (page.store, page.index, page.total, page.unreadable)
+        yield page
+        while not page.is_complete:
+            page = self._call(ReadDurable(page.index, page.position + len(page.rows), stale))
+            if (page.store, page.index, page.total, page.unreadable) != state:
+                raise Refused("this node holds another state than the one before", code=Code.READING_OVER)
+            yield page
+
+    def restore_rows(self, rows: DurableRows) -> None:
+        """Keep these rows, 60 at most, exactly as they are, with author, times and incarnation: all of them or none.
+
+        Those that are kept already are left alone, so the same may be said again; Refused if another row stands in the
+        place of any.
+        """
+        checked = check_rows(checked_types(rows, "rows"))
+        if not 0 < len(checked) <= PERSISTENT_PER_ORDER_MAX:
+            limit = PERSISTENT_PER_ORDER_MAX
+            raise InvalidField(f"one order restores 1 to {limit} rows, not {len(checked)}", field="rows")
+        self._call(RestoreRows(checked))
 
     def _service(self, name: str, group: str) -> Service:
         return check_service(Service(self._namespace, checked_text("group", group), checked_text("service", name)))

@@ -25,6 +25,7 @@ from rollbook.errors import (
     RemoteProtocolError,
     RollbookError,
 )
+from rollbook.kept_rows import DurablePage, ReadDurable, RestoreRows
 from rollbook.link import Request
 from rollbook.model import Service, View
 from rollbook.orders import Action, CallBody, Called, Deliver, DurableBody, Forget, Reject, Report, Resolve
@@ -68,12 +69,14 @@ ANSWER_OF: dict[type[Any], type[Any]] = {
     DeleteNamespace: Done,
     SetIntent: Done,
     ClearIntent: Done,
+    RestoreRows: Done,
     Unsubscribe: Done,
     Query: View,
     Subscribe: View,
     ListServices: Services,
     GetService: ServiceShown,
     ListNamespaces: Namespaces,
+    ReadDurable: DurablePage,
     GetStatus: NodeStatus,
     Ping: Pong,
 }

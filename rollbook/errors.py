@@ -45,6 +45,7 @@ class Code(IntEnum):
     NO_HEALTHY_INSTANCE = 31016
     STORE_UNAVAILABLE = 31017
     OUTCOME_UNKNOWN = 31018
+    READING_OVER = 31019
 
 
 RETRYABLE = frozenset(
@@ -57,6 +58,7 @@ RETRYABLE = frozenset(
         Code.UNREACHABLE,
         Code.STORE_UNAVAILABLE,
         Code.OUTCOME_UNKNOWN,
+        Code.READING_OVER,
     }
 )
 

@@ -13,6 +13,7 @@ import msgspec
 
 from rollbook.cache import Snapshot
 from rollbook.errors import RollbookError
+from rollbook.kept_rows import ReadDurable, RestoreRows
 from rollbook.model import Service
 from rollbook.wire import (
     ClearIntent,
@@ -36,8 +37,8 @@ from rollbook.wire import (
 )
 
 DecisionBody = PutService | DeleteService | PutNamespace | DeleteNamespace | SetIntent | ClearIntent
-DurableBody = PublishPersistent | WithdrawPersistent | DecisionBody
-QuestionBody = Query | ListServices | GetService | ListNamespaces | GetStatus | Ping
+DurableBody = PublishPersistent | WithdrawPersistent | DecisionBody | RestoreRows
+QuestionBody = Query | ListServices | GetService | ListNamespaces | ReadDurable | GetStatus | Ping
 CallBody = Publish | Withdraw | DurableBody | Subscribe | Unsubscribe | QuestionBody
 
 

@@ -16,6 +16,7 @@ import msgspec
 from rollbook.codec import UnpackLimits, pack, typed, unpack
 from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.errors import Code, RemoteProtocolError
+from rollbook.kept_rows import DurablePage, ReadDurable, RestoreRows
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import NodeStatus
 
@@ -65,6 +66,8 @@ class Tag(IntEnum):
     LIST_NAMESPACES = 19
     SET_INTENT = 20
     CLEAR_INTENT = 21
+    READ_DURABLE = 22
+    RESTORE_ROWS = 23
 
     SESSION_OPENED = 64
     SESSION_ENDED = 65
@@ -80,6 +83,7 @@ class Tag(IntEnum):
     SERVERS = 75
     SERVICE_SHOWN = 76
     NAMESPACES = 77
+    DURABLE_PAGE = 78
 
 
 class OpenSession(msgspec.Struct, frozen=True, array_like=True):
@@ -354,6 +358,8 @@ REQUESTS: dict[int, type[Any]] = {
     Tag.LIST_NAMESPACES: ListNamespaces,
     Tag.SET_INTENT: SetIntent,
     Tag.CLEAR_INTENT: ClearIntent,
+    Tag.READ_DURABLE: ReadDurable,
+    Tag.RESTORE_ROWS: RestoreRows,
 }
 ANSWERS: dict[int, type[Any]] = {
     Tag.SESSION_OPENED: SessionOpened,
@@ -370,6 +376,7 @@ ANSWERS: dict[int, type[Any]] = {
     Tag.SERVERS: ServersListed,
     Tag.SERVICE_SHOWN: ServiceShown,
     Tag.NAMESPACES: Namespaces,
+    Tag.DURABLE_PAGE: DurablePage,
 }
 
 

@@ -52,6 +52,7 @@ _TAGS_FOR_THE_STORE = frozenset(
             Tag.DELETE_NAMESPACE,
             Tag.SET_INTENT,
             Tag.CLEAR_INTENT,
+            Tag.RESTORE_ROWS,
         ),
     )
 )
@@ -67,6 +68,7 @@ _TAGS_OF_ORDERS = _TAGS_FOR_THE_STORE | frozenset(
             Tag.LIST_SERVICES,
             Tag.GET_SERVICE,
             Tag.LIST_NAMESPACES,
+            Tag.READ_DURABLE,
             Tag.PING,
         ),
     )

@@ -9,6 +9,7 @@ import pytest
 from rollbook import InvalidField, NamingClient
 from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.errors import ClusterUnreachable, Code, OutcomeUnknown, Refused
+from rollbook.kept_rows import DurablePage, DurableRows, NamespaceRow, ReadDurable, RestoreRows
 from rollbook.model import Instance, InstanceKey
 from rollbook.orders import DurableBody, QuestionBody
 from rollbook.wire import (
@@ -34,6 +35,7 @@ from rollbook.wire import (
 from tests.support.session_bench import ORDERS, SessionBench, instance
 
 KEPT = Instance("10.0.0.1", 80, ephemeral=False)
+ROWS = DurableRows(namespaces=(NamespaceRow(Namespace("prod", "production"), "c1", 5),))
 BODIES: dict[Tag, DurableBody] = {
     Tag.PUBLISH_PERSISTENT: PublishPersistent(ORDERS, (KEPT,)),
     Tag.WITHDRAW_PERSISTENT: WithdrawPersistent(ORDERS, (KEPT.key,)),
@@ -43,11 +45,13 @@ BODIES: dict[Tag, DurableBody] = {
     Tag.DELETE_NAMESPACE: DeleteNamespace("prod"),
     Tag.SET_INTENT: SetIntent(ORDERS, KEPT.key, Intent(enabled=False)),
     Tag.CLEAR_INTENT: ClearIntent(ORDERS, KEPT.key),
+    Tag.RESTORE_ROWS: RestoreRows(ROWS),
 }
 SHOWN = ServiceShown(ORDERS, ServiceSettings(0.5), "c1", 5, 41)
 QUESTIONS: list[tuple[QuestionBody, Tag, Tag, Any]] = [
     (GetService(ORDERS), Tag.GET_SERVICE, Tag.SERVICE_SHOWN, SHOWN),
     (ListNamespaces(), Tag.LIST_NAMESPACES, Tag.NAMESPACES, Namespaces((Namespace("public", "public"),))),
+    (ReadDurable(), Tag.READ_DURABLE, Tag.DURABLE_PAGE, DurablePage("s1", 41, 0, 1, ROWS, is_complete=True)),
 ]
 UNKNOWN = Failed(Code.OUTCOME_UNKNOWN, "it may have been written", retryable=True)
 WRITTEN = Done(seq=41)

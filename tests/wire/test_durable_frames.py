@@ -44,6 +44,12 @@ SETTINGS = [
 KEY = ["10.0.0.1", 8080, "DEFAULT"]
 INTENT = [False, 0.5, {"zone": "b"}]
 PROD = ["prod", "production", "of the shop"]
+KEPT_ROWS = [
+    [[ORDERS, SETTINGS, "c1", SESSION]],
+    [[PROD, "c1", SESSION]],
+    [[ORDERS, KEY, INTENT, "kept 1700000000000", "c1", SESSION, SESSION + 600_000]],
+    [[ORDERS, ["10.0.0.1", 8080, "DEFAULT", 2.5, True, False, False, {"zone": "a"}], "c1", SESSION, SESSION]],
+]
 ROW_KEY = "instance public DEFAULT_GROUP orders 10.0.0.1 8080 DEFAULT"
 
 # What a reader of docs/protocol.md writes down.
@@ -61,11 +67,14 @@ WRITTEN: dict[str, list[Any]] = {
     "LIST_NAMESPACES": [1, 19, 7, SESSION, []],
     "SET_INTENT": [1, 20, 7, SESSION, [ORDERS, KEY, INTENT, 600_000]],
     "CLEAR_INTENT": [1, 21, 7, SESSION, [ORDERS, KEY]],
+    "READ_DURABLE": [1, 22, 7, SESSION, [41, 2_000, True]],
+    "RESTORE_ROWS": [1, 23, 7, SESSION, [KEPT_ROWS]],
     "SERVICE_SHOWN": [
         *(1, 76, 7, SESSION),
         [ORDERS, SETTINGS, "c1", SESSION, 41, 2, [[KEY, INTENT, "c2", SESSION + 1, SESSION + 600_001]]],
     ],
     "NAMESPACES": [1, 77, 7, SESSION, [[PROD, ["public", "public", "built in"]]]],
+    "DURABLE_PAGE": [1, 78, 7, SESSION, ["5f0c", 41, 2_000, 2_004, KEPT_ROWS, True, 1, SESSION]],
     "PEER_STORE_FOLLOW": [1, 14, [SESSION, -1, ""]],
     "PEER_STORE_CUT": [1, 15, [SESSION, 1, "5f0c", 41, True, [["fence n1", b"1", 40], [ROW_KEY, b"\x97\x01", 41]]]],
     "PEER_STORE_NEWS": [1, 16, [SESSION, 2, 43, [[42, [["fence n1", b"2"], [ROW_KEY, None]]]]]],
@@ -122,8 +131,8 @@ ROWS: dict[str, StoredRow] = {  # by the name of the value in the text
 
 
 def test_every_frame_about_durable_data_is_here_or_has_grown() -> None:
-    names = {tag.name for tag in Tag if Tag.PUBLISH_PERSISTENT <= tag <= Tag.CLEAR_INTENT}
-    names |= {Tag.SERVICE_SHOWN.name, Tag.NAMESPACES.name}
+    names = {tag.name for tag in Tag if Tag.PUBLISH_PERSISTENT <= tag <= Tag.RESTORE_ROWS}
+    names |= {Tag.SERVICE_SHOWN.name, Tag.NAMESPACES.name, Tag.DURABLE_PAGE.name}
     names |= {f"PEER_{tag.name}" for tag in PeerTag if tag.name.startswith("STORE_")}
     assert WRITTEN.keys() == names - NEWEST.keys()
 

@@ -43,6 +43,16 @@ from actors.peer_frames import decode_peer, encode_peer
 from actors.records import make_record, read_record
 from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings
+from rollbook.kept_rows import (
+    DurablePage,
+    DurableRows,
+    InstanceRow,
+    IntentRow,
+    NamespaceRow,
+    ReadDurable,
+    RestoreRows,
+    ServiceRow,
+)
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import MemberStatus, NodeStatus, OwnerStatus
 from rollbook.wire import (
@@ -99,6 +109,13 @@ CHECKER = CheckerSettings("http", False, 9_000, "/health", "a:1|b:2", 204)
 SETTINGS = ServiceSettings(0.5, {"team": "a"}, {"DEFAULT": CHECKER, "EAST": CheckerSettings()})
 INTENT = Intent(False, 0.5, {"zone": "b"})
 PROD = Namespace("prod", "production", "of the shop")
+WRITTEN_BY = ("c1", 1_700_000_000_000)
+KEPT_ROWS = DurableRows(
+    (ServiceRow(SERVICE, SETTINGS, *WRITTEN_BY),),
+    (NamespaceRow(PROD, *WRITTEN_BY),),
+    (IntentRow(SERVICE, KEPT.key, INTENT, "kept 1700000000000", *WRITTEN_BY, 1_700_000_600_000),),
+    (InstanceRow(SERVICE, KEPT, *WRITTEN_BY, 1_700_000_000_000),),
+)
 ENTRY = DigestEntry("n1", 7, 5, 3, 20, 2, 2**64 - 1, False, True, 4)
 
 REQUEST_BODIES: dict[Tag, Any] = {
@@ -123,6 +140,8 @@ REQUEST_BODIES: dict[Tag, Any] = {
     Tag.LIST_NAMESPACES: ListNamespaces(),
     Tag.SET_INTENT: SetIntent(SERVICE, KEPT.key, INTENT, 600_000),
     Tag.CLEAR_INTENT: ClearIntent(SERVICE, KEPT.key),
+    Tag.READ_DURABLE: ReadDurable(41, 2_000, True),
+    Tag.RESTORE_ROWS: RestoreRows(KEPT_ROWS),
 }
 ANSWER_BODIES: dict[Tag, Any] = {
     Tag.SESSION_OPENED: SessionOpened("n1", 7, 1_700_000_000_000, 256, ("h:1", "h:2"), False, True),
@@ -155,6 +174,7 @@ ANSWER_BODIES: dict[Tag, Any] = {
         (ShownIntent(KEPT.key, INTENT, "c2", 1_700_000_000_001, 1_700_000_600_001),),
     ),
     Tag.NAMESPACES: Namespaces((PROD, Namespace("public", "public", "built in"))),
+    Tag.DURABLE_PAGE: DurablePage("5f0c", 41, 2_000, 2_004, KEPT_ROWS, True, 1, 1_700_000_000_000),
 }
 PEER_BODY_VALUES: dict[PeerTag, Any] = {
     PeerTag.HELLO: Hello("rollbook", "n1", 7, "h:3", "h:2", "h:13"),

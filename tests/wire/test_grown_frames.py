@@ -31,6 +31,7 @@ from actors.messages.values import DigestEntry
 from actors.peer_frames import decode_peer, encode_peer
 from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings
+from rollbook.kept_rows import DurableRows, InstanceRow, IntentRow, NamespaceRow, ServiceRow
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import DurableStatus, LatencyCounts, MemberStatus, NodeStatus, OwnerStatus, StoreMember
 from rollbook.wire import ANSWERS, REQUESTS, Failed, ShownIntent, Tag, answer_body, encode, open_envelope
@@ -130,6 +131,11 @@ VALUES: dict[str, Any] = {  # by their name in the text
     "Intent": Intent,
     "Namespace": Namespace,
     "ShownIntent": ShownIntent,
+    "DurableRows": DurableRows,
+    "ServiceRow": ServiceRow,
+    "NamespaceRow": NamespaceRow,
+    "IntentRow": IntentRow,
+    "InstanceRow": InstanceRow,
     "members": MemberStatus,
     "owners": OwnerStatus,
     "convergence": LatencyCounts,
