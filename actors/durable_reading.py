@@ -14,7 +14,7 @@ from actors.base import Now
 from actors.durable_image import DurableImage
 from actors.durable_orders import OrderAnswer
 from actors.durable_transfer import given_row
-from actors.durable_values import Kept, KeptFence
+from actors.durable_values import Kept, KeptInstance, KeptIntent, KeptNamespace, KeptService
 from rollbook.codec import pack
 from rollbook.errors import Code
 from rollbook.kept_rows import DurablePage, DurableRows, KeptRow, ReadDurable, durable_rows
@@ -33,9 +33,13 @@ class Reading:
     __slots__ = ("asked_ms", "began_ms", "rows", "unreadable")
 
     def __init__(self, image: DurableImage, now_ms: int) -> None:
-        # From the last key to the first: services, namespaces, intents, instances, the order for writing them again.
-        keys = sorted(image.rows, reverse=True)
-        self.rows: list[Kept] = [image.rows[key] for key in keys if not isinstance(image.rows[key], KeptFence)]
+        # In the order for writing them again: what says how instances are to be probed and shown stands before them.
+        kinds: dict[type[Kept], list[Kept]] = {KeptService: [], KeptNamespace: [], KeptIntent: [], KeptInstance: []}
+        for key in sorted(image.rows):
+            kept = image.rows[key]
+            if type(kept) in kinds:  # a fence is of use to its own node alone
+                kinds[type(kept)].append(kept)
+        self.rows: list[Kept] = [kept for rows in kinds.values() for kept in rows]
         self.unreadable = len(image.unreadable)
         self.began_ms = self.asked_ms = now_ms
 

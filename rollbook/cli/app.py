@@ -11,8 +11,10 @@ from typing import Annotated
 
 import typer
 
+from rollbook.cli.backup import backup, restore
 from rollbook.cli.configuration import check
 from rollbook.cli.decide import offline, online, weight
+from rollbook.cli.exchange import export, import_
 from rollbook.cli.namespace import namespace
 from rollbook.cli.nodes import nodes
 from rollbook.cli.options import DEFAULT_SERVERS, JsonOption
@@ -41,6 +43,9 @@ for group in (service, namespace, config):
     app.add_typer(group)
 for command in (start, register, deregister, services, instances, watch, offline, weight, online, nodes):
     app.command()(command)
+for transfer in (backup, restore, export):
+    app.command()(transfer)
+app.command("import")(import_)
 config.command()(check)
 
 
