@@ -88,7 +88,7 @@ class Restoring:
         """What is missing, in portions for one order each, and in the order in which it is to be written."""
         portion: list[KeptRow] = []
         size_bytes = 0
-        for row in self._missing_rows():
+        for row in self._missing_rows() if self.missing else ():
             row_bytes = len(pack(row))
             if portion and (len(portion) == PERSISTENT_PER_ORDER_MAX or size_bytes + row_bytes > ORDER_BYTES_MAX):
                 yield durable_rows(portion)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import typer
 
@@ -21,6 +22,7 @@ from rollbook.cli.new_file import new_file, unusable_file
 from rollbook.cli.options import JsonOption, ServerOption, TimeoutOption, common_options
 from rollbook.cli.output import ExitCode, print_event, say_note, time_text, wall_ms
 from rollbook.cli.progress import progress_bar
+from rollbook.cli.repeating import PatienceOption, repeated
 from rollbook.errors import RollbookError
 from rollbook.restoring import Restoring, RowCounts
 
@@ -61,6 +63,7 @@ def backup(
 def restore(
     context: typer.Context,
     file: FileArgument,
+    patience: PatienceOption = 30.0,
     timeout: TimeoutOption = 10.0,
     server: ServerOption = None,
     json: JsonOption = False,
@@ -82,7 +85,7 @@ def restore(
             restoring = _verified(reader, quiet=common.json)
             with command_client(common, timeout) as client:
                 there = _compared(restoring, client, quiet=common.json)
-                _restored(restoring, client, quiet=common.json)
+                _restored(restoring, client, patience, quiet=common.json)
         except RollbookError:
             raise
         except OSError as error:
@@ -113,12 +116,12 @@ def _compared(restoring: Restoring, client: NamingClient, *, quiet: bool) -> int
     return rows_max - restoring.missing
 
 
-def _restored(restoring: Restoring, client: NamingClient, *, quiet: bool) -> None:
+def _restored(restoring: Restoring, client: NamingClient, patience: float, *, quiet: bool) -> None:
     written = 0
     try:
         with progress_bar("restore", restoring.missing, quiet=quiet) as advance:
             for rows in restoring.orders():
-                client.admin.restore_rows(rows)
+                repeated(partial(client.admin.restore_rows, rows), patience)
                 written += len(rows)
                 advance(len(rows))
     except RollbookError:

@@ -20,6 +20,7 @@ from rollbook.cli.new_file import new_file, unusable_file
 from rollbook.cli.options import JsonOption, ServerOption, TimeoutOption, common_options
 from rollbook.cli.output import ExitCode, print_event, say_note, wall_ms
 from rollbook.cli.progress import Advance, progress_bar
+from rollbook.cli.repeating import PatienceOption
 from rollbook.errors import RollbookError
 from rollbook.exchange_lines import NAME, VERSION, ContentLine, HeaderLine, encoded, line_of, read_lines
 from rollbook.kept_rows import DurableRows
@@ -70,6 +71,7 @@ def export(
 def import_(
     context: typer.Context,
     file: LineFileArgument,
+    patience: PatienceOption = 30.0,
     timeout: TimeoutOption = 10.0,
     server: ServerOption = None,
     json: JsonOption = False,
@@ -81,7 +83,7 @@ def import_(
     """
     common = common_options(context, server, json)
     began_s, lines = time.monotonic(), _lines(file)
-    orders = Import(lines)
+    orders = Import(lines, patience)
     try:
         with progress_bar("import", len(lines), quiet=common.json) as advance:
             orders.carry_out(partial(author_client, common, timeout), advance)

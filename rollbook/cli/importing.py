@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from rollbook import NamingClient, Service
 from rollbook.cli.output import wall_ms
 from rollbook.cli.progress import Advance
+from rollbook.cli.repeating import repeated
 from rollbook.errors import Code, Refused
 from rollbook.exchange_lines import ContentLine, InstanceLine, IntentLine, NamespaceLine, ServiceLine
 from rollbook.model import InstanceKey
@@ -23,7 +25,8 @@ ClientOf = Callable[[str], NamingClient]  # by namespace
 class Import:
     """``counts``: how many lines of each kind were carried out, ``left_out``: why others were not, by line."""
 
-    def __init__(self, lines: Iterable[tuple[int, ContentLine]]) -> None:
+    def __init__(self, lines: Iterable[tuple[int, ContentLine]], patience_seconds: float) -> None:
+        self._patience_seconds = patience_seconds
         self.counts = dict.fromkeys(("services", "namespaces", "intents", "instances"), 0)
         self.left_out: list[str] = []
         self._namespaces: list[NamespaceLine] = []
@@ -46,7 +49,8 @@ class Import:
         if self._namespaces:
             with client_of("public") as client:
                 for line in self._namespaces:
-                    client.admin.put_namespace(line.id, line.name, description=line.description)
+                    put = partial(client.admin.put_namespace, line.id, line.name, description=line.description)
+                    self._write(put)
                     self._done("namespaces", 1, advance)
         for namespace in sorted({*self._services, *self._instances, *self._intents}):
             with client_of(namespace) as client:
@@ -59,13 +63,15 @@ class Import:
 
     def _put_service(self, line: ServiceLine, client: NamingClient, advance: Advance) -> None:
         settings = line.settings()
-        client.admin.put_service(
+        put = partial(
+            client.admin.put_service,
             line.service,
             group=line.group,
             protection_threshold=settings.protection_threshold,
             metadata=settings.metadata,
             checkers=settings.checkers,
         )
+        self._write(put)
         self._done("services", 1, advance)
 
     def _register(
@@ -74,7 +80,7 @@ class Import:
         intents = self._intents[service.namespace]
         for start in range(0, len(lines), PERSISTENT_PER_ORDER_MAX):
             instances = [line.instance() for line in lines[start : start + PERSISTENT_PER_ORDER_MAX]]
-            client.register_instances(service.name, instances, group=service.group)
+            self._write(partial(client.register_instances, service.name, instances, group=service.group))
             self._done("instances", len(instances), advance)
             for instance in instances:
                 if (service, instance.key) in intents:
@@ -85,24 +91,29 @@ class Import:
         if line.expires_ms and left_ms <= 0:
             self._leave_out(number, "it has expired", advance)
             return
+        set_intent = partial(
+            client.admin.set_intent,
+            line.service,
+            line.ip,
+            line.port,
+            group=line.group,
+            cluster=line.cluster,
+            enabled=line.enabled,
+            weight=line.weight,
+            metadata=line.metadata,
+            for_seconds=left_ms / 1_000 if line.expires_ms else None,
+        )
         try:
-            client.admin.set_intent(
-                line.service,
-                line.ip,
-                line.port,
-                group=line.group,
-                cluster=line.cluster,
-                enabled=line.enabled,
-                weight=line.weight,
-                metadata=line.metadata,
-                for_seconds=left_ms / 1_000 if line.expires_ms else None,
-            )
+            self._write(set_intent)
         except Refused as error:
             if error.code != Code.INSTANCE_NOT_FOUND:
                 raise
             self._leave_out(number, "no such instance is listed", advance)
         else:
             self._done("intents", 1, advance)
+
+    def _write(self, write: Callable[[], None]) -> None:
+        repeated(write, self._patience_seconds)
 
     def _done(self, kind: str, count: int, advance: Advance) -> None:
         self.counts[kind] += count
