@@ -143,9 +143,10 @@ class RealNode:
         os.kill(self.supervisor_pid, signal.SIGKILL)
         self._reap(5.0)
 
-    def kill_process(self) -> None:
-        """kill -9 of the node process, which its supervisor starts again."""
+    def kill_process(self) -> bool:
+        """kill -9 of the node process, which its supervisor starts again. Whether there was one."""
         os.kill(self.pid, signal.SIGKILL)
+        return True
 
     def kill_etcd(self) -> None:
         """kill -9 of every member that ran beside it; a supervisor starts another one."""
