@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from actors.messages.index import RecordsChanged
+from actors.messages.values import Origin, Record, RecordKey
+from rollbook.model import Service
 from tests.support.history import (
     ClientEnded,
     ClientStood,
     Event,
+    FaultBegan,
     NodeSeen,
     OrderAnswered,
     OrderKind,
@@ -185,10 +190,12 @@ def test_a_node_that_stood_still_has_the_time_to_settle_before_it_lets_go_of_the
     assert broken(*events, until_ms=until_ms + 1) == "A3"
 
 
-def test_what_was_withdrawn_where_nobody_remembers_it_may_stay_for_the_grace_of_an_older_owner_that_stood_still() -> (
-    None
-):
-    moved: list[Event] = [NodeSeen(LATER_MS, "n0", "paused"), SessionSeen(LATER_MS + 10, "c1", "n1", 2)]
+@pytest.mark.parametrize("moves", [1, 5])
+def test_what_was_withdrawn_where_nobody_remembers_it_may_stay_for_the_grace_of_an_older_owner_that_stood_still(
+    moves: int,
+) -> None:
+    moved: list[Event] = [NodeSeen(LATER_MS, "n0", "paused")]
+    moved += [SessionSeen(LATER_MS + 10, "c1", f"n{1 + number % 2}", 2 + number) for number in range(moves)]
     withdrawn = [*order(LATER_MS + 20, 2, "withdraw"), *listed(LATER_MS + 30, None, "n1", "n2")]
     again: list[Event] = [
         *(NodeSeen(LATER_MS + 40, node, "crashed") for node in ("n1", "n2")),
@@ -200,6 +207,55 @@ def test_what_was_withdrawn_where_nobody_remembers_it_may_stay_for_the_grace_of_
     until_ms = 2 * LATER_MS + BOUNDS.settle_ms + BOUNDS.owner_ms
     judge(*events, *returned, until_ms=until_ms)
     assert broken(*events, *returned, until_ms=until_ms + 1) == "A3"
+
+
+def test_a_node_that_is_back_and_can_hear_of_newer_sessions_is_no_reason_to_list_what_was_withdrawn() -> None:
+    stood: list[Event] = [NodeSeen(LATER_MS, "n0", "paused"), NodeSeen(LATER_MS + 5, "n0", "resumed")]
+    moved: list[Event] = [SessionSeen(LATER_MS + 10, "c1", f"n{1 + number % 2}", 2 + number) for number in range(5)]
+    withdrawn = [*order(LATER_MS + 20, 2, "withdraw"), NodeSeen(LATER_MS + 30, "n1", "crashed")]
+    withdrawn += [NodeSeen(LATER_MS + 40, "n1", "started")]
+    until_ms = LATER_MS + 30 + BOUNDS.owner_ms
+    again: list[Event] = [NodeSeen(until_ms - 20, "n0", "paused"), NodeSeen(until_ms - 10, "n0", "resumed")]
+    events = [*published(), *stood, *moved, *withdrawn, *again]
+    judge(*events, until_ms=until_ms)
+    assert broken(*events, until_ms=until_ms + 1) == "A3"
+
+
+@pytest.mark.parametrize(
+    ("seqs", "is_slow", "is_late"),
+    [
+        ([1], True, True),
+        ([1, 2, 3], True, False),
+        ([1, 2, 2], True, True),
+        ([1, 2, 3], False, True),
+        ([1, 2, 3, 5], True, True),
+    ],
+    ids=["nothing follows", "step by step", "the same again", "on quick paths", "all of it is there"],
+)
+def test_what_was_withdrawn_may_be_listed_on_slow_paths_while_what_stands_before_it_comes_step_by_step(
+    seqs: list[int], is_slow: bool, is_late: bool
+) -> None:
+    checks = judge(*published(), *[FaultBegan(LATER_MS - 10, 1, "slow processing", "slow processing n2")] * is_slow)
+    for node in NODES:
+        checks.copies.start(node, Origin(node, 1))
+    for event in order(LATER_MS, 2, "withdraw"):
+        checks.see(event)
+    checks.copies.note("n0", came(5), LATER_MS)
+    for event in listed(LATER_MS + 10, None, "n0", "n1"):
+        checks.see(event)
+    for step, seq in enumerate(seqs, start=1):
+        checks.copies.note("n2", came(seq), LATER_MS + step * BOUNDS.sync_ms // 2)
+    last_ms = LATER_MS + 3 * BOUNDS.sync_ms // 2
+    with pytest.raises(ViolationFound, match="A3: n2 still lists a:1") if is_late else nullcontext():
+        checks.sweep(last_ms + BOUNDS.sync_ms)
+    with pytest.raises(ViolationFound, match="A3: n2 still lists a:1"):
+        checks.sweep(last_ms + BOUNDS.sync_ms + 1)
+
+
+def came(seq: int) -> RecordsChanged:
+    """One chunk of what n0 did."""
+    record = Record(Origin("n0", 1), RecordKey("c2", Service("public", "g", "orders")), 1, seq, 1, 15_000, (), b"", 0)
+    return RecordsChanged(records=(record,))
 
 
 def test_what_was_withdrawn_and_is_still_listed_is_named() -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple, assert_never
 import msgspec
 
 from tests.support.claims import Claim, Claims, Listed
+from tests.support.copies import Copies
 from tests.support.history import (
     ClientEnded,
     ClientStood,
@@ -22,7 +23,7 @@ from tests.support.history import (
     SessionSeen,
     ViewSeen,
 )
-from tests.support.parties import Party
+from tests.support.parties import Party, Serving
 from tests.support.reach import NEVER_MS, Reach
 
 # Faults that cut nothing off and only make things slow.
@@ -78,6 +79,7 @@ class HistoryState:
     def __init__(self, nodes: Sequence[str]) -> None:
         self.reach = Reach(nodes)
         self.claims = Claims()
+        self.copies = Copies()
         self.parties: dict[str, Party] = {}
         self.nodes: dict[str, NodeLife | None] = dict.fromkeys(nodes)
         self.lives = dict.fromkeys(nodes, 0)
@@ -99,9 +101,7 @@ class HistoryState:
             case OrderAnswered():
                 self.claims.answered(event)
             case SessionSeen():
-                party = self.party(event.client)
-                party.serve(event.node, event.session, self.lives.get(event.node, 0), event.at_ms)
-                party.note_reach(self.reach, self.lives, event.at_ms)
+                self._on_session(event)
             case ClientEnded():
                 self._on_client_ended(event)
             case ClientStood():
@@ -185,6 +185,16 @@ class HistoryState:
             party.told.pop(event.service, None)
         elif event.kind == "query":
             party.asked[event.number] = event.at_ms
+
+    def _on_session(self, event: SessionSeen) -> None:
+        party, life = self.party(event.client), self.lives.get(event.node, 0)
+        serving = Serving(event.node, event.session, life, event.at_ms) if event.node else None
+
+        def knows(older: Serving) -> bool:
+            return self.lives[older.node] != older.life or self.reach.are_together(event.node, older.node)
+
+        party.serve(serving, knows)
+        party.note_reach(self.reach, self.lives, event.at_ms)
 
     def _on_client_ended(self, event: ClientEnded) -> None:
         party = self.party(event.client)

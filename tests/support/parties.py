@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.support.history import ViewSeen
 from tests.support.reach import Reach
 
-SESSIONS_KEPT = 4  # an owner may still hold what an earlier session published
+SESSIONS_KEPT = 4  # an owner may still hold what an earlier session published; and one that is out of reach does
 
 
 class Serving(NamedTuple):
@@ -30,17 +30,20 @@ class Party:
         self.went_on_ms = 0  # when it last did, after it stood still or was blocked
         self.resumed_ms = 0  # when it last did after it stood still
         self.serving: Serving | None = None
-        self.sessions: deque[Serving] = deque(maxlen=SESSIONS_KEPT)
+        self.sessions: list[Serving] = []
         self.reached_since_ms: dict[str, int] = {}  # per node, without a break
         self.subscribed: dict[str, int] = {}  # since when
         self.told: dict[str, ViewSeen] = {}  # the newest list of each service that it was told
         self.asked: dict[int, int] = {}  # queries without an answer: when they were sent
         self._reached = 0
 
-    def serve(self, node: str, session: int, life: int, at_ms: int) -> None:
-        self.serving = Serving(node, session, life, at_ms) if node else None
-        if self.serving is not None:
-            self.sessions.append(self.serving)
+    def serve(self, serving: Serving | None, knows: Callable[[Serving], bool]) -> None:
+        """``knows``: whether who opened an older session can have heard of this one, or is no more."""
+        self.serving = serving
+        if serving is not None:
+            sessions = [*self.sessions, serving]
+            old, new = sessions[:-SESSIONS_KEPT], sessions[-SESSIONS_KEPT:]
+            self.sessions = [each for each in old if not knows(each)] + new
 
     def lives_of(self, session: int) -> list[int]:
         """Of the node that opened this session, if that is still known: what it said may be read in its next life."""

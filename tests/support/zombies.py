@@ -16,7 +16,7 @@ class Bounds(NamedTuple):
     """Milliseconds of a cluster with the shipped settings."""
 
     chain_ms: int = 9_000  # a client notices (5 s), connects (2 s) and redoes (2 s)
-    sync_ms: int = 5_000  # a change is everywhere that any path leads to
+    sync_ms: int = 5_000  # a change is everywhere that any path leads to; there and back at 2 s each, and a beat
     gone_ms: int = 1_000  # withdrawn, closed or killed: gone everywhere
     vanished_ms: int = 6_500  # heartbeats end (4 s, judged within 1 s), the delay of a lost session, and sync
     settle_ms: int = 3_000  # a node that stood still learns first what left meanwhile
@@ -108,7 +108,9 @@ def _told_by_owner_ms(state: HistoryState, bounds: Bounds, name: str, owner: str
             noticed_ms, settled_ms + bounds.gone_ms
         )  # who stood still settles before it lets go of anybody
     straight = reach.is_open(name, owner) and reach.stands_since_ms(name, owner) < gone.since_ms - bounds.sync_ms
-    if state.is_slowed(at_ms) or not straight:
+    if state.is_slowed(at_ms):  # each exchange may take so long, and a large range takes many
+        noticed_ms = max(noticed_ms, state.copies.moved_ms(name, owner, noticed_ms)) + bounds.sync_ms
+    elif not straight:
         noticed_ms += bounds.sync_ms
     joined_ms = reach.together_since_ms(name, owner)
     if joined_ms <= gone.since_ms:

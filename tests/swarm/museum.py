@@ -292,6 +292,23 @@ EXHIBITS = (
         test="test_a_node_that_stood_still_lists_whom_it_has_yet_to_give_up_where_the_others_list_who_lives_there",
     ),
     Exhibit(
+        "many-exchanges-at-two-seconds",
+        "a check: a node looked at each message 2 s late; a withdrawal stood behind 70 other changes of its owner in"
+        " the 12th small chunk: four exchanges, where the check gave time for one (13000062 of 3 nodes)",
+        "each step of a transfer on a slow path has the time of an exchange, and what comes a second time is none",
+        file="tests/simulation/test_history_checks.py",
+        test="test_what_was_withdrawn_may_be_listed_on_slow_paths_while_what_stands_before_it_comes_step_by_step",
+    ),
+    Exhibit(
+        "moved-five-times-meanwhile",
+        "a check: a client withdrew, all nodes that knew restarted, and an older owner that had stood still showed it"
+        " for the moment that it may; but the client had moved so often that the check had forgotten this owner"
+        " (21000035 of 7 nodes)",
+        "sessions at owners that cannot have heard of a newer one are kept in mind",
+        file="tests/simulation/test_history_checks.py",
+        test="test_what_was_withdrawn_where_nobody_remembers_it_may_stay_for_the_grace_of_an_older_owner_that_stood_still",
+    ),
+    Exhibit(
         "removed-a-beat-late",
         "a node that had been alone kept what a moved client had left until the beat after it ceased to preserve, and"
         " was equal with the others too late (14000029 of 3 nodes)",

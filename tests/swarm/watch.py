@@ -60,8 +60,11 @@ class Watch:
         identity = node.identity
         if identity is not None and self._lives.get(node.name) != identity.epoch:
             self._on_started(node, identity.epoch)
+            self.checks.copies.start(node.name, Origin(node.node_id, identity.epoch))
         if turn.role is not Role.INDEX:
             return
+        if isinstance(turn.message, RecordsChanged):
+            self.checks.copies.note(node.name, turn.message, self.cluster.now_ms)
         match turn.message:
             case RecordsChanged(records=(), removed=()) | SubscribersReleased() | ViewsWanted() | DigestsTaken() | None:
                 return
