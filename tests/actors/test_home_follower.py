@@ -273,8 +273,7 @@ def test_a_home_whose_store_is_another_one_is_named(bench: FollowerBench) -> Non
     assert bench.frames == []
     assert bench.pass_time(4_000)[-1] == StoreSilent("the node home offers another store than before")
     bench.offer(store="s1")
-    bench.peers()
-    assert bench.pass_time(4_000)[-1] == StoreSilent("the node home keeps the store, and is out of reach")
+    assert bench.pass_time(8_000)[-1] == StoreSilent("the node home keeps the store, and is out of reach")
 
 
 # -- proposals

@@ -15,21 +15,32 @@ from actors.messages.connections import SessionCloseRequested, SessionRequested
 from actors.messages.io import ClientFrame, PushToClients
 from actors.messages.push import Acknowledgement, PushesAcknowledged, SubscriberHeard
 from actors.messages.values import Order, Route
+from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.errors import Code
-from rollbook.model import Instance, Service
+from rollbook.model import Instance, InstanceKey, Service
 from rollbook.status import NodeStatus
 from rollbook.wire import (
     FRAME_BYTES_MAX,
     WIRE_VERSION,
+    ClearIntent,
     CloseSession,
+    DeleteNamespace,
+    DeleteService,
     Failed,
+    GetService,
     GetStatus,
+    ListNamespaces,
     OpenSession,
     Ping,
     Publish,
+    PublishPersistent,
     PushAck,
+    PutNamespace,
+    PutService,
     Query,
+    SetIntent,
     Tag,
+    WithdrawPersistent,
     answer_body,
     encode,
     open_envelope,
@@ -77,6 +88,38 @@ def test_callers_that_wait_for_the_cluster_do_not_keep_others_from_being_read() 
     assert not edge.saturated
     for correlation in range(2):
         receive(edge, Tag.PUBLISH, PUBLISH, correlation=correlation)
+    assert edge.saturated
+
+
+@pytest.mark.parametrize(
+    ("tag", "body"),
+    [
+        (Tag.PUBLISH_PERSISTENT, PublishPersistent(ORDERS, ())),
+        (Tag.WITHDRAW_PERSISTENT, WithdrawPersistent(ORDERS, ())),
+        (Tag.PUT_SERVICE, PutService(ORDERS, ServiceSettings())),
+        (Tag.DELETE_SERVICE, DeleteService(ORDERS)),
+        (Tag.PUT_NAMESPACE, PutNamespace(Namespace("shop", "Shop"))),
+        (Tag.DELETE_NAMESPACE, DeleteNamespace("shop")),
+        (Tag.SET_INTENT, SetIntent(ORDERS, InstanceKey("10.0.0.1", 80), Intent(enabled=False))),
+        (Tag.CLEAR_INTENT, ClearIntent(ORDERS, InstanceKey("10.0.0.1", 80))),
+    ],
+)
+def test_callers_that_wait_for_the_store_do_not_keep_others_from_being_read(tag: Tag, body: object) -> None:
+    edge = edge_with(requests_in_flight_max=2, waits_in_flight_max=4)
+    for correlation in range(3):
+        receive(edge, tag, body, correlation=correlation)
+    assert not edge.saturated
+    receive(edge, tag, body, correlation=3)
+    assert edge.saturated, "they have a limit of their own"
+
+
+@pytest.mark.parametrize(
+    ("tag", "body"), [(Tag.GET_SERVICE, GetService(ORDERS)), (Tag.LIST_NAMESPACES, ListNamespaces())]
+)
+def test_a_question_about_durable_data_waits_for_no_store(tag: Tag, body: object) -> None:
+    edge = edge_with(requests_in_flight_max=2)
+    for correlation in range(2):
+        receive(edge, tag, body, correlation=correlation)
     assert edge.saturated
 
 

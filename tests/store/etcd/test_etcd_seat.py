@@ -1,4 +1,4 @@
-"""A seat of etcd: whose it is, what its member is started with, what it makes of what others say as time goes on."""
+"""A seat of etcd: whose it is, what its member is started with, and what it makes of what other seats say."""
 
 from __future__ import annotations
 
