@@ -56,7 +56,7 @@ class Compacted(StoreFault):
 
 
 class TooLarge(StoreFault):
-    """No engine takes this; ``field`` says what of it is too large: key, value or operations."""
+    """No engine takes this, now or later; ``field`` says what of it: key, value or operations."""
 
     def __init__(self, sentence: str, field: str) -> None:
         super().__init__(sentence)
@@ -162,7 +162,8 @@ def proposals_of(rows: Iterable[Row]) -> Iterator[list[Operation]]:
 
 def _key_bytes(key: str) -> int:
     if key.startswith("\0"):
-        raise StoreFault("a key begins with no NUL character: an engine may keep something of its own there")
+        sentence = "a key begins with no NUL character: an engine may keep something of its own there"
+        raise TooLarge(sentence, "key")
     size_bytes = len(key.encode())
     if not 0 < size_bytes <= KEY_BYTES_MAX:
         raise TooLarge(f"a key has 1 to {KEY_BYTES_MAX} bytes, not {size_bytes}", "key")

@@ -26,7 +26,7 @@ from actors.messages.store import (
     ProposalsMade,
     StoreSilent,
 )
-from runtime.store.port import KEY_BYTES_MAX, Unavailable
+from runtime.store.port import KEY_BYTES_MAX, OPERATIONS_MAX, Unavailable
 from runtime.store.sqlite import SqliteStore
 from runtime.store.sqlite_settings import SqliteSettings
 from runtime.store_port import StorePort, StoreSettings
@@ -116,6 +116,11 @@ def test_an_answer_goes_to_whoever_asked(bench: PortBench) -> None:
 def test_what_no_engine_takes_is_answered_too(bench: PortBench) -> None:
     assert bench.put(1, Operation("a" * (KEY_BYTES_MAX + 1), b"1")).fault == "too_large"
     assert bench.put(2).fault == "too_large", "nothing to do at all"
+    assert bench.put(3, Operation("\0a", b"1"), asker="link").fault == "too_large", "an engine keeps its own there"
+    assert bench.put(4, Operation("a", b"1"), expected=(Expectation("\0a", 0),), asker="link").fault == "too_large"
+    many = tuple(Expectation(f"k{number}", 0) for number in range(OPERATIONS_MAX + 1))
+    assert bench.put(5, Operation("a", b"1"), expected=many, asker="link").fault == "too_large"
+    assert bench.put(6, Operation("a", b"1"), asker="link").fault == "", "and the next has its turn"
 
 
 def test_a_closed_store_has_surely_not_written(bench: PortBench) -> None:
