@@ -6,9 +6,9 @@ Pure: the lines of a report in, sentences out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from rollbook.cli.cluster_report import NodeLine
+from rollbook.cli.output import time_text
 from rollbook.status import StoreMember
 
 _HOW_TO_GET_MORE = "etcd survives the loss of any one node: see store.engine"
@@ -70,6 +70,6 @@ def _trouble(line: NodeLine) -> str:
     durable = line.status.durable
     if not durable.stale_since_ms:
         return f"{line.address} has not read the durable data yet"
-    since = f"{datetime.fromtimestamp(durable.stale_since_ms / 1000):%H:%M:%S}"
+    since = time_text(durable.stale_since_ms, "%H:%M:%S")
     what = "shows durable data as it was then" if durable.is_read else "has never read the durable data"
     return f"{line.address} cannot follow the store since {since} and {what}: {durable.reason}"

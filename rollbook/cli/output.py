@@ -105,9 +105,12 @@ def moment_text() -> str:
     return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
-def time_text(wall_ms: int) -> str:
-    """A moment that a node wrote down, for people."""
-    return f"{datetime.fromtimestamp(wall_ms / 1_000):%Y-%m-%d %H:%M:%S}"
+def time_text(wall_ms: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """A moment that a node wrote down, for people. What is no moment of a calendar costs nobody the rest."""
+    try:
+        return datetime.fromtimestamp(wall_ms / 1_000).strftime(form)
+    except (ValueError, OverflowError, OSError):
+        return f"{wall_ms} ms"
 
 
 def wall_ms() -> int:

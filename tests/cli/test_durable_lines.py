@@ -65,3 +65,10 @@ def test_who_cannot_follow_the_store_is_named_with_since_when_and_why() -> None:
         f"10.0.0.4:8850 cannot follow the store since {since} and has never read the durable data: "
         "no node offers a store",
     ]
+
+
+@pytest.mark.parametrize("since_ms", [1 << 60, 1 << 80])
+def test_a_node_that_speaks_of_a_time_beyond_all_calendars_does_not_cost_the_others_their_lines(since_ms: int) -> None:
+    lines = said(kept("home"), kept("away", stale_since_ms=since_ms, reason="x"), kept("away", is_read=False))
+    assert f"cannot follow the store since {since_ms} ms and shows" in lines[1]
+    assert lines[2] == "10.0.0.3:8850 has not read the durable data yet"

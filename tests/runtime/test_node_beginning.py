@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def fail(failure: BaseException) -> None:
 
 
 def test_a_node_whose_port_is_taken_gives_its_directory_and_its_store_back(tmp_path: Path) -> None:
+    threads = set(threading.enumerate())
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -27,6 +29,7 @@ def test_a_node_whose_port_is_taken_gives_its_directory_and_its_store_back(tmp_p
         with pytest.raises(AddressUnusable) as refused:
             Node(settings)
     assert refused.tb is not None, "what is still referred to from there would keep its lock"
+    assert set(threading.enumerate()) <= threads, "none of the store is left"
     NodeStore.open(tmp_path, 0.0).close()
     store = open_store(settings, "alone", fail)
     assert store is not None
