@@ -13,8 +13,10 @@ import pytest
 from rollbook import NamingClient
 from rollbook.errors import RollbookError
 from runtime.local_durable import Durable
+from runtime.members_file import PEER_PORT_OFFSET
 from runtime.processes import is_running, send_signal
 from tests.cluster.test_local_cluster import Operator, free_run_of_base_ports
+from tests.cluster.test_persistent_nodes import typed
 from tests.support.etcd_installed import NEEDS_ETCD
 from tests.support.real_cluster import RealCluster, RealNode, until
 
@@ -63,6 +65,16 @@ def until_all_list(nodes: list[RealNode], ports: list[int]) -> None:
     until(lambda: all(listed(node) == ports for node in nodes), 30, f"every node lists {ports}")
 
 
+def until_said(node: RealNode, *words: str) -> None:
+    """By ``rollbook nodes``, of the durable data."""
+
+    def is_said() -> bool:
+        text = typed(node, "nodes").stdout
+        return all(word in text for word in words)
+
+    until(is_said, 20, f"rollbook nodes says {words}")
+
+
 def test_writes_go_on_without_one_whole_node_and_it_comes_back_with_all_of_them(cluster: RealCluster) -> None:
     first, second, third = cluster.nodes
     write(first, 1)
@@ -88,10 +100,13 @@ def test_everything_is_there_after_everything_was_killed(cluster: RealCluster) -
 def test_a_member_that_lost_its_directory_joins_again_and_votes(cluster: RealCluster) -> None:
     first, second, third = cluster.nodes
     write(first, 1)
+    until_said(first, "in etcd of 3 members", "it bears the loss of 1 more")
     second.kill()
+    until_said(first, "it bears the loss of no more", f"{second.base_port + PEER_PORT_OFFSET} does not answer")
     shutil.rmtree(second.folder / "data" / "etcd")
     second.start()
     until(lambda: "has caught up and votes" in second.log.read_text(), 30, "it has a vote again")
+    until_said(first, "in etcd of 3 members", "it bears the loss of 1 more")
     third.kill()  # now the one that was empty is needed for each majority
     write(first, 2)
     until_all_list([first, second], [1, 2])
