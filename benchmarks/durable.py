@@ -57,13 +57,13 @@ def lone_writes(folder: Path, nodes: int) -> LoneWrites:
     bare = bare_store(folder / f"bare-{nodes}.sqlite")
     with RealCluster(folder / f"of-{nodes}", nodes) as cluster, NamingClient(cluster.addresses[-1]) as client:
         client.register_instance("lone", NOBODY, 1, healthy=False, ephemeral=False)
-        pairs = [(_lone_seconds(client, number), lone_bare_seconds(bare, number)) for number in range(LONE_WRITES)]
+        pairs = [(lone_seconds(client, number), lone_bare_seconds(bare, number)) for number in range(LONE_WRITES)]
     bare.close()
     ours, theirs = ([1_000 * pair[side] for pair in pairs] for side in (0, 1))
     return LoneWrites(quantile(ours, 50), quantile(ours, 99), quantile(theirs, 50), quantile(theirs, 99))
 
 
-def _lone_seconds(client: NamingClient, number: int) -> float:
+def lone_seconds(client: NamingClient, number: int) -> float:
     begun = time.perf_counter()
     client.register_instance("lone", NOBODY, 1, weight=1 + number / 10, healthy=False, ephemeral=False)
     return time.perf_counter() - begun
@@ -87,9 +87,14 @@ def pipelined_writes(folder: Path) -> PipelinedWrites:
 
 
 def written_until_called(folder: Path) -> Delays:
-    """A write through one node that follows the store until the callback of a subscriber on the other."""
+    """In a single home, between two nodes that follow it."""
+    with RealCluster(folder, 3) as cluster:
+        return delays_until_called(cluster)
+
+
+def delays_until_called(cluster: RealCluster) -> Delays:
+    """From a write through one node until the callback of a subscriber on another."""
     with (
-        RealCluster(folder, 3) as cluster,
         module("subscriber", str(WATCHED), str(CHANGES), cluster.addresses[2]) as subscriber,
         NamingClient(cluster.addresses[1], app="publisher") as publisher,
     ):
