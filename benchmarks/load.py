@@ -29,8 +29,8 @@ def registration(number: int, kind: Kind) -> bytes:
     """The frame of the ``number``-th registration."""
     turn, place = divmod(number, SERVICES)
     service = Service("public", "DEFAULT_GROUP", f"load-{place}")
-    if kind == "durable":  # nobody is there, and it says so: no prober has anything to add
-        kept = Instance("127.0.0.9", 1_000 + turn, healthy=False, ephemeral=False)
+    if kind == "durable":  # where nobody is probed by default (RFC 5737): what probes cost is measured by itself
+        kept = Instance("192.0.2.9", 1_000 + turn, healthy=False, ephemeral=False)
         return encode(Tag.PUBLISH_PERSISTENT, number + 2, SESSION, PublishPersistent(service, (kept,)))
     body = Publish(service, (Instance("10.0.0.1", 1_000 + turn),), "replace", kind)
     return encode(Tag.PUBLISH, number + 2, SESSION, body)

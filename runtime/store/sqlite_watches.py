@@ -122,7 +122,7 @@ class WatchHub:
             self._watches = [known for known in self._watches if not known.is_closed]
             if len(self._watches) >= self._settings.watches_max:
                 raise Unavailable(f"the store has {self._settings.watches_max} watches already")
-            self._watches = [*self._watches, watch]
+            self._watches = [watch, *self._watches]  # other nodes, which come after this one, have the longer way
             self._changed.notify()
         return watch
 
