@@ -93,6 +93,7 @@ class BackupReader:
             raise self._unusable(f"it should hold {self.header.rows} rows, and holds {count}")
 
     def _read_begin(self) -> int:
+        self._file.seek(0)
         begin = self._file.read(_BEGIN_BYTES_MAX)
         found = _BEGIN.match(begin)
         if found is None:

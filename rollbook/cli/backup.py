@@ -71,7 +71,7 @@ def restore(
     """Put everything that rollbook backup wrote to FILE back into an empty store, exactly as it was.
 
     The whole file is checked before anything is written. A restore that was interrupted is said again: what is there
-    already, as FILE has it, is left alone.
+    already, as FILE has it, is left alone. Ephemeral instances are no part of it.
     """
     common = common_options(context, server, json)
     began_s = time.monotonic()

@@ -12,6 +12,7 @@ from rollbook.cache import snapshot_of
 from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.errors import Code
+from rollbook.kept_rows import DurableRows, NamespaceRow
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.wire import (
     INTENT_MS_MAX,
@@ -184,3 +185,37 @@ def test_a_snapshot_keeps_what_a_view_says_of_protection() -> None:
     view = View(ORDERS, 1, protected=True)
     assert snapshot_of(view, 1).protected
     assert not snapshot_of(View(ORDERS, 1), 1).protected
+
+
+def namespace_row(number: int) -> NamespaceRow:
+    return NamespaceRow(Namespace(f"n{number}", "any"), "ann", 7)
+
+
+def test_everything_is_read_page_by_page_and_each_says_where_it_stands(administered: Administered) -> None:
+    administered.registry.rows.put(*map(namespace_row, range(5)))
+    pages = list(administered.admin.read_durable())
+    assert [(page.position, page.is_complete) for page in pages] == [(0, False), (2, False), (4, True)]
+    assert [row for page in pages for row in page.rows] == [namespace_row(number) for number in range(5)]
+
+
+def test_pages_of_two_states_are_never_taken_for_one(administered: Administered) -> None:
+    administered.registry.rows.put(*map(namespace_row, range(5)))
+    pages = administered.admin.read_durable()
+    next(pages)
+    administered.registry.rows.put(namespace_row(9))  # the same index, another content
+    with pytest.raises(Refused) as raised:
+        next(pages)
+    assert raised.value.code == Code.READING_OVER
+
+
+def test_rows_are_checked_before_they_are_sent(administered: Administered) -> None:
+    admin = administered.admin
+    wrong = NamespaceRow(Namespace("two words", "any"), "ann", 7)
+    late = NamespaceRow(Namespace("n1", "any"), "ann", -1)
+    many = tuple(map(namespace_row, range(61)))
+    for rows in ((wrong,), (late,), many, (), (namespace_row(1), namespace_row(1))):
+        with pytest.raises(InvalidField):
+            admin.restore_rows(DurableRows(namespaces=rows))
+    assert administered.registry.requests == []
+    admin.restore_rows(DurableRows(namespaces=many[:60]))
+    assert administered.registry.rows.restored == [60]

@@ -35,6 +35,7 @@ from actors.peer_frames import encode_peer
 from rollbook.checkers import CheckerSettings
 from rollbook.codec import pack
 from rollbook.durable import Intent, Namespace, ServiceSettings
+from rollbook.kept_rows import DurableRows, InstanceRow, ReadDurable, RestoreRows
 from rollbook.model import Instance, InstanceKey, Service
 from rollbook.wire import (
     DeleteService,
@@ -242,12 +243,18 @@ def _decisions(published: tuple[str, bytes], asked: tuple[str, bytes]) -> list[t
         encode(Tag.GET_SERVICE, 7, SESSION, GetService(_SERVICE)),
         encode(Tag.PUT_NAMESPACE, 8, SESSION, PutNamespace(_PROD, "create")),
         encode(Tag.DELETE_SERVICE, 9, SESSION, DeleteService(_SERVICE)),
+        encode(Tag.READ_DURABLE, 10, SESSION, ReadDurable()),
+        encode(Tag.RESTORE_ROWS, 11, SESSION, RestoreRows(DurableRows(instances=(_row(8_081), _row(8_082))))),
     ]
     return [published, *(("client", order) for order in orders), ("time", b"", 61_000), asked]
 
 
 def _kept(port: int) -> tuple[Instance, ...]:
     return (Instance("10.0.0.1", port, ephemeral=False),)
+
+
+def _row(port: int) -> InstanceRow:
+    return InstanceRow(_SERVICE, *_kept(port), "c1", 5, 5)
 
 
 def _is_request(name: str) -> bool:

@@ -40,6 +40,7 @@ from rollbook.wire import (
     WithdrawPersistent,
 )
 from tests.support.small_decisions import SmallDecisions
+from tests.support.small_rows import SmallRows
 
 
 class SmallRegistry:
@@ -52,6 +53,7 @@ class SmallRegistry:
         self.port = 0
         self._kept: dict[Service, dict[InstanceKey, Instance]] = {}  # persistent; outlives every life
         self.decisions = SmallDecisions()
+        self.rows = SmallRows()  # for backups; nothing of what is published is in them
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -136,6 +138,8 @@ class SmallRegistry:
             case PublishPersistent() | WithdrawPersistent():
                 self._keep(body)
                 return Tag.DONE, Done(seq=1)
+            case _ if self.rows.concerns(body):
+                return self.rows.answer(body)
             case _ if self.decisions.concerns(body):
                 answer = self.decisions.answer(body, self._sessions[link], self.instances)
                 self._push_everything()
