@@ -254,7 +254,7 @@ def _kept(port: int) -> tuple[Instance, ...]:
 
 
 def _row(port: int) -> InstanceRow:
-    return InstanceRow(_SERVICE, *_kept(port), "c1", 5, 5)
+    return InstanceRow(_SERVICE, _kept(port)[0], "c1", 5, 5)
 
 
 def _is_request(name: str) -> bool:
