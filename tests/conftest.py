@@ -1,10 +1,15 @@
-"""For all tests: how they are shared out among several processes."""
+"""For all tests: how they are shared out among several processes, and that none fails for being slow."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# On a busy machine an example takes what it takes; a test that hangs is ended by its timeout.
+settings.register_profile("rollbook", deadline=None)
+settings.load_profile("rollbook")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -330,5 +330,5 @@ class IndexAndTwin(RuleBasedStateMachine):
         assert self.index.index.records_count == len(self.twin.records)
 
 
-IndexAndTwin.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+IndexAndTwin.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestIndexAgainstItsTwin = IndexAndTwin.TestCase

@@ -19,7 +19,7 @@ CHANCES = st.integers(0, 2**32 - 1).map(random.Random)
 
 @pytest.mark.parametrize("target", FRAME_TARGETS)
 @given(chance=CHANCES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_changed_frame_is_read_or_refused_as_promised(target: str, chance: random.Random) -> None:
     changed = mutated_frame(chance.choice(seeds_of(target)), chance)
     assert changed is None or TARGETS[target].check(changed)
@@ -27,7 +27,7 @@ def test_a_changed_frame_is_read_or_refused_as_promised(target: str, chance: ran
 
 @pytest.mark.parametrize("target", TEXT_TARGETS)
 @given(chance=CHANCES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_changed_text_is_read_or_refused_as_promised(target: str, chance: random.Random) -> None:
     text = chance.choice(seeds_of(target))
     for _ in range(chance.choice((1, 2, 4))):

@@ -130,5 +130,5 @@ def _part(change: StoredChange, prefix: str) -> tuple[Operation, ...]:
 def test_an_engine_and_its_twin_cannot_be_told_apart(name: str, shared_etcd: SharedEtcd) -> None:
     machine: Any = type(f"StoreTwinOf{name}", (StoreTwin,), {"engine_name": name, "shared": shared_etcd})
     examples = EXAMPLES[name]
-    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=30))
     assert machine.engine_name == name
