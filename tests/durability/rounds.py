@@ -21,6 +21,7 @@ from tests.support.watching import Observer
 
 WRITERS = 4
 LOAD_S = (0.2, 0.8)  # between two faults, with every writer at work
+READY_S_MAX = 60.0
 AGAIN_S_MAX = 40.0
 AGREED_S_MAX = 20.0
 
@@ -54,7 +55,7 @@ def run_rounds(folder: Path, plan: Plan, say: Callable[[Round], None]) -> Result
             for fault in plan.faults:
                 told.append(Round(fault, _round(cluster, ledgers, kinds[fault], chance)))
                 say(told[-1])
-                cluster.until_ready()  # so that there is something to kill
+                cluster.until_ready(READY_S_MAX)  # so that there is something to kill
         for ledger in ledgers:
             ledger.take()
         lost = [*_lost_at_the_end(cluster, ledgers, plan.engine)]
@@ -78,7 +79,7 @@ def _kill_all(cluster: RealCluster) -> None:
         node.kill()
     for node in cluster:
         node.start()
-    cluster.until_ready()
+    cluster.until_ready(READY_S_MAX)
 
 
 @contextmanager
