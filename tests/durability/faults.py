@@ -7,6 +7,7 @@ the start of what was killed.
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -47,6 +48,7 @@ def faults_of(engine: Engine, nodes: int) -> dict[str, Fault]:
         "kill the leader": _kill_leader,
         "kill the leader's node": _kill_leader_node,
         "stop the leader": _stop_leader,
+        "lose a disk": _lose_disk,
     }
     return {**whole, **members, **parts, **leader}
 
@@ -127,6 +129,20 @@ def _stop_leader(cluster: RealCluster, chance: random.Random) -> Damage:
     def mend() -> None:
         pause_s(max(0.0, STOPPED_S - (time.monotonic_ns() - since_ns) / 1e9))
         send_signal(member, signal.SIGCONT)
+
+    return Damage(since_ns, mend)
+
+
+def _lose_disk(cluster: RealCluster, chance: random.Random) -> Damage:
+    """All that one node has. Nobody else may be without its data then, nor before it has a vote again."""
+    leader_of(cluster.nodes)
+    victim = chance.choice(cluster.nodes)
+    since_ns = _killed([victim])
+    shutil.rmtree(victim.folder / "data")
+
+    def mend() -> None:
+        victim.start()
+        leader_of(cluster.nodes)
 
     return Damage(since_ns, mend)
 
