@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Literal, assert_never
+from typing import assert_never
 
 import msgspec
 
@@ -45,6 +45,7 @@ from actors.messages.store import (
     Proposal,
     ProposalSettled,
     ProposalsMade,
+    ProposalsSettled,
     Row,
     StoreFrameReceived,
     StoreSilent,
@@ -130,7 +131,9 @@ class HomeFollower:
 
     def _on_proposals(self, message: ProposalsMade, now: Now) -> Effects:
         if not self._link:
-            return [_told(proposal.number, "unavailable", self._missing()) for proposal in message.proposals]
+            reason = self._missing()
+            told = (ProposalSettled(proposal.number, None, "unavailable", reason) for proposal in message.proposals)
+            return [Tell(Role.PERSISTENT, ProposalsSettled(tuple(told)))]
         effects: list[Effect] = []
         frames: list[list[Proposal]] = [[]]
         size = 0
@@ -140,7 +143,8 @@ class HomeFollower:
                 sentence = (
                     f"one order takes {proposal_bytes} bytes, and at most {self._settings.proposal_bytes_max} fit"
                 )
-                effects.append(_told(proposal.number, "too_large", sentence))
+                refused = ProposalSettled(proposal.number, None, "too_large", sentence)
+                effects.append(Tell(Role.PERSISTENT, ProposalsSettled((refused,))))
                 continue
             if frames[-1] and size + proposal_bytes > self._settings.frame_bytes_max:
                 frames.append([])
@@ -224,14 +228,13 @@ class HomeFollower:
         return [Tell(Role.PERSISTENT, ChangesSeen(news.changes, news.index)), *sending([self._ack()])]
 
     def _on_settled(self, message: StoreSettled) -> Effects:
-        effects: list[Effect] = []
+        told: list[ProposalSettled] = []
         for settled in message.settled:
             if self._proposals.pop(settled.number, None) is not None:
                 outcome = None if settled.fault else Outcome(settled.applied, settled.index)
                 reason = settled.reason[:REASON_LENGTH_MAX]
-                told = ProposalSettled(settled.number, outcome, settled.fault, reason)
-                effects.append(Tell(Role.PERSISTENT, told))
-        return effects
+                told.append(ProposalSettled(settled.number, outcome, settled.fault, reason))
+        return [Tell(Role.PERSISTENT, ProposalsSettled(tuple(told)))] if told else []
 
     # -- links and time
 
@@ -251,7 +254,10 @@ class HomeFollower:
         overdue = [number for number, due_ms in self._proposals.items() if due_ms <= now.monotonic_ms]
         for number in overdue:
             del self._proposals[number]
-            effects.append(_told(number, "unknown", "the node that keeps the store did not answer in time"))
+        if overdue:
+            sentence = "the node that keeps the store did not answer in time"
+            told = tuple(ProposalSettled(number, None, "unknown", sentence) for number in overdue)
+            effects.append(Tell(Role.PERSISTENT, ProposalsSettled(told)))
         if self._is_broken:
             effects += self._follow(now)
         if now.monotonic_ms - self._heard_ms < self._settings.silence_ms:
@@ -270,7 +276,8 @@ class HomeFollower:
 
     def _lose_proposals(self, reason: str) -> list[Effect]:
         lost, self._proposals = sorted(self._proposals), {}
-        return [_told(number, "unknown", reason) for number in lost]
+        told = tuple(ProposalSettled(number, None, "unknown", reason) for number in lost)
+        return [Tell(Role.PERSISTENT, ProposalsSettled(told))] if told else []
 
     # -- the stream
 
@@ -329,10 +336,6 @@ class HomeFollower:
     def check_invariants(self) -> None:
         self._peers.check_invariants()
         assert self._link or not self._proposals, "a proposal is under way to nobody"
-
-
-def _told(number: int, fault: Literal["unavailable", "unknown", "too_large"], reason: str) -> Tell:
-    return Tell(Role.PERSISTENT, ProposalSettled(number, None, fault, reason))
 
 
 def operations_bytes(operations: Iterable[Operation]) -> int:

@@ -44,6 +44,7 @@ from actors.messages.store import (
     Proposal,
     ProposalSettled,
     ProposalsMade,
+    ProposalsSettled,
     Row,
     StoredChange,
     StoreFrameReceived,
@@ -66,7 +67,7 @@ ServerInput = (
     | CutTaken
     | ChangesSeen
     | StoreSilent
-    | ProposalSettled
+    | ProposalsSettled
     | PeersChanged
     | StatusRequested
     | _OfferDue
@@ -121,7 +122,7 @@ class HomeServer:
                 return self._on_changes(message)
             case StoreSilent():
                 return self._on_silent(message)
-            case ProposalSettled():
+            case ProposalsSettled():
                 return self._on_settled(message)
             case PeersChanged():
                 return self._on_peers_changed(message)
@@ -222,13 +223,11 @@ class HomeServer:
             stream.is_silent = True  # so the next offers do not say that it is served
         return []
 
-    def _on_settled(self, message: ProposalSettled) -> Effects:
+    def _on_settled(self, message: ProposalsSettled) -> Effects:
         if message.asker not in self._peers:
             return []
-        outcome = message.outcome
-        applied, index = (False, 0) if outcome is None else (outcome.applied, outcome.index)
-        settled = SettledProposal(message.number, applied, index, message.fault, message.reason)
-        return sending([PeerFrame(message.asker, encode_peer(PeerTag.STORE_SETTLED, StoreSettled((settled,))))])
+        body = StoreSettled(tuple(_answer_of(settled) for settled in message.settled))
+        return sending([PeerFrame(message.asker, encode_peer(PeerTag.STORE_SETTLED, body))])
 
     # -- links and time
 
@@ -314,6 +313,12 @@ class HomeServer:
             assert stream.sent + len(stream.waiting) == stream.numbered, "frames are numbered without a gap"
             window = self._settings.frames_in_flight_max
             assert not stream.waiting or stream.sent - stream.acknowledged >= window, "something could be sent"
+
+
+def _answer_of(settled: ProposalSettled) -> SettledProposal:
+    outcome = settled.outcome
+    applied, index = (False, 0) if outcome is None else (outcome.applied, outcome.index)
+    return SettledProposal(settled.number, applied, index, settled.fault, settled.reason)
 
 
 def _pieces_of_rows(rows: Iterable[Row], bytes_max: int) -> Iterator[tuple[tuple[Row, ...], int]]:

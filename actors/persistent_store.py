@@ -30,8 +30,8 @@ from actors.messages.store import (
     FollowOrdered,
     IntentsUnclaimed,
     PersistentOrders,
-    ProposalSettled,
     ProposalsMade,
+    ProposalsSettled,
     StoreFollowed,
     StoreMembersSeen,
     StoreSilent,
@@ -76,7 +76,7 @@ PersistentInput = (
     | CutTaken
     | ChangesSeen
     | StoreSilent
-    | ProposalSettled
+    | ProposalsSettled
     | StoreMembersSeen
     | IntentsUnclaimed
     | StatusRequested
@@ -141,8 +141,9 @@ class PersistentStore:
                 return self._on_changes(message, now)
             case StoreSilent():
                 return self._on_silent(message, now)
-            case ProposalSettled():
-                self.desk.settled(message, now)
+            case ProposalsSettled():
+                for settled in message.settled:
+                    self.desk.settled(settled, now)
                 return self._passed_on()
             case StoreMembersSeen():
                 self._members = tuple(StoreMember(member.name, member.state) for member in message.members)

@@ -27,10 +27,12 @@ from actors.messages.store import (
     Proposal,
     ProposalSettled,
     ProposalsMade,
+    ProposalsSettled,
     StoredChange,
     StoreSilent,
 )
 from runtime.store.port import Compacted, FateUnknown, Store, StoreFault, TooLarge, Watch
+from runtime.store.together import tell_together
 
 EVERYTHING = ""  # the prefix of all keys
 CLOSED = "the store has closed"
@@ -112,19 +114,28 @@ class StorePort:
                 proposal.operations, proposal.expectations, timeout_seconds=self._settings.propose_timeout_ms / 1000
             )
         except TooLarge as fault:
-            self.say(asker, ProposalSettled(proposal.number, None, "too_large", str(fault), asker))
+            self._say_settled([(asker, ProposalSettled(proposal.number, None, "too_large", str(fault)))])
             return
         future.add_done_callback(partial(self._settled, proposal.number, asker))
 
     def _settled(self, number: int, asker: str, future: Future[Outcome]) -> None:
         try:
-            self.say(asker, ProposalSettled(number, future.result(), asker=asker))
+            settled = ProposalSettled(number, future.result())
         except FateUnknown as fault:
-            self.say(asker, ProposalSettled(number, None, "unknown", str(fault), asker))
+            settled = ProposalSettled(number, None, "unknown", str(fault))
         except (StoreFault, CancelledError) as fault:
-            self.say(asker, ProposalSettled(number, None, "unavailable", str(fault) or CLOSED, asker))
+            settled = ProposalSettled(number, None, "unavailable", str(fault) or CLOSED)
         except Exception as failure:
             self.fail("store", failure)
+            return
+        tell_together(self._say_settled, (asker, settled))
+
+    def _say_settled(self, settled: Sequence[tuple[str, ProposalSettled]]) -> None:
+        by_asker: dict[str, list[ProposalSettled]] = {}
+        for asker, each in settled:
+            by_asker.setdefault(asker, []).append(each)
+        for asker, theirs in by_asker.items():
+            self.say(asker, ProposalsSettled(tuple(theirs), asker))
 
 
 class _Follow:

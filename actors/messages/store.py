@@ -65,8 +65,8 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ProposalsMade(msgspec.Struct, frozen=True):
-    """Write these; each is answered by one ``ProposalSettled``, in any order. ``asker``: the link of the peer they come
-    from, empty for those of this node. To: the store port."""
+    """Write these; each comes back once in a ``ProposalsSettled``, in any order. ``asker``: the link of the peer
+    they come from, empty for those of this node. To: the store port."""
 
     proposals: tuple[Proposal, ...]
     asker: str = ""
@@ -119,12 +119,18 @@ class StoreSilent(msgspec.Struct, frozen=True):
 
 
 class ProposalSettled(msgspec.Struct, frozen=True):
-    """What became of a proposal: an outcome, or a fault and one sentence. From: the store port."""
+    """What became of a proposal: an outcome, or a fault and one sentence."""
 
     number: int
     outcome: Outcome | None
     fault: Fault = ""
     reason: str = ""
+
+
+class ProposalsSettled(msgspec.Struct, frozen=True):
+    """What became of proposals of one asker that ended together. From: the store port."""
+
+    settled: tuple[ProposalSettled, ...]
     asker: str = ""
 
 

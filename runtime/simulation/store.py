@@ -28,6 +28,7 @@ from actors.messages.store import (
     Proposal,
     ProposalSettled,
     ProposalsMade,
+    ProposalsSettled,
     Row,
     StoredChange,
     StoreSilent,
@@ -147,12 +148,12 @@ class SimStorePort:
         store = self._store
         if not store.is_available or store.is_full:
             reason = "the disk is full" if store.is_full else "the store does not answer"
-            self._answer(ProposalSettled(proposal.number, None, "unavailable", reason, asker), REFUSED_US)
+            self._answer(ProposalSettled(proposal.number, None, "unavailable", reason), asker, REFUSED_US)
         elif store.is_shared and self._chance.random() < store.doubt_share:
             if self._chance.random() < 0.7:
                 self._scheduler.after(self._chance.randint(0, LATE_US), self._write_late, proposal)
-            doubtful = ProposalSettled(proposal.number, None, "unknown", "the leader has changed", asker)
-            self._answer(doubtful, self._chance.randint(REFUSED_US, LATE_US // 4))
+            doubtful = ProposalSettled(proposal.number, None, "unknown", "the leader has changed")
+            self._answer(doubtful, asker, self._chance.randint(REFUSED_US, LATE_US // 4))
         elif store.is_shared:
             self._scheduler.after(self._chance.randint(*store.commit_us), self._written_far_away, proposal, asker)
         else:
@@ -163,7 +164,8 @@ class SimStorePort:
         """One thread writes, in order; each commit takes what has come by then."""
         group, self._writing = self._writing, []
         for proposal, asker in group:
-            self._say(ProposalSettled(proposal.number, self._store.write(proposal), asker=asker))
+            settled = ProposalSettled(proposal.number, self._store.write(proposal))
+            self._say(ProposalsSettled((settled,), asker))
 
     def _write_late(self, proposal: Proposal) -> None:
         self._store.write(proposal)
@@ -171,7 +173,7 @@ class SimStorePort:
     def _written_far_away(self, proposal: Proposal, asker: str) -> None:
         """Whether the asker still lives is no matter."""
         outcome = self._store.write(proposal)
-        self._answer(ProposalSettled(proposal.number, outcome, asker=asker), self._chance.randint(*NEWS_US))
+        self._answer(ProposalSettled(proposal.number, outcome), asker, self._chance.randint(*NEWS_US))
 
     # -- following
 
@@ -223,9 +225,9 @@ class SimStorePort:
             self._say(StoreSilent("the store does not answer", follower))
         self._stage.later(PROGRESS_US, partial(self._progress, follower, number))
 
-    def _answer(self, message: ProposalSettled, delay_us: int) -> None:
-        self._stage.later(delay_us, partial(self._say, message))
+    def _answer(self, settled: ProposalSettled, asker: str, delay_us: int) -> None:
+        self._stage.later(delay_us, partial(self._say, ProposalsSettled((settled,), asker)))
 
     def _say(self, message: Any) -> None:
-        follower = message.asker if isinstance(message, ProposalSettled) else message.follower
+        follower = message.asker if isinstance(message, ProposalsSettled) else message.follower
         self._stage.tell(Role.HOME if follower else Role.PERSISTENT, message)

@@ -29,6 +29,7 @@ from runtime.store.etcd_mark import RESTORING, TXN_ANSWER, TxnAnswer, mark_quest
 from runtime.store.etcd_settings import EtcdSettings
 from runtime.store.port import FateUnknown, StoreFault, TooLarge, Unavailable
 from runtime.store.threads import OnFailure, guarded_thread
+from runtime.store.together import answered_together
 
 ASK_SECONDS_MIN = 0.25
 
@@ -147,8 +148,9 @@ class EtcdLane:
         if answer.mark is not None:
             raise Unavailable(RESTORING)
         outcome = Outcome(answer.succeeded, answer.header.revision)
-        for proposal in proposals:
-            proposal.future.set_result(outcome)
+        with answered_together():
+            for proposal in proposals:
+                proposal.future.set_result(outcome)
 
     def _perform_each(self, *parts: Sequence[WaitingProposal]) -> None:
         for part in parts:
@@ -194,9 +196,10 @@ class LaneShare:
 
 
 def _refuse(group: Sequence[Waiting], fault: StoreFault) -> None:
-    for waiting in group:
-        if not waiting.future.done():
-            waiting.future.set_exception(fault)
+    with answered_together():
+        for waiting in group:
+            if not waiting.future.done():
+                waiting.future.set_exception(fault)
 
 
 def txn_request(proposals: Sequence[WaitingProposal], key_prefix: str) -> dict[str, object]:

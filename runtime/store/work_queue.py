@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from runtime.store.port import FateUnknown, StoreFault, Unavailable
 from runtime.store.threads import OnFailure, guarded_thread
+from runtime.store.together import answered_together
 
 DEADLINE_PRECISION_SECONDS = 0.02
 
@@ -166,11 +167,12 @@ def _claim(work: Work[Any]) -> bool:
 
 def _tell(ended: Sequence[tuple[Work[Any], Any]]) -> None:
     """Without a lock held: whoever waits for a future may call back from here."""
-    for work, result in ended:
-        if isinstance(result, BaseException):
-            work.future.set_exception(result)
-        else:
-            work.future.set_result(result)
+    with answered_together():
+        for work, result in ended:
+            if isinstance(result, BaseException):
+                work.future.set_exception(result)
+            else:
+                work.future.set_result(result)
 
 
 def _late(work: Work[Any], why: str) -> str:

@@ -32,6 +32,7 @@ from actors.messages.store import (
     Proposal,
     ProposalSettled,
     ProposalsMade,
+    ProposalsSettled,
     Row,
     StoredChange,
     StoreFrameReceived,
@@ -236,7 +237,7 @@ def test_when_one_of_two_links_ends_the_other_carries_on(bench: FollowerBench) -
     assert (bench.told, bench.frames) == ([], []), "preferred or not, it stands"
     bench.propose(1)
     bench.peers(HOME_ON_B)
-    assert bench.told == [ProposalSettled(1, None, "unknown", "its link has ended")]
+    assert bench.told == [ProposalsSettled((ProposalSettled(1, None, "unknown", "its link has ended"),))]
     assert [(link, body.after) for link, body in bench.frames] == [("b", 4)]
 
 
@@ -286,17 +287,15 @@ def test_proposals_are_answered_by_what_the_home_says(bench: FollowerBench) -> N
     assert (link, type(body), len(body.proposals)) == ("a", StorePropose, 2)
     answers = (SettledProposal(1, True, 9), SettledProposal(2, False, 0, "unavailable", "x" * 5_000))
     bench.receive(StoreSettled(answers))
-    assert bench.told == [
-        ProposalSettled(1, Outcome(True, 9)),
-        ProposalSettled(2, None, "unavailable", "x" * 200),
-    ]
+    done, refused = ProposalSettled(1, Outcome(True, 9)), ProposalSettled(2, None, "unavailable", "x" * 200)
+    assert bench.told == [ProposalsSettled((done, refused))]
     bench.receive(StoreSettled(answers))
     assert bench.told == [], "once"
 
 
 def test_without_a_home_nothing_was_written(bench: FollowerBench) -> None:
     bench.propose(1)
-    assert bench.told == [ProposalSettled(1, None, "unavailable", "no node offers a store")]
+    assert bench.told == [ProposalsSettled((ProposalSettled(1, None, "unavailable", "no node offers a store"),))]
 
 
 def test_a_proposal_without_an_answer_in_time_is_of_unknown_outcome(bench: FollowerBench) -> None:
@@ -304,7 +303,8 @@ def test_a_proposal_without_an_answer_in_time_is_of_unknown_outcome(bench: Follo
     bench.propose(1)
     bench.offer(stream, 1)
     assert bench.pass_time(1_000) == []
-    assert [each.fault for each in bench.pass_time(1_000)] == ["unknown"]
+    [overdue] = bench.pass_time(1_000)
+    assert [each.fault for each in overdue.settled] == ["unknown"]
     bench.receive(StoreSettled((SettledProposal(1, True, 9),)))
     assert bench.told == [], "too late"
 
@@ -314,7 +314,8 @@ def test_what_no_frame_can_hold_is_refused_and_the_rest_is_parted(bench: Followe
     bench.load()
     sizes = {1: 100, 2: 301, 3: 100, 4: 100}
     bench.handle(ProposalsMade(tuple(Proposal(n, (Operation("k", b"v" * size),)) for n, size in sizes.items())))
-    assert [(each.number, each.fault) for each in bench.told] == [(2, "too_large")]
+    [refused] = bench.told
+    assert [(each.number, each.fault) for each in refused.settled] == [(2, "too_large")]
     assert [[each.number for each in body.proposals] for _, body in bench.frames] == [[1, 3], [4]]
 
 

@@ -33,6 +33,7 @@ from actors.messages.store import (
     Proposal,
     ProposalSettled,
     ProposalsMade,
+    ProposalsSettled,
     Row,
     StoredChange,
     StoreFrameReceived,
@@ -291,11 +292,13 @@ def test_proposals_pass_on_and_their_answers_come_back(bench: ServerBench) -> No
     proposal = Proposal(7, (Operation("k", b"v"),))
     bench.receive("la", StorePropose((proposal,)))
     assert bench.ordered == [ProposalsMade((proposal,), "la")]
-    bench.handle(ProposalSettled(7, Outcome(True, 9), asker="la"))
-    [(link, settled)] = bench.frames
-    assert (link, type(settled), settled.settled[0].index) == ("la", StoreSettled, 9)
+    done, refused = ProposalSettled(7, Outcome(True, 9)), ProposalSettled(8, None, "unavailable", "full")
+    bench.handle(ProposalsSettled((done, refused), "la"))
+    [(link, body)] = bench.frames
+    assert (link, type(body)) == ("la", StoreSettled)
+    assert [(each.number, each.index, each.fault) for each in body.settled] == [(7, 9, ""), (8, 0, "unavailable")]
     bench.peers(Peer("b", 1, "lb"))
-    bench.handle(ProposalSettled(8, Outcome(True, 9), asker="la"))
+    bench.handle(ProposalsSettled((ProposalSettled(9, Outcome(True, 9)),), "la"))
     assert bench.frames == [], "nobody is there any more"
 
 

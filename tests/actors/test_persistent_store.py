@@ -30,6 +30,7 @@ from actors.messages.store import (
     PersistentOrders,
     ProposalSettled,
     ProposalsMade,
+    ProposalsSettled,
     Row,
     StoredChange,
     StoreFollowed,
@@ -91,7 +92,7 @@ class PersistentBench:
         """The one proposal that was just made is applied there; what it was."""
         [made] = self.told(ProposalsMade)
         [proposal] = made.proposals
-        self.handle(ProposalSettled(proposal.number, Outcome(True, index)))
+        self.handle(ProposalsSettled((ProposalSettled(proposal.number, Outcome(True, index)),)))
         return proposal
 
     def load(self, *rows: Row, index: int = 10, store: str = "s1") -> None:
@@ -295,7 +296,7 @@ def test_while_the_store_cannot_be_followed_no_fence_is_written_into_it(ready: P
     ready.order(2)
     [made] = ready.told(ProposalsMade)
     ready.handle(StoreSilent("it is away"))
-    ready.handle(ProposalSettled(made.proposals[0].number, None, "unknown", "lost"))
+    ready.handle(ProposalsSettled((ProposalSettled(made.proposals[0].number, None, "unknown", "lost"),)))
     assert proposed(ready) == []
     ready.handle(ready.look_due)
     assert proposed(ready) == []

@@ -18,6 +18,7 @@ from actors.messages.store import (
     Proposal,
     ProposalSettled,
     ProposalsMade,
+    ProposalsSettled,
 )
 from runtime.simulation.store import SimStore
 from runtime.store.port import TooLarge, check_proposal
@@ -49,9 +50,10 @@ class StoreInTheLoop:
         try:
             check_proposal(proposal.operations, proposal.expectations)
         except TooLarge as fault:
-            return [_said(asker, ProposalSettled(proposal.number, None, "too_large", str(fault), asker))]
-        outcome = self.rows.write(proposal)
-        return [_said(asker, ProposalSettled(proposal.number, outcome, asker=asker)), *self._news()]
+            refused = ProposalSettled(proposal.number, None, "too_large", str(fault))
+            return [_said(asker, ProposalsSettled((refused,), asker))]
+        settled = ProposalSettled(proposal.number, self.rows.write(proposal))
+        return [_said(asker, ProposalsSettled((settled,), asker)), *self._news()]
 
     def _followed(self, order: FollowOrdered) -> list[Tell]:
         told: list[Tell] = []

@@ -21,14 +21,17 @@ from actors.messages.store import (
     FollowEnded,
     FollowOrdered,
     Operation,
+    Outcome,
     Proposal,
     ProposalSettled,
     ProposalsMade,
+    ProposalsSettled,
     StoreSilent,
 )
-from runtime.store.port import KEY_BYTES_MAX, OPERATIONS_MAX, Unavailable
+from runtime.store.port import KEY_BYTES_MAX, OPERATIONS_MAX, FateUnknown, Unavailable
 from runtime.store.sqlite import SqliteStore
 from runtime.store.sqlite_settings import SqliteSettings
+from runtime.store.together import answered_together
 from runtime.store_port import StorePort, StoreSettings
 from tests.support.settings import settings_of
 
@@ -49,7 +52,14 @@ class PortBench:
 
     def put(self, number: int, *operations: Operation, expected: tuple[Expectation, ...] = (), asker: str = "") -> Any:
         self.port.put(ProposalsMade((Proposal(number, operations, expected),), asker))
-        return self.wait_for(lambda message: isinstance(message, ProposalSettled) and message.number == number)
+        return self.wait_for_settled(number)
+
+    def wait_for_settled(self, number: int) -> ProposalSettled:
+        def has_it(message: object) -> bool:
+            return isinstance(message, ProposalsSettled) and any(each.number == number for each in message.settled)
+
+        message: ProposalsSettled = self.wait_for(has_it)
+        return next(each for each in message.settled if each.number == number)
 
     def write(self, key: str) -> int:
         outcome = self.store.propose((Operation(key, b"v"),), timeout_seconds=SECONDS).result(SECONDS)
@@ -88,6 +98,19 @@ class PortBench:
         timer.start()
 
 
+class WaitingStore:
+    """Answers nothing by itself."""
+
+    identity = "waiting"
+
+    def __init__(self) -> None:
+        self.futures: list[Future[Outcome]] = []
+
+    def propose(self, *_: object, timeout_seconds: float) -> Future[Outcome]:
+        self.futures.append(Future())
+        return self.futures[-1]
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[PortBench]:
     failures: list[BaseException] = []
@@ -108,9 +131,26 @@ def test_a_proposal_is_answered_with_what_became_of_it(bench: PortBench) -> None
 
 
 def test_an_answer_goes_to_whoever_asked(bench: PortBench) -> None:
-    settled = bench.put(1, Operation("a", b"1"), asker="link")
-    assert settled.asker == "link"
-    assert [role for role, _ in bench.told] == [Role.HOME]
+    bench.put(1, Operation("a", b"1"), asker="link")
+    assert [(role, message.asker) for role, message in bench.told] == [(Role.HOME, "link")]
+
+
+def test_what_is_answered_together_is_told_once_to_each_who_asked() -> None:
+    store, told = WaitingStore(), list[ProposalsSettled]()
+    port = StorePort(store, settings_of("store", StoreSettings))  # type: ignore[arg-type]
+    port.start(lambda _, message: told.append(message), lambda *_: None, lambda *_: None)
+    for number, asker in enumerate(("", "link", "", "link"), 1):
+        port.put(ProposalsMade((Proposal(number, (Operation("a", b"1"),)),), asker))
+    with answered_together():
+        for future in store.futures[:3]:
+            future.set_result(Outcome(True, 5))
+        store.futures[3].set_exception(FateUnknown("lost"))
+        assert told == []
+    assert [(message.asker, [each.number for each in message.settled]) for message in told] == [
+        ("", [1, 3]),
+        ("link", [2, 4]),
+    ]
+    assert [each.fault for message in told for each in message.settled] == ["", "", "", "unknown"]
 
 
 def test_what_no_engine_takes_is_answered_too(bench: PortBench) -> None:

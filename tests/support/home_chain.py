@@ -24,6 +24,7 @@ from actors.messages.store import (
     Proposal,
     ProposalSettled,
     ProposalsMade,
+    ProposalsSettled,
     StoreFollowed,
     StoreFrameReceived,
     StoreSilent,
@@ -71,18 +72,19 @@ class MemoryStorePort:
                 self.follows[follower] = changes[-1].index if changes else self.store.index
         return told
 
-    def settle(self, chance: random.Random) -> list[ProposalSettled]:
+    def settle(self, chance: random.Random) -> list[ProposalsSettled]:
         """All that waits, in any order; some of it is refused or not known."""
         chance.shuffle(self.unanswered)
-        told: list[ProposalSettled] = []
+        told: list[ProposalsSettled] = []
         for asker, proposal in self.unanswered:
             fate = chance.random()
             outcome: Outcome | None = self.store.apply(proposal) if fate < 0.9 else None
             if fate < 0.8:
-                told.append(ProposalSettled(proposal.number, outcome, asker=asker))
+                settled = ProposalSettled(proposal.number, outcome)
             else:
                 fault = "unavailable" if fate >= 0.95 else "unknown"
-                told.append(ProposalSettled(proposal.number, None, fault, "so it is", asker))  # type: ignore[arg-type]
+                settled = ProposalSettled(proposal.number, None, fault, "so it is")  # type: ignore[arg-type]
+            told.append(ProposalsSettled((settled,), asker))
         self.unanswered = []
         return told
 
