@@ -13,7 +13,7 @@ elsewhere at once, because its application is busy, is not missed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tests.support.claims import Claim, Listed
@@ -86,16 +86,15 @@ class SwarmChecks(HistoryChecks):
 
     # -- A1
 
-    def list_the_same(self, names: Sequence[str], at_ms: int) -> bool:
-        """Of what may be alive, and as far as these nodes can tell."""
+    def differences(self, names: Sequence[str], at_ms: int) -> Iterator[str]:
+        """What these nodes do not list the same, of what may be alive and as far as each of them can tell."""
         self.settle_paths()
         for listed, claims in self.claims.of_listed.items():
             shown = {name: self._shows(name, listed) for name in names}
             if len(set(shown.values())) > 1 and any(claim.is_possible for claim in claims):
-                judged = [name for name in names if not self._is_judged_later(name, listed, at_ms)]
-                if len({shown[name] for name in judged}) > 1:
-                    return False
-        return True
+                judged = {name: shown[name] for name in names if not self._is_judged_later(name, listed, at_ms)}
+                if len(set(judged.values())) > 1:
+                    yield f"{listed[1]} of {listed[0]} is listed as {judged}"
 
     def _shows(self, name: str, listed: Listed) -> str | None:
         node = self.nodes[name]

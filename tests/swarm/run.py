@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import msgspec
 
@@ -93,7 +94,11 @@ def _make_peace(world: World, outcome: SeedOutcome) -> None:
     settled_ms = max(world.checks.resumed_ms.values()) + bounds.settle_ms  # who stood still until now learns first
     world.pass_until(max(world.cluster.now_ms, min(settled_ms, healed_ms + bounds.settle_ms)))
     outcome.equal_ms = _until(
-        world, lambda: are_equal(world), bounds.equal_ms, "A1", lambda: "nodes still differ after heal"
+        world,
+        lambda: next(_differences(world), None) is None,
+        bounds.equal_ms,
+        "A1",
+        lambda: f"nodes still differ after heal: {'; '.join(islice(_differences(world), 3))}",
     )
     _until(
         world,
@@ -118,17 +123,19 @@ def _until(world: World, holds: Callable[[], bool], within_ms: int, invariant: s
     return world.cluster.now_ms - start_ms
 
 
-def are_equal(world: World) -> bool:
-    """Every node lists the same, and holds the same records of every owner that lives.
+def _differences(world: World) -> Iterator[str]:
+    """What not every node lists the same, or holds the same of an owner that lives.
 
     What is dead counts for nothing here: it has its own bounds (A3), and nodes that stood still judge later.
     """
     nodes = world.cluster.running
-    if not world.checks.list_the_same([node.name for node in nodes], world.cluster.now_ms):
-        return False
+    yield from world.checks.differences([node.name for node in nodes], world.cluster.now_ms)
     living = [Origin(node.node_id, node.identity.epoch) for node in nodes if node.identity is not None]
-    held = [node.holdings() for node in nodes]
-    return all(len({each.get(origin, (0, 0, 0)) for each in held}) == 1 for origin in living)
+    holdings = {node.name: node.holdings() for node in nodes}
+    for origin in living:
+        held = {name: each.get(origin, (0, 0, 0)) for name, each in holdings.items()}
+        if len(set(held.values())) > 1:
+            yield f"of {origin.owner} they hold {held}"
 
 
 def _note_violation(error: AssertionError, outcome: SeedOutcome) -> None:

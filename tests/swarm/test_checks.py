@@ -192,10 +192,12 @@ def one_address(at_ms: int, node: str, client: str) -> Event:
 def test_a_node_that_stood_still_lists_whom_it_has_yet_to_give_up_where_the_others_list_who_lives_there() -> None:
     until_ms = ENDED_MS + 40_000 + Bounds().owner_ms
     checks = lists_of_one_address(True, "c2")
-    assert checks.list_the_same(["n0", "n2"], until_ms)
-    assert not checks.list_the_same(["n0", "n2"], until_ms + 1)
+    assert list(checks.differences(["n0", "n2"], until_ms)) == []
+    assert list(checks.differences(["n0", "n2"], until_ms + 1)) == [
+        "a:1 of orders is listed as {'n0': 'c1', 'n2': 'c2'}"
+    ]
 
 
 @pytest.mark.parametrize(("stood_still", "left"), [(False, "c2"), (True, "")])
 def test_but_a_node_that_was_well_does_not_nor_does_any_list_nobody(stood_still: bool, left: str) -> None:
-    assert not lists_of_one_address(stood_still, left).list_the_same(["n0", "n2"], ENDED_MS + 40_000)
+    assert list(lists_of_one_address(stood_still, left).differences(["n0", "n2"], ENDED_MS + 40_000))
