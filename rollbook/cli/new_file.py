@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
+import secrets
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from rollbook.errors import InvalidField, RollbookError
 
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -20,26 +22,45 @@ def new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     """For its owner alone (0600), and on the disk when the block ends well; else nothing is left of it. InvalidField
     says why it cannot be, and nothing is overwritten without ``force``."""
     _check_place(path, force=force)
-    temporary: str | None = None
+    temporary = path.parent / f".rollbook-{secrets.token_hex(8)}.part"
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=".rollbook-", suffix=".part", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
+        with _removed_in_the_end(temporary), _opened(temporary) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _put_in_place(temporary, path, force=force)
+            _put_in_place(temporary, path, force=force)
     except RollbookError:  # some are errors of connections, and so of the system
         raise
     except OSError as error:
         raise unusable_file("write", path, error) from None
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
 
 
 def unusable_file(verb: str, path: Path, error: OSError) -> InvalidField:
     return InvalidField(f"cannot {verb} {path}: {error.strerror or error}", field="FILE")
+
+
+def _opened(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
+
+
+@contextlib.contextmanager
+def _removed_in_the_end(path: Path) -> Iterator[None]:
+    """Also when the command is interrupted or told to end, which ends it as it would any other."""
+
+    def end(number: int, _: object) -> None:
+        path.unlink(missing_ok=True)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    # A shell starts what runs in the background with Ctrl-C ignored; that is its decision.
+    heard = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    earlier = {number: signal.signal(number, end) for number in heard}
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def _check_place(path: Path, *, force: bool) -> None:
@@ -51,7 +72,7 @@ def _check_place(path: Path, *, force: bool) -> None:
         raise InvalidField(f"{path} is there already, and is no plain file", field="FILE")
 
 
-def _put_in_place(temporary: str, path: Path, *, force: bool) -> None:
+def _put_in_place(temporary: Path, path: Path, *, force: bool) -> None:
     if force:
         os.replace(temporary, path)
     else:
@@ -63,7 +84,7 @@ def _put_in_place(temporary: str, path: Path, *, force: bool) -> None:
         os.close(directory)
 
 
-def _link(temporary: str, path: Path) -> None:
+def _link(temporary: Path, path: Path) -> None:
     """Unlike a rename it fails where somebody else has put a file meanwhile."""
     try:
         os.link(temporary, path)

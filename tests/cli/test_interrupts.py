@@ -84,3 +84,15 @@ def test_an_interrupt_for_the_whole_terminal_leaves_an_early_node_to_its_supervi
     _, err = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 0
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["backup", "export"])
+def test_a_backup_that_is_interrupted_leaves_nothing_behind(
+    command: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    process = start(_COMMAND, command, str(tmp_path / "data"), "--server", NOBODY, "--timeout", "600")
+    wait_until(lambda: os.listdir(tmp_path) != [] and threads_of(process) > 1)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=WAIT_SECONDS)
+    assert (process.returncode, err, os.listdir(tmp_path)) == (-number, "", [])
