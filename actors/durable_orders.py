@@ -273,6 +273,8 @@ def _intent_shown(kept: KeptIntent) -> ShownIntent:
 def _restored(body: RestoreRows, image: DurableImage) -> Plan | OrderAnswer:
     """Only what is not there yet is written; whoever was interrupted says the same again."""
     wanted = stored_rows(body.rows)
+    if len(wanted) < len(body.rows):
+        return _failed(Code.PARAMETER_INVALID, "two rows would stand in one place", "rows")
     ids = {row.namespace.id for row in body.rows.namespaces}
     if len(image.namespaces.keys() | ids) > NAMESPACES_MAX:
         return _failed(Code.OVER_LIMIT, f"there are at most {NAMESPACES_MAX} namespaces", "rows")

@@ -15,7 +15,16 @@ import msgspec
 from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings, check_intent, check_namespace, check_settings
 from rollbook.errors import InvalidField
-from rollbook.kept_rows import InstanceRow, IntentRow, KeptRow, Moment, NamespaceRow, ServiceRow
+from rollbook.kept_rows import (
+    InstanceRow,
+    IntentRow,
+    KeptRow,
+    Moment,
+    NamespaceRow,
+    RowName,
+    ServiceRow,
+    said_fields,
+)
 from rollbook.model import (
     DEFAULT_CLUSTER,
     DEFAULT_GROUP,
@@ -166,7 +175,7 @@ def encoded(line: HeaderLine | ContentLine) -> bytes:
 def read_lines(file: BinaryIO, name: str) -> list[tuple[int, ContentLine]]:
     """All of them, checked, each with its number; InvalidField names the first that breaks a rule, and the field."""
     found: list[tuple[int, ContentLine]] = []
-    numbers: dict[tuple[str | int, ...], int] = {}
+    numbers: dict[RowName, int] = {}
     number = 1
     try:
         texts = _texts(file)
@@ -174,26 +183,26 @@ def read_lines(file: BinaryIO, name: str) -> list[tuple[int, ContentLine]]:
         for text in texts:
             number += 1
             line = _checked(_decoded(text))
-            if numbers.setdefault(line_name(line), number) != number:
-                sentence = f"the same is said in line {numbers[line_name(line)]} already"
-                raise InvalidField(sentence, field="kind")
+            for about in line_names(line):
+                if numbers.setdefault(about, number) != number:
+                    raise InvalidField(f"the same is said in line {numbers[about]} already", field="kind")
             found.append((number, line))
     except InvalidField as error:
         raise InvalidField(f"{name}, line {number}: {error.field}: {error.message}", field=error.field) from None
     return found
 
 
-def line_name(line: ContentLine) -> tuple[str | int, ...]:
-    """What it is about: no two lines are about the same."""
+def line_names(line: ContentLine) -> list[RowName]:
+    """What it is about: no two lines are about the same, nor say the same field of what is wanted of an instance."""
     match line:
         case NamespaceLine():
-            return ("namespace", line.id)
+            return [("namespace", line.id)]
         case ServiceLine():
-            return ("service", *line.named())
+            return [("service", *line.named())]
         case InstanceLine():
-            return ("instance", *line.named(), *line.instance().key)
+            return [("instance", *line.named(), *line.instance().key)]
         case IntentLine():
-            return ("intent", *line.named(), *line.key())
+            return [("intent", *line.named(), *line.key(), field) for field in said_fields(line.intent())]
 
 
 def _texts(file: BinaryIO) -> Iterator[bytes]:

@@ -151,6 +151,11 @@ def durable_rows(rows: Iterator[KeptRow] | list[KeptRow]) -> DurableRows:
     return DurableRows(tuple(services), tuple(namespaces), tuple(intents), tuple(instances))
 
 
+def said_fields(intent: Intent) -> tuple[str, ...]:
+    """What an intent is about: two that say different things of one instance stand beside each other."""
+    return tuple(name for name, value in msgspec.structs.asdict(intent).items() if value not in (None, {}))
+
+
 def row_name(row: KeptRow) -> RowName:
     """What the row is about: of two with one name a store keeps one."""
     match row:
@@ -159,7 +164,7 @@ def row_name(row: KeptRow) -> RowName:
         case NamespaceRow():
             return ("namespace", row.namespace.id)
         case IntentRow():
-            return ("intent", *row.service, *row.key)
+            return ("intent", *row.service, *row.key, *said_fields(row.intent))
         case InstanceRow():
             return ("instance", *row.service, *row.instance.key)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -102,20 +103,22 @@ def import_(
 
 def _write(out: BinaryIO, pages: Iterator[DurablePage], counts: RowCounts, advance: Advance) -> int:
     """How many intents were left out. They come first, and stand last: whom they are about is known only then."""
-    intents: dict[tuple[Service, InstanceKey], IntentRow] = {}
+    intents: dict[tuple[Service, InstanceKey], list[IntentRow]] = defaultdict(list)
     meant: list[IntentRow] = []
     known = 0
     for page in pages:
         rows = page.rows
         known += len(rows.intents)
-        intents.update({(row.service, row.key): row for row in rows.intents if not 0 < row.expires_ms <= wall_ms()})
+        for intent in rows.intents:
+            if not 0 < intent.expires_ms <= wall_ms():
+                intents[intent.service, intent.key].append(intent)
         for row in rows:
             if not isinstance(row, IntentRow):
                 out.write(encoded(line_of(row)))
         for instance in rows.instances:
-            intent = intents.get((instance.service, instance.instance.key))
-            if intent is not None and intent.incarnation == f"kept {instance.added_ms}":
-                meant.append(intent)
+            incarnation = f"kept {instance.added_ms}"
+            about = intents.get((instance.service, instance.instance.key), ())
+            meant += [intent for intent in about if intent.incarnation == incarnation]
         counts.add(DurableRows(rows.services, rows.namespaces, (), rows.instances))
         advance(len(rows))
     for intent in meant:

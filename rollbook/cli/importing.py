@@ -20,6 +20,7 @@ from rollbook.model import InstanceKey
 from rollbook.wire import PERSISTENT_PER_ORDER_MAX
 
 ClientOf = Callable[[str], NamingClient]  # by namespace
+NumberedIntent = tuple[int, IntentLine]
 
 
 class Import:
@@ -32,7 +33,7 @@ class Import:
         self._namespaces: list[NamespaceLine] = []
         self._services: dict[str, list[ServiceLine]] = defaultdict(list)  # these three by namespace
         self._instances: dict[str, dict[Service, list[InstanceLine]]] = defaultdict(lambda: defaultdict(list))
-        self._intents: dict[str, dict[tuple[Service, InstanceKey], tuple[int, IntentLine]]] = defaultdict(dict)
+        self._intents: dict[str, dict[tuple[Service, InstanceKey], list[NumberedIntent]]] = defaultdict(dict)
         for number, line in lines:
             match line:
                 case NamespaceLine():
@@ -42,7 +43,8 @@ class Import:
                 case InstanceLine():
                     self._instances[line.namespace][line.named()].append(line)
                 case IntentLine():
-                    self._intents[line.namespace][line.named(), line.key()] = (number, line)
+                    about = self._intents[line.namespace].setdefault((line.named(), line.key()), [])
+                    about.append((number, line))
 
     def carry_out(self, client_of: ClientOf, advance: Advance) -> None:
         """Every order is absolute, so whoever is interrupted says the same again."""
@@ -58,8 +60,8 @@ class Import:
                     self._put_service(service_line, client, advance)
                 for service, instances in self._instances[namespace].items():
                     self._register(service, instances, client, advance)
-                for number, intent_line in self._intents[namespace].values():
-                    self._set_intent(number, intent_line, client, advance)
+                for intents in self._intents[namespace].values():
+                    self._set_intents(intents, client, advance)
 
     def _put_service(self, line: ServiceLine, client: NamingClient, advance: Advance) -> None:
         settings = line.settings()
@@ -83,8 +85,11 @@ class Import:
             self._write(partial(client.register_instances, service.name, instances, group=service.group))
             self._done("instances", len(instances), advance)
             for instance in instances:
-                if (service, instance.key) in intents:
-                    self._set_intent(*intents.pop((service, instance.key)), client, advance)
+                self._set_intents(intents.pop((service, instance.key), []), client, advance)
+
+    def _set_intents(self, lines: Iterable[NumberedIntent], client: NamingClient, advance: Advance) -> None:
+        for number, line in lines:
+            self._set_intent(number, line, client, advance)
 
     def _set_intent(self, number: int, line: IntentLine, client: NamingClient, advance: Advance) -> None:
         left_ms = line.expires_ms - wall_ms()
@@ -100,7 +105,7 @@ class Import:
             cluster=line.cluster,
             enabled=line.enabled,
             weight=line.weight,
-            metadata=line.metadata,
+            metadata=line.metadata or None,
             for_seconds=left_ms / 1_000 if line.expires_ms else None,
         )
         try:

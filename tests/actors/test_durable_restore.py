@@ -40,7 +40,7 @@ SETTINGS = ServiceSettings(0.5, {"team": "a"}, {"EAST": CheckerSettings("http", 
 ROWS: list[KeptRow] = [
     ServiceRow(ORDERS, SETTINGS, "ann", 7),
     NamespaceRow(Namespace("prod", "production", "of the shop"), "ann", 8),
-    IntentRow(ORDERS, KEPT.key, Intent(False, 0.5, {"zone": "b"}), "kept 9", "bob", 10, 11),
+    IntentRow(ORDERS, KEPT.key, Intent(enabled=False), "kept 9", "bob", 10, 11),
     InstanceRow(ORDERS, KEPT, "deployer", 12, 9),
 ]
 every_kind = pytest.mark.parametrize("row", ROWS, ids=lambda row: type(row).__name__)
@@ -151,6 +151,13 @@ def test_no_two_rows_are_about_the_same(row: KeptRow) -> None:
     with pytest.raises(InvalidField) as raised:
         check_rows(durable_rows([*ROWS, msgspec.structs.replace(row, written_ms=1)]))
     assert raised.value.field == "rows"
+
+
+def test_no_two_rows_are_lost_in_one_place() -> None:
+    other = IntentRow(ORDERS, KEPT.key, Intent(enabled=False, weight=2.0), "kept 9", "ann", 10, 0)
+    answer = planned(image(), ROWS[2], other)
+    assert isinstance(answer, OrderAnswer)
+    assert (answer.body.code, answer.body.field) == (Code.PARAMETER_INVALID, "rows")
 
 
 @every_kind

@@ -164,6 +164,12 @@ def test_a_line_has_a_limit() -> None:
     assert (field, f"longer than {LINE_BYTES_MAX} bytes" in message) == ("line", True)
 
 
+def test_each_thing_that_is_wanted_of_an_instance_may_be_said_once() -> None:
+    weight = {**INTENDED, "enabled": None, "weight": 2.0}
+    assert len(read(text(HEADER, INTENDED, weight))) == 2
+    assert refused(text(HEADER, INTENDED, weight, {**weight, "enabled": True}))[1].endswith("in line 2 already")
+
+
 @pytest.mark.parametrize("line", [SERVICE, INSTANCE, INTENDED, SPACE])
 def test_the_same_may_be_said_once(line: dict[str, Any]) -> None:
     field, message = refused(text(HEADER, line, {**line, "author": "other"}))
