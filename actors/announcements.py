@@ -44,13 +44,13 @@ class Announcements:
         return [Tell(role, told) for role in self._peers_to]
 
     def tell_living(self, living: Sequence[str]) -> list[Effect]:
-        """Who shares the probing of persistent instances. Not before this node is ready: by then it knows what the
-        others have found."""
+        """Who shares the probing of persistent instances, and tidying what is stored. Not before this node is ready: by
+        then it knows what the others have found."""
         told = LivingMembersChanged(tuple(sorted({*living, self._me.node_id})))
         if told == self._living or not self.standing.ready or self._me.store == "none":
             return []
         self._living = told
-        return [Tell(Role.HEALTH, told)]
+        return [Tell(role, told) for role in (Role.HEALTH, Role.PERSISTENT)]
 
     def tell_visible(self, hidden: Sequence[tuple[Origin, int]]) -> list[Effect]:
         told = OwnersVisible(tuple(hidden))

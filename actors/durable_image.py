@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
 
-from actors.durable_rows import RowUnreadable, read_row
+from actors.durable_rows import RowUnreadable, instance_row_key, is_kept_incarnation, kept_incarnation, read_row
 from actors.durable_values import Kept, KeptInstance, KeptIntent, KeptNamespace, KeptService
 from actors.messages.store import Cut, StoredChange
-from rollbook.durable import Namespace
+from rollbook.durable import IntentField, Namespace
 from rollbook.model import InstanceKey, Service
 
 Key = TypeVar("Key")
@@ -31,7 +31,7 @@ class DurableImage:
         self.rows: dict[str, Kept] = {}
         self.unreadable: dict[str, int] = {}  # by key, the index of rows that this version cannot read
         self.instances_of: dict[Service, int] = {}  # how many
-        self.intents_of: dict[Service, dict[InstanceKey, KeptIntent]] = {}
+        self.intents_of: dict[Service, dict[tuple[InstanceKey, IntentField], KeptIntent]] = {}
         self.namespaces: dict[str, Namespace] = {}  # by id
         self.used_namespaces: dict[str, int] = {}  # by how many rows about services
         self.index = 0
@@ -68,6 +68,13 @@ class DurableImage:
     def intents(self) -> list[KeptIntent]:
         """All of them, in order."""
         return [kept for _, intents in sorted(self.intents_of.items()) for _, kept in sorted(intents.items())]
+
+    def has_outlived(self, kept: KeptIntent) -> bool:
+        """Whether it was meant for a persistent instance that is no longer kept: that one never comes back."""
+        if not is_kept_incarnation(kept.incarnation):
+            return False
+        there = self.rows.get(instance_row_key(kept.service, kept.key))
+        return not isinstance(there, KeptInstance) or kept_incarnation(there.added_ms) != kept.incarnation
 
     def row_index(self, key: str) -> int:
         """For an expectation: when it was last written; 0 if there is no such row."""
@@ -119,10 +126,10 @@ class DurableImage:
             case KeptService():
                 _count(self.used_namespaces, kept.service.namespace, by)
             case KeptIntent() if by > 0:
-                self.intents_of.setdefault(kept.service, {})[kept.key] = kept
+                self.intents_of.setdefault(kept.service, {})[kept.key, kept.field] = kept
             case KeptIntent():
                 intents = self.intents_of[kept.service]
-                del intents[kept.key]
+                del intents[kept.key, kept.field]
                 if not intents:
                     del self.intents_of[kept.service]
 

@@ -16,7 +16,7 @@ from actors.durable_values import KeptInstance, KeptIntent, KeptService
 from actors.messages.clients import PersistentServicesChanged
 from actors.messages.health import CheckersChanged, InstancesKept
 from actors.messages.index import OverlaysChanged, RecordsChanged
-from actors.messages.values import BoundIntent, Origin, Record, RecordKey, Reply
+from actors.messages.values import BoundIntent, IntentPlace, Origin, Record, RecordKey, Reply
 from rollbook.checkers import CheckerSettings
 from rollbook.model import InstanceKey, Service
 
@@ -64,7 +64,7 @@ def _services_changed(changes: Iterable[ImageChange], image: DurableImage) -> li
 
 def _overlays_changed(changes: Iterable[ImageChange], now_ms: int) -> list[Effect]:
     thresholds: list[tuple[Service, float]] = []
-    intents: list[tuple[Service, InstanceKey, BoundIntent | None]] = []
+    intents: list[tuple[IntentPlace, BoundIntent | None]] = []
     for _, before, after in changes:
         match after if after is not None else before:
             case KeptService(service=service, settings=settings):
@@ -72,7 +72,7 @@ def _overlays_changed(changes: Iterable[ImageChange], now_ms: int) -> list[Effec
             case KeptIntent() as kept:
                 is_in_force = after is not None and not 0 < kept.expires_ms <= now_ms
                 bound = BoundIntent(kept.intent, kept.incarnation) if is_in_force else None
-                intents.append((kept.service, kept.key, bound))
+                intents.append((kept.place, bound))
     told = OverlaysChanged(tuple(thresholds), tuple(intents))
     return [Tell(Role.INDEX, told)] if thresholds or intents else []
 

@@ -26,9 +26,10 @@ from actors.durable_rows import (
 )
 from actors.durable_transfer import stored_rows
 from actors.durable_values import KeptInstance, KeptIntent, KeptService
+from actors.messages.index import ServiceAnswer
 from actors.messages.store import Expectation, Operation
-from actors.messages.values import Order
-from rollbook.durable import Intent, Namespace, ServiceSettings
+from actors.messages.values import IntentPlace, Order, Route
+from rollbook.durable import INTENT_FIELDS, Intent, Namespace, ServiceSettings, decisions_of
 from rollbook.errors import Code
 from rollbook.kept_rows import RestoreRows
 from rollbook.model import DEFAULT_NAMESPACE, Instance, InstanceKey, Service
@@ -39,8 +40,6 @@ from rollbook.wire import (
     DeleteService,
     Done,
     Failed,
-    GetService,
-    ListNamespaces,
     Namespaces,
     PublishPersistent,
     PutMode,
@@ -66,10 +65,9 @@ class BindIntent(msgspec.Struct, frozen=True):
 
 
 class DropIntent(msgspec.Struct, frozen=True):
-    """An intent is over, if it is still this one. From PersistentStore itself."""
+    """A decision is over, if it is still this one. From PersistentStore itself."""
 
-    service: Service
-    key: InstanceKey
+    place: IntentPlace
     index: int
 
 
@@ -96,8 +94,9 @@ def row_keys(order: Order) -> tuple[str, ...]:
         case PublishPersistent():
             return tuple(dict.fromkeys(instance_row_key(body.service, instance.key) for instance in body.instances))
         case WithdrawPersistent():
-            rows = (make(body.service, key) for key in body.keys for make in (instance_row_key, intent_row_key))
-            return tuple(dict.fromkeys(rows))
+            return tuple(dict.fromkeys(instance_row_key(body.service, key) for key in body.keys))
+        case BindIntent() | ClearIntent():
+            return tuple(intent_row_key(place) for place in _places(body))
         case RestoreRows():
             return tuple(stored_rows(body.rows))
         case _:
@@ -112,8 +111,8 @@ def _row_key(body: Any) -> str:
             return namespace_row_key(body.namespace.id)
         case DeleteNamespace():
             return namespace_row_key(body.id)
-        case BindIntent() | ClearIntent() | DropIntent():
-            return intent_row_key(body.service, body.key)
+        case DropIntent():
+            return intent_row_key(body.place)
         case _:
             raise TypeError(f"{type(body).__name__} is no order about durable data")
 
@@ -124,8 +123,7 @@ def plan_of(order: Order, image: DurableImage, now: Now) -> Plan | OrderAnswer:
         case PublishPersistent():
             return _published(body, order.client, image, now)
         case WithdrawPersistent():
-            there = [key for key in sorted(row_keys(order)) if key.startswith("instance ") or image.row_index(key)]
-            return _absolute(tuple(Operation(key, None) for key in there), image)
+            return _removed(order, image)
         case PutService():
             return _put(body.mode, Operation(_row_key(body), _settings(body, order, now)), image, "service")
         case DeleteService():
@@ -135,9 +133,9 @@ def plan_of(order: Order, image: DurableImage, now: Now) -> Plan | OrderAnswer:
         case DeleteNamespace():
             return _deleted_namespace(body, image)
         case BindIntent():
-            return _put("put", Operation(_row_key(body), _bound(body, order.client, now)), image, "intent")
+            return _absolute(_bound(body, order.client, now), image)
         case ClearIntent():
-            return _absolute((Operation(_row_key(body), None),), image)
+            return _removed(order, image)
         case RestoreRows():
             return _restored(body, image)
         case DropIntent():
@@ -147,13 +145,23 @@ def plan_of(order: Order, image: DurableImage, now: Now) -> Plan | OrderAnswer:
             raise TypeError(f"{type(body).__name__} is no order about durable data")
 
 
-def answer_of(question: GetService | ListNamespaces, image: DurableImage) -> OrderAnswer:
+def namespaces_listed(image: DurableImage) -> Namespaces:
     """From what this node knows: it needs no store."""
-    match question:
-        case GetService():
-            return _shown(question.service, image)
-        case ListNamespaces():
-            return OrderAnswer(Tag.NAMESPACES, Namespaces(_namespaces(image)))
+    kept = {**image.namespaces, PUBLIC.id: PUBLIC}
+    return Namespaces(tuple(kept[namespace_id] for namespace_id in sorted(kept)))
+
+
+def service_answer(service: Service, route: Route, correlation: int, image: DurableImage) -> ServiceAnswer:
+    """Likewise; who is listed IndexManager will say."""
+    kept, count = image.rows.get(service_row_key(service)), image.instances_of.get(service, 0)
+    decisions = [decision for _, decision in sorted(image.intents_of.get(service, {}).items())]
+    intents = tuple(map(_intent_shown, decisions))
+    if isinstance(kept, KeptService):
+        head = (kept.settings, kept.author, kept.written_ms, kept.index)
+        shown = ServiceShown(service, *head, count, intents)
+    else:
+        shown = ServiceShown(service, ServiceSettings(), persistent_instances=count, intents=intents)
+    return ServiceAnswer(route, correlation, shown, tuple(decision.incarnation for decision in decisions))
 
 
 def fate_of(plan: Plan, touched: Set[str], image: DurableImage) -> Fate:
@@ -217,16 +225,6 @@ def _deleted_service(body: DeleteService, image: DurableImage) -> Plan | OrderAn
     return _as_seen(Operation(key, None), image)
 
 
-def _shown(service: Service, image: DurableImage) -> OrderAnswer:
-    kept, count = image.rows.get(service_row_key(service)), image.instances_of.get(service, 0)
-    intents = tuple(_intent_shown(intent) for _, intent in sorted(image.intents_of.get(service, {}).items()))
-    if isinstance(kept, KeptService):
-        head = (kept.settings, kept.author, kept.written_ms, kept.index)
-        return OrderAnswer(Tag.SERVICE_SHOWN, ServiceShown(service, *head, count, intents))
-    shown = ServiceShown(service, ServiceSettings(), persistent_instances=count, intents=intents)
-    return OrderAnswer(Tag.SERVICE_SHOWN, shown)
-
-
 # -- namespaces
 
 
@@ -249,18 +247,23 @@ def _deleted_namespace(body: DeleteNamespace, image: DurableImage) -> Plan | Ord
     return _as_seen(Operation(namespace_row_key(body.id), None), image)
 
 
-def _namespaces(image: DurableImage) -> tuple[Namespace, ...]:
-    kept = {**image.namespaces, PUBLIC.id: PUBLIC}
-    return tuple(kept[namespace_id] for namespace_id in sorted(kept))
-
-
 # -- intents
 
 
-def _bound(body: BindIntent, author: str, now: Now) -> bytes:
+def _places(body: BindIntent | ClearIntent) -> list[IntentPlace]:
+    fields = decisions_of(body.intent) if isinstance(body, BindIntent) else body.fields or INTENT_FIELDS
+    return [IntentPlace(body.service, body.key, field) for field in sorted(set(fields))]
+
+
+def _bound(body: BindIntent, author: str, now: Now) -> tuple[Operation, ...]:
     expires_ms = now.wall_ms + body.for_ms if body.for_ms else 0
-    about = (body.service, body.key, body.intent, body.incarnation)
-    return intent_row_value(KeptIntent(*about, author, now.wall_ms, expires_ms, 0))
+    decisions = decisions_of(body.intent)
+    operations: list[Operation] = []
+    for place in _places(body):
+        about = (body.service, body.key, decisions[place.field], body.incarnation)
+        kept = KeptIntent(*about, author, now.wall_ms, expires_ms, 0)
+        operations.append(Operation(intent_row_key(place), intent_row_value(kept)))
+    return tuple(operations)
 
 
 def _intent_shown(kept: KeptIntent) -> ShownIntent:
@@ -273,8 +276,6 @@ def _intent_shown(kept: KeptIntent) -> ShownIntent:
 def _restored(body: RestoreRows, image: DurableImage) -> Plan | OrderAnswer:
     """Only what is not there yet is written; whoever was interrupted says the same again."""
     wanted = stored_rows(body.rows)
-    if len(wanted) < len(body.rows):
-        return _failed(Code.PARAMETER_INVALID, "two rows would stand in one place", "rows")
     ids = {row.namespace.id for row in body.rows.namespaces}
     if len(image.namespaces.keys() | ids) > NAMESPACES_MAX:
         return _failed(Code.OVER_LIMIT, f"there are at most {NAMESPACES_MAX} namespaces", "rows")
@@ -293,6 +294,11 @@ def _restored(body: RestoreRows, image: DurableImage) -> Plan | OrderAnswer:
 
 def _absolute(operations: tuple[Operation, ...], image: DurableImage) -> Plan:
     return Plan(operations, (), tuple(image.row_index(operation.key) for operation in operations), _done)
+
+
+def _removed(order: Order, image: DurableImage) -> Plan:
+    """What is not there here may be there by now."""
+    return _absolute(tuple(Operation(key, None) for key in sorted(row_keys(order))), image)
 
 
 def _as_seen(operation: Operation, image: DurableImage) -> Plan:

@@ -8,6 +8,7 @@ some time, or when it is old: a reader that is too slow is told so, and holds up
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import NamedTuple
 
 from actors.base import Now
@@ -19,6 +20,10 @@ from rollbook.codec import pack
 from rollbook.errors import Code
 from rollbook.kept_rows import DurablePage, DurableRows, KeptRow, ReadDurable, durable_rows
 from rollbook.wire import Failed, Tag
+
+# The order for writing them again: what says how instances are to be probed stands before them, and the intents about
+# an instance right behind it. A fence is of use to its own node alone.
+_PARTS: dict[type[Kept], int] = {KeptService: 0, KeptNamespace: 1, KeptInstance: 2, KeptIntent: 2}
 
 
 class ReadingLimits(NamedTuple):
@@ -33,13 +38,12 @@ class Reading:
     __slots__ = ("asked_ms", "began_ms", "rows", "unreadable")
 
     def __init__(self, image: DurableImage, now_ms: int) -> None:
-        # In the order for writing them again: what says how instances are to be probed and shown stands before them.
-        kinds: dict[type[Kept], list[Kept]] = {KeptService: [], KeptNamespace: [], KeptIntent: [], KeptInstance: []}
-        for key in sorted(image.rows):
-            kept = image.rows[key]
-            if type(kept) in kinds:  # a fence is of use to its own node alone
-                kinds[type(kept)].append(kept)
-        self.rows: list[Kept] = [kept for rows in kinds.values() for kept in rows]
+        parts: list[list[tuple[str, Kept]]] = [[], [], []]
+        for key, kept in image.rows.items():
+            if type(kept) in _PARTS:
+                parts[_PARTS[type(kept)]].append((key.partition(" ")[2], kept))
+        # The key of an intent is that of its instance and a field behind it, but for the first word.
+        self.rows = [kept for part in parts for _, kept in sorted(part, key=itemgetter(0))]
         self.unreadable = len(image.unreadable)
         self.began_ms = self.asked_ms = now_ms
 

@@ -5,7 +5,7 @@ operator can read them:
 
     instance <namespace> <group> <service> <ip> <port> <cluster>
     service <namespace> <group> <service>
-    intent <namespace> <group> <service> <ip> <port> <cluster>
+    intent <namespace> <group> <service> <ip> <port> <cluster> <field>
     namespace <id>
     fence <node id>
 
@@ -28,14 +28,15 @@ from actors.durable_values import (
     StoredNamespace,
     StoredService,
 )
-from actors.messages.values import Origin, Record, RecordKey
+from actors.messages.values import IntentPlace, Origin, Record, RecordKey
 from actors.records import STAMP_COUNTER_BITS
 from rollbook.codec import UnpackLimits, pack, typed, unpack
-from rollbook.durable import Namespace, ServiceSettings, check_intent, check_namespace, check_settings
+from rollbook.durable import Namespace, ServiceSettings, check_intent, check_namespace, check_settings, decisions_of
 from rollbook.errors import RemoteProtocolError
 from rollbook.model import Instance, InstanceKey, Service, check_instance, check_service
 
 STORE_ORIGIN = Origin("the store", 0)  # of the records that are made of rows; no node has an id with a space
+_KEPT = "kept "  # begins the incarnation of a persistent instance; no client has an id with a space
 _FORMAT = 1
 _LIMITS = UnpackLimits(262_144, array_length_max=4_096, map_length_max=4_096, containers_max=16_384)
 
@@ -54,8 +55,10 @@ def service_row_key(service: Service) -> str:
     return " ".join(("service", *service))
 
 
-def intent_row_key(service: Service, key: InstanceKey) -> str:
-    return " ".join(("intent", *service, key.ip, str(key.port), key.cluster))
+def intent_row_key(place: IntentPlace) -> str:
+    """Each decision has a row of its own: nobody who writes one has to know the others."""
+    service, key, field = place
+    return " ".join(("intent", *service, key.ip, str(key.port), key.cluster, field))
 
 
 def namespace_row_key(namespace_id: str) -> str:
@@ -94,7 +97,7 @@ def read_row(key: str, value: bytes, index: int) -> Kept:
                 return _read_instance(words, value, index)
             case "service", 4:
                 return _read_service(words, value, index)
-            case "intent", 7:
+            case "intent", 8:
                 return _read_intent(words, value, index)
             case "namespace", 2:
                 return _read_namespace(words, value, index)
@@ -122,6 +125,15 @@ def record_of(kept: KeptInstance) -> Record:
     )
 
 
+def kept_incarnation(added_ms: int) -> str:
+    """What tells a persistent instance from a later one at the same address."""
+    return f"{_KEPT}{added_ms}"
+
+
+def is_kept_incarnation(incarnation: str) -> bool:
+    return incarnation.startswith(_KEPT)
+
+
 def record_key(service: Service, key: InstanceKey) -> RecordKey:
     return RecordKey(f"kept {key.ip} {key.port} {key.cluster}", service)
 
@@ -142,8 +154,10 @@ def _read_service(words: list[str], value: bytes, index: int) -> KeptService:
 
 def _read_intent(words: list[str], value: bytes, index: int) -> KeptIntent:
     content = _content(value, StoredIntent)
-    service, key = _place(words)
+    service, key = _place(words[:7])
     check_instance(Instance(*key))
+    if list(decisions_of(content.intent)) != words[7:]:
+        raise RemoteProtocolError(f"it says something else than {words[7]}", field="intent")
     about = (check_intent(content.intent), content.incarnation, content.author)
     return KeptIntent(service, key, *about, content.written_ms, content.expires_ms, index)
 

@@ -47,7 +47,7 @@ def stored_row(row: KeptRow) -> tuple[str, bytes]:
         case IntentRow():
             about = (row.service, row.key, row.intent, row.incarnation)
             kept = KeptIntent(*about, row.author, row.written_ms, row.expires_ms, 0)
-            return intent_row_key(row.service, row.key), intent_row_value(kept)
+            return intent_row_key(kept.place), intent_row_value(kept)
         case InstanceRow():
             value = instance_row_value(row.instance, row.author, row.written_ms, row.added_ms)
             return instance_row_key(row.service, row.instance.key), value

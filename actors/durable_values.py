@@ -11,7 +11,8 @@ from typing import Annotated
 
 import msgspec
 
-from rollbook.durable import Intent, Namespace, ServiceSettings
+from actors.messages.values import IntentPlace
+from rollbook.durable import Intent, IntentField, Namespace, ServiceSettings, decisions_of
 from rollbook.kept_rows import Moment
 from rollbook.model import Instance, InstanceKey, Service
 
@@ -75,7 +76,7 @@ class KeptService(msgspec.Struct, frozen=True):
 
 
 class KeptIntent(msgspec.Struct, frozen=True):
-    """What an operator wants of one incarnation of an instance."""
+    """One thing that an operator wants of one incarnation of an instance."""
 
     service: Service
     key: InstanceKey
@@ -85,6 +86,15 @@ class KeptIntent(msgspec.Struct, frozen=True):
     written_ms: int
     expires_ms: int
     index: int
+
+    @property
+    def field(self) -> IntentField:
+        (field,) = decisions_of(self.intent)
+        return field
+
+    @property
+    def place(self) -> IntentPlace:
+        return IntentPlace(self.service, self.key, self.field)
 
 
 class KeptNamespace(msgspec.Struct, frozen=True):

@@ -29,6 +29,8 @@ from actors.messages.index import (
     OverlaysChanged,
     OwnersVisible,
     RecordsChanged,
+    ServiceAnswer,
+    ServicesAnswered,
     SubscribersReleased,
     ViewsWanted,
 )
@@ -41,7 +43,7 @@ from actors.service_entry import encode_view
 from actors.service_index import ServiceIndex
 from rollbook.errors import Code, InvalidField, Refused, RollbookError
 from rollbook.kept_rows import RestoreRows
-from rollbook.model import Service, View, clusters_of
+from rollbook.model import InstanceKey, Service, View, clusters_of
 from rollbook.wire import (
     PAGE_SIZE_MAX,
     DeleteNamespace,
@@ -52,6 +54,7 @@ from rollbook.wire import (
     PublishPersistent,
     Query,
     Services,
+    ServiceShown,
     SetIntent,
     Subscribe,
     Tag,
@@ -84,6 +87,7 @@ IndexInput = (
     | StoreFollowed
     | OverlaysChanged
     | IntentsReviewed
+    | ServicesAnswered
     | StatusRequested
     | _GuardDue
 )
@@ -144,11 +148,8 @@ class IndexManager:
             case StoreFollowed():
                 self.index.follow_store(is_read=message.is_read, stale_since_ms=message.stale_since_ms)
                 return [*self._touched(), Tell(Role.MEMBERS, message)]
-            case OverlaysChanged():
-                self.index.overlay(message.thresholds, message.intents)
-                return self._touched()
-            case IntentsReviewed():
-                return self._on_intents_reviewed(message)
+            case OverlaysChanged() | IntentsReviewed() | ServicesAnswered():
+                return self._on_decisions(message)
             case StatusRequested():
                 return self._on_status(message)
             case EchoWatermark():
@@ -229,7 +230,7 @@ class IndexManager:
             case DeleteNamespace() if self.index.has_namespace(body.id):
                 raise Refused(f"the namespace {body.id} has services", code=Code.SERVICE_IN_USE, field="id")
             case SetIntent():
-                incarnation = self.index.incarnation(body.service, body.key)
+                incarnation = self.index.incarnations(body.service, [body.key]).get(body.key, "")
                 if not incarnation and self.index.is_store_unread:
                     sentence = "this node has not read the store yet, and does not know all instances"
                     raise Refused(sentence, code=Code.STORE_UNAVAILABLE)
@@ -335,17 +336,46 @@ class IndexManager:
         entry = self.index.entries.get(service)
         return self.index.empty_view(service, now.wall_ms) if entry is None else self.index.view(entry, now.wall_ms)
 
+    def _on_decisions(self, message: OverlaysChanged | IntentsReviewed | ServicesAnswered) -> Effects:
+        match message:
+            case OverlaysChanged():
+                self.index.overlay(message.thresholds, message.intents)
+                return self._touched()
+            case IntentsReviewed():
+                return self._on_intents_reviewed(message)
+            case ServicesAnswered():
+                return self._on_services_answered(message)
+
     def _on_intents_reviewed(self, message: IntentsReviewed) -> Effects:
         """A node that is not sure of its lists claims nothing."""
         index = self.index
         if index.warming or index.preserved or index.hides_nobody or index.is_store_unread:
             return []
+        keys: dict[Service, set[InstanceKey]] = {}
+        for _, service, key, _ in message.intents:
+            keys.setdefault(service, set()).add(key)
+        listed = {service: index.incarnations(service, keys[service]) for service in keys}
         unclaimed = tuple(
-            number
-            for number, service, key, incarnation in message.intents
-            if index.incarnation(service, key) != incarnation
+            version for version, service, key, incarnation in message.intents if listed[service].get(key) != incarnation
         )
         return [Tell(Role.PERSISTENT, IntentsUnclaimed(unclaimed))]
+
+    def _on_services_answered(self, message: ServicesAnswered) -> Effects:
+        frames: list[ClientFrame] = []
+        for answer in message.answers:
+            shown = self._with_listed(answer)
+            payload = encode(Tag.SERVICE_SHOWN, answer.correlation, answer.route.session, shown)
+            frames.append(ClientFrame(answer.route, payload))
+        return [Tell(Role.IO, AnswerClients(tuple(frames)))]
+
+    def _with_listed(self, answer: ServiceAnswer) -> ServiceShown:
+        shown = answer.shown
+        listed = self.index.incarnations(shown.service, [intent.key for intent in shown.intents])
+        intents = tuple(
+            msgspec.structs.replace(intent, listed=listed.get(intent.key) == incarnation)
+            for intent, incarnation in zip(shown.intents, answer.incarnations, strict=True)
+        )
+        return msgspec.structs.replace(shown, intents=intents)
 
     def _on_status(self, message: StatusRequested) -> Effects:
         index = self.index

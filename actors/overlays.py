@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from actors.durable_rows import STORE_ORIGIN
-from actors.messages.values import BoundIntent, Record
+from actors.durable_rows import STORE_ORIGIN, kept_incarnation
+from actors.messages.values import BoundIntent, IntentPlace, Record
 from actors.views import precedes
-from rollbook.durable import Intent
+from rollbook.durable import Intent, IntentField
 from rollbook.model import Instance, InstanceKey, Service
 
 
@@ -22,12 +22,12 @@ class ServiceOverlays:
 
     def __init__(self) -> None:
         self._thresholds: dict[Service, float] = {}
-        self._intents: dict[Service, dict[InstanceKey, BoundIntent]] = {}
+        self._intents: dict[Service, dict[InstanceKey, dict[IntentField, BoundIntent]]] = {}
 
     def take(
         self,
         thresholds: Iterable[tuple[Service, float]],
-        intents: Iterable[tuple[Service, InstanceKey, BoundIntent | None]],
+        intents: Iterable[tuple[IntentPlace, BoundIntent | None]],
     ) -> list[Service]:
         """The news; and whom it concerns."""
         concerned: dict[Service, None] = {}
@@ -36,16 +36,22 @@ class ServiceOverlays:
             self._thresholds[service] = threshold
             if not threshold:
                 del self._thresholds[service]
-        for service, key, bound in intents:
-            concerned[service] = None
-            wanted = self._intents.setdefault(service, {})
+        for place, bound in intents:
+            concerned[place.service] = None
             if bound is not None:
-                wanted[key] = bound
+                self._intents.setdefault(place.service, {}).setdefault(place.key, {})[place.field] = bound
             else:
-                wanted.pop(key, None)
-            if not wanted:
-                del self._intents[service]
+                self._forget(place)
         return list(concerned)
+
+    def _forget(self, place: IntentPlace) -> None:
+        of_service = self._intents.get(place.service, {})
+        of_instance = of_service.get(place.key, {})
+        if of_instance.pop(place.field, None) is None or of_instance:
+            return
+        del of_service[place.key]
+        if not of_service:
+            del self._intents[place.service]
 
     def laid_over(
         self, service: Service, instances: tuple[Instance, ...], winners: Sequence[Record]
@@ -61,7 +67,7 @@ class ServiceOverlays:
 def incarnation_of(record: Record) -> str:
     """Of the instances that this record publishes: a process has a client id of its own, a persistent instance the
     moment in which it was first registered."""
-    return f"kept {record.session}" if record.origin == STORE_ORIGIN else record.key.client
+    return kept_incarnation(record.session) if record.origin == STORE_ORIGIN else record.key.client
 
 
 def publishers_of(winners: Iterable[Record]) -> dict[InstanceKey, Record]:
@@ -76,15 +82,20 @@ def publishers_of(winners: Iterable[Record]) -> dict[InstanceKey, Record]:
 
 
 def with_intents(
-    instances: Iterable[Instance], publishers: Mapping[InstanceKey, Record], intents: Mapping[InstanceKey, BoundIntent]
+    instances: Iterable[Instance],
+    publishers: Mapping[InstanceKey, Record],
+    intents: Mapping[InstanceKey, Mapping[IntentField, BoundIntent]],
 ) -> tuple[Instance, ...]:
     """The instances as operators want them."""
-    return tuple(
-        _as_wanted(instance, intents[instance.key].intent)
-        if instance.key in intents and incarnation_of(publishers[instance.key]) == intents[instance.key].incarnation
-        else instance
-        for instance in instances
-    )
+    shown: list[Instance] = []
+    for instance in instances:
+        decisions = intents.get(instance.key)
+        incarnation = incarnation_of(publishers[instance.key]) if decisions else ""
+        for bound in decisions.values() if decisions else ():
+            if bound.incarnation == incarnation:
+                instance = _as_wanted(instance, bound.intent)
+        shown.append(instance)
+    return tuple(shown)
 
 
 def with_protection(instances: tuple[Instance, ...], threshold: float) -> tuple[tuple[Instance, ...], bool]:

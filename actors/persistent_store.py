@@ -20,10 +20,11 @@ import msgspec
 from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
 from actors.durable_image import DurableImage, ImageChange
 from actors.durable_news import news_of
-from actors.durable_orders import DropIntent, OrderAnswer, answer_of
+from actors.durable_orders import DropIntent, OrderAnswer, namespaces_listed, service_answer
 from actors.durable_reading import ReadingDesk, ReadingLimits
-from actors.intent_upkeep import IntentUpkeep
-from actors.messages.index import IntentsReviewed, OverlaysChanged, RecordsChanged
+from actors.intent_upkeep import IntentUpkeep, version_of
+from actors.messages.health import LivingMembersChanged
+from actors.messages.index import IntentsReviewed, OverlaysChanged, RecordsChanged, ServiceAnswer, ServicesAnswered
 from actors.messages.store import (
     ChangesSeen,
     CutTaken,
@@ -79,6 +80,7 @@ PersistentInput = (
     | ProposalsSettled
     | StoreMembersSeen
     | IntentsUnclaimed
+    | LivingMembersChanged
     | StatusRequested
     | _DeskLookDue
     | _ReviewIntentsDue
@@ -105,6 +107,7 @@ class PersistentStore:
             ("persistent_orders", "persistent_orders_refused", "rows_unreadable", "store_silences"), 0
         )
         self._upkeep = IntentUpkeep(
+            identity.node_id,
             orphan_ms=settings.intent_orphan_ms,
             retry_ms=settings.drop_retry_ms,
             drops_max=settings.drops_per_look_max,
@@ -119,6 +122,8 @@ class PersistentStore:
                 page_bytes_max=settings.page_bytes_max,
             ),
         )
+        if self._place in ("alone", "home"):
+            self._upkeep.share((identity.node_id,))
         self._followed = StoreFollowed(False, 0, "the store has not been read yet")
         self._store = ""  # which one it is
         self._members: tuple[StoreMember, ...] = ()
@@ -149,7 +154,11 @@ class PersistentStore:
                 self._members = tuple(StoreMember(member.name, member.state) for member in message.members)
                 return []
             case IntentsUnclaimed():
-                self._upkeep.review(self.image.intents(), message.indices, now.monotonic_ms)
+                self._upkeep.review(self.image.intents(), message.rows, now.monotonic_ms)
+                return []
+            case LivingMembersChanged():
+                if self._place == "etcd":
+                    self._upkeep.share(message.node_ids)
                 return []
             case StatusRequested():
                 return self._on_status(message)
@@ -166,19 +175,23 @@ class PersistentStore:
         self.counters["persistent_orders"] += len(message.orders)
         if not self._is_followed:
             self.counters["persistent_orders_refused"] += len(message.orders)
-        questions: list[Reply] = []
+        services: list[ServiceAnswer] = []
+        replies: list[Reply] = []
         for order in message.orders:
-            if isinstance(order.body, GetService | ListNamespaces) and self.image.is_loaded:
-                tag, body = answer_of(order.body, self.image)
-                questions.append(Reply(order.route, order.correlation, tag, body))
-            elif isinstance(order.body, ReadDurable):
-                tag, body = self._read(order.body, now)
-                questions.append(Reply(order.route, order.correlation, tag, body))
-            elif self._is_followed:
-                self.desk.take(order, now)
-            else:
-                self.desk.refuse(order, self._followed.reason)
-        return self._passed_on(questions)
+            match order.body:
+                case GetService(service=service) if self.image.is_loaded:
+                    services.append(service_answer(service, order.route, order.correlation, self.image))
+                case ListNamespaces() if self.image.is_loaded:
+                    listed = namespaces_listed(self.image)
+                    replies.append(Reply(order.route, order.correlation, Tag.NAMESPACES, listed))
+                case ReadDurable():
+                    replies.append(Reply(order.route, order.correlation, *self._read(order.body, now)))
+                case _ if self._is_followed:
+                    self.desk.take(order, now)
+                case _:
+                    self.desk.refuse(order, self._followed.reason)
+        shown = [Tell(Role.INDEX, ServicesAnswered(tuple(services)))] if services else []
+        return [*shown, *self._passed_on(replies)]
 
     def _read(self, body: ReadDurable, now: Now) -> OrderAnswer:
         """Whoever takes what is here for what the store holds has to say that it may be old."""
@@ -251,18 +264,16 @@ class PersistentStore:
         return [*effects, *self._passed_on(), Remind(self.settings.look_interval_ms, _DeskLookDue())]
 
     def _keep_up_intents(self, now: Now) -> list[Effect]:
-        """They are over on every node by its own clock; the rows go when the store can be written, from one place if
-        one node keeps it."""
+        """They are over on every node by its own clock; the rows go when the store can be written."""
         intents = self.image.intents()
-        if self._is_followed and self._place != "away":
-            for kept in self._upkeep.drops(intents, now.wall_ms, now.monotonic_ms):
-                self.desk.take(Order(NOBODY, 0, DropIntent(kept.service, kept.key, kept.index)), now)
-        over = self._upkeep.over(intents, now.wall_ms)
-        news = tuple((kept.service, kept.key, None) for kept in over)
+        if self._is_followed:
+            for kept in self._upkeep.drops(intents, self.image, now):
+                self.desk.take(Order(NOBODY, 0, DropIntent(kept.place, kept.index)), now)
+        news = tuple((kept.place, None) for kept in self._upkeep.over(intents, now.wall_ms))
         return [Tell(Role.INDEX, OverlaysChanged(intents=news))] if news else []
 
     def _on_review_due(self) -> Effects:
-        asked = tuple((kept.index, kept.service, kept.key, kept.incarnation) for kept in self.image.intents())
+        asked = tuple((version_of(kept), kept.service, kept.key, kept.incarnation) for kept in self.image.intents())
         again = Remind(self.settings.intents_review_ms, _ReviewIntentsDue())
         return [Tell(Role.INDEX, IntentsReviewed(asked)), again] if asked else [again]
 

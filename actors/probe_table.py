@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from actors.node_shares import NodeShares, identity_of
 from actors.probe_schedule import Tally
-from actors.probe_shares import ProbeShares, identity_of
 from actors.probe_targets import Network, Probing, probing_of
 from actors.verdict_lists import ListKey
 from actors.verdicts import shard_of
@@ -58,7 +58,7 @@ class ProbeTable:
     def __init__(self, node_id: str, networks: Collection[Network]) -> None:
         self._node_id = node_id
         self._networks = networks
-        self._shares = ProbeShares(())
+        self._shares = NodeShares(())
         self._checkers: dict[tuple[Service, str], CheckerSettings] = {}
         self._kept: dict[tuple[Service, InstanceKey], ProbeCandidate] = {}
 
@@ -80,7 +80,7 @@ class ProbeTable:
 
     def share(self, node_ids: Iterable[str]) -> list[ProbeCandidate]:
         """These nodes live; returns the instances that have come to this one, or have gone from it."""
-        self._shares = ProbeShares(node_ids)
+        self._shares = NodeShares(node_ids)
         moved = [kept for kept in self._kept.values() if self._is_mine(kept) != kept.is_mine]
         for kept in moved:
             kept.is_mine = not kept.is_mine

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from actors.durable_rows import STORE_ORIGIN
-from actors.messages.values import BoundIntent, Origin, Record, RecordKey, Route
+from actors.messages.values import BoundIntent, IntentPlace, Origin, Record, RecordKey, Route
 from actors.overlays import ServiceOverlays, incarnation_of, publishers_of
 from actors.records import HybridClock
 from actors.service_entry import ServiceEntry, ServiceGroup
@@ -146,7 +146,7 @@ class ServiceIndex:
     def overlay(
         self,
         thresholds: Iterable[tuple[Service, float]],
-        intents: Iterable[tuple[Service, InstanceKey, BoundIntent | None]],
+        intents: Iterable[tuple[IntentPlace, BoundIntent | None]],
     ) -> None:
         """Take over what is laid over instances; their services are marked."""
         for service in self.overlays.take(thresholds, intents):
@@ -209,12 +209,12 @@ class ServiceIndex:
         groups = sorted(key for key in self.groups if key[0] == namespace)
         return any(self.live_names(*key) for key in groups)
 
-    def incarnation(self, service: Service, key: InstanceKey) -> str:
-        """Of the instance that is listed; empty if there is none."""
+    def incarnations(self, service: Service, keys: Iterable[InstanceKey]) -> dict[InstanceKey, str]:
+        """Of those among these instances that are listed."""
         entry = self.entries.get(service)
         winners = live_winners(entry.clients.values(), self.filter_of(service)) if entry is not None else ()
-        record = publishers_of(winners).get(key)
-        return incarnation_of(record) if record is not None else ""
+        publishers = publishers_of(winners)
+        return {key: incarnation_of(publishers[key]) for key in keys if key in publishers}
 
     def live_names(self, namespace: str, group: str) -> list[str]:
         """Sorted names of the services of a group that have at least one live publisher. Not to be changed."""

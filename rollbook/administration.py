@@ -6,19 +6,28 @@ instance: the call returns once it is on disk and in force at the node that was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from rollbook.arguments import (
     checked_checkers,
     checked_duration_ms,
+    checked_fields,
     checked_metadata,
     checked_mode,
     checked_text,
     checked_types,
 )
 from rollbook.checkers import CheckerSettings
-from rollbook.durable import Intent, Namespace, ServiceSettings, check_intent, check_namespace, check_settings
+from rollbook.durable import (
+    Intent,
+    IntentField,
+    Namespace,
+    ServiceSettings,
+    check_intent,
+    check_namespace,
+    check_settings,
+)
 from rollbook.errors import Code, InvalidField, Refused
 from rollbook.kept_rows import DurablePage, DurableRows, ReadDurable, RestoreRows, check_rows
 from rollbook.model import (
@@ -79,7 +88,8 @@ class Administration:
         self._call(PutService(self._service(service, group), checked, checked_mode(mode)))
 
     def get_service(self, service: str, *, group: str = DEFAULT_GROUP) -> ServiceShown:
-        """Its settings, who put them and when, how many persistent instances it has, and what operators want of any."""
+        """Its settings, who put them and when, how many persistent instances it has, and what operators want of any: of
+        ``intents`` each is one decision, with its author, its end, and whether its instance is listed."""
         shown: ServiceShown = self._call(GetService(self._service(service, group)))
         return shown
 
@@ -102,20 +112,32 @@ class Administration:
         metadata: Mapping[str, str] | None = None,
         for_seconds: float | None = None,
     ) -> None:
-        """List the instance so, whatever its application publishes; None: as published. ``metadata`` goes over its own.
+        """List the instance so, whatever its application publishes. ``metadata`` goes over its own, key by key.
 
-        It takes the place of an earlier intent, and holds until it is cleared, until ``for_seconds`` have passed, or
-        until another process publishes the instance (a persistent one: until it is withdrawn).
+        What is not said stays as it was decided before. Each of the three takes the place of an earlier decision about
+        the same, has its own author, and holds until it is cleared, until ``for_seconds`` have passed, or until another
+        process publishes the instance (a persistent one: until it is withdrawn).
         """
+        if metadata is not None and not checked_metadata(metadata):
+            raise InvalidField("metadata is empty; clear_intent ends what was decided of it", field="metadata")
         intent = check_intent(checked_types(Intent(enabled, weight, checked_metadata(metadata)), "intent"))
         for_ms = 0 if for_seconds is None else checked_duration_ms("for_seconds", for_seconds)
         self._call(SetIntent(self._service(service, group), _key(ip, port, cluster), intent, for_ms))
 
     def clear_intent(
-        self, service: str, ip: str, port: int, *, group: str = DEFAULT_GROUP, cluster: str = DEFAULT_CLUSTER
+        self,
+        service: str,
+        ip: str,
+        port: int,
+        *,
+        group: str = DEFAULT_GROUP,
+        cluster: str = DEFAULT_CLUSTER,
+        fields: Iterable[IntentField] | None = None,
     ) -> None:
-        """List the instance as it is published again; where no intent is, that is done already."""
-        self._call(ClearIntent(self._service(service, group), _key(ip, port, cluster)))
+        """List the instance as it is published again, in these fields (None: in all); where nothing was decided, that
+        is done already."""
+        cleared = () if fields is None else checked_fields(fields)
+        self._call(ClearIntent(self._service(service, group), _key(ip, port, cluster), cleared))
 
     # Namespaces
 

@@ -12,6 +12,7 @@ import msgspec
 
 from rollbook.checkers import CheckerSettings
 from rollbook.codec import pack, typed
+from rollbook.durable import INTENT_FIELDS, IntentField
 from rollbook.errors import InvalidField, RemoteProtocolError
 from rollbook.model import Instance, check_instance, clusters_of
 from rollbook.wire import INTENT_MS_MAX, PERSISTENT_PER_ORDER_MAX, PutMode, Wait
@@ -70,6 +71,16 @@ def checked_duration_ms(field: str, seconds: object) -> int:
     if not isinstance(seconds, int | float) or not 0 < seconds <= most:
         raise InvalidField(f"{field} must lie between 0 and {most} seconds, not {seconds!r}", field=field)
     return max(1, round(seconds * 1_000))
+
+
+def checked_fields(fields: object) -> tuple[IntentField, ...]:
+    """Of an intent: at least one, each once, in their order."""
+    named = list(fields) if isinstance(fields, Iterable) else [fields]  # of a plain text: its letters
+    strange = [field for field in named if field not in INTENT_FIELDS]
+    if strange or not named:
+        known = ", ".join(INTENT_FIELDS)
+        raise InvalidField(f"fields must name some of {known}, not {fields!r}", field="fields")
+    return tuple(field for field in INTENT_FIELDS if field in named)
 
 
 def checked_types(value: Value, field: str = "instance") -> Value:

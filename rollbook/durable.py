@@ -7,7 +7,7 @@ appended.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -39,9 +39,13 @@ class ServiceSettings(msgspec.Struct, frozen=True, array_like=True):
     selector: Literal["none"] = "none"
 
 
+IntentField = Literal["enabled", "weight", "metadata"]
+INTENT_FIELDS: tuple[IntentField, ...] = get_args(IntentField)
+
+
 class Intent(msgspec.Struct, frozen=True, array_like=True):
-    """What an operator wants of one instance, whatever it publishes; None: as published. ``metadata`` goes over it, key
-    by key."""
+    """What an operator wants of one instance, whatever it publishes. None, or no metadata: of that it says nothing.
+    ``metadata`` goes over what is published, key by key."""
 
     enabled: bool | None = None
     weight: float | None = None
@@ -84,6 +88,18 @@ def check_intent(intent: Intent) -> Intent:
         )
     _check_metadata(intent.metadata, Code.INSTANCE_METADATA_INVALID)
     return intent
+
+
+def decisions_of(intent: Intent) -> dict[IntentField, Intent]:
+    """One by one what it says, by field: each is kept for itself, with its own author and end."""
+    decisions: dict[IntentField, Intent] = {}
+    if intent.enabled is not None:
+        decisions["enabled"] = Intent(enabled=intent.enabled)
+    if intent.weight is not None:
+        decisions["weight"] = Intent(weight=intent.weight)
+    if intent.metadata:
+        decisions["metadata"] = Intent(metadata=intent.metadata)
+    return decisions
 
 
 def check_namespace(namespace: Namespace) -> Namespace:

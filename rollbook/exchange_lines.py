@@ -13,7 +13,15 @@ from typing import Any, BinaryIO, Final, Literal
 import msgspec
 
 from rollbook.checkers import CheckerSettings
-from rollbook.durable import Intent, Namespace, ServiceSettings, check_intent, check_namespace, check_settings
+from rollbook.durable import (
+    Intent,
+    Namespace,
+    ServiceSettings,
+    check_intent,
+    check_namespace,
+    check_settings,
+    decisions_of,
+)
 from rollbook.errors import InvalidField
 from rollbook.kept_rows import (
     InstanceRow,
@@ -23,7 +31,6 @@ from rollbook.kept_rows import (
     NamespaceRow,
     RowName,
     ServiceRow,
-    said_fields,
 )
 from rollbook.model import (
     DEFAULT_CLUSTER,
@@ -202,7 +209,7 @@ def line_names(line: ContentLine) -> list[RowName]:
         case InstanceLine():
             return [("instance", *line.named(), *line.instance().key)]
         case IntentLine():
-            return [("intent", *line.named(), *line.key(), field) for field in said_fields(line.intent())]
+            return [("intent", *line.named(), *line.key(), field) for field in decisions_of(line.intent())]
 
 
 def _texts(file: BinaryIO) -> Iterator[bytes]:

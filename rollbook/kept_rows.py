@@ -18,6 +18,7 @@ from rollbook.durable import (
     check_intent,
     check_namespace,
     check_settings,
+    decisions_of,
 )
 from rollbook.errors import InvalidField
 from rollbook.model import (
@@ -55,8 +56,8 @@ class NamespaceRow(msgspec.Struct, frozen=True, array_like=True):
 
 
 class IntentRow(msgspec.Struct, frozen=True, array_like=True):
-    """``incarnation`` of the instance that is meant: ``kept`` and the ``added_ms`` of a persistent one, else the id of
-    the client that publishes it. ``expires_ms`` 0: never."""
+    """One decision: the intent says one thing. ``incarnation`` of the instance that is meant: ``kept`` and the
+    ``added_ms`` of a persistent one, else the id of the client that publishes it. ``expires_ms`` 0: never."""
 
     service: Service
     key: InstanceKey
@@ -81,13 +82,13 @@ KeptRow = ServiceRow | NamespaceRow | IntentRow | InstanceRow
 
 
 class DurableRows(msgspec.Struct, frozen=True, array_like=True):
-    """Rows of any kinds, in the order in which they are to be written: what says how instances are to be probed and
-    shown stands before them."""
+    """Rows of any kinds, in the order in which they are to be written: what says how instances are to be probed stands
+    before them; intents stand behind them, since of one whose persistent instance is not there the row goes."""
 
     services: tuple[ServiceRow, ...] = ()
     namespaces: tuple[NamespaceRow, ...] = ()
-    intents: tuple[IntentRow, ...] = ()
     instances: tuple[InstanceRow, ...] = ()
+    intents: tuple[IntentRow, ...] = ()
 
     def __len__(self) -> int:
         return sum(map(len, self.kinds()))
@@ -97,7 +98,7 @@ class DurableRows(msgspec.Struct, frozen=True, array_like=True):
             yield from rows
 
     def kinds(self) -> tuple[tuple[KeptRow, ...], ...]:
-        return self.services, self.namespaces, self.intents, self.instances
+        return self.services, self.namespaces, self.instances, self.intents
 
 
 class ReadDurable(msgspec.Struct, frozen=True, array_like=True):
@@ -148,12 +149,7 @@ def durable_rows(rows: Iterator[KeptRow] | list[KeptRow]) -> DurableRows:
                 intents.append(row)
             case InstanceRow():
                 instances.append(row)
-    return DurableRows(tuple(services), tuple(namespaces), tuple(intents), tuple(instances))
-
-
-def said_fields(intent: Intent) -> tuple[str, ...]:
-    """What an intent is about: two that say different things of one instance stand beside each other."""
-    return tuple(name for name, value in msgspec.structs.asdict(intent).items() if value not in (None, {}))
+    return DurableRows(tuple(services), tuple(namespaces), tuple(instances), tuple(intents))
 
 
 def row_name(row: KeptRow) -> RowName:
@@ -164,7 +160,7 @@ def row_name(row: KeptRow) -> RowName:
         case NamespaceRow():
             return ("namespace", row.namespace.id)
         case IntentRow():
-            return ("intent", *row.service, *row.key, *said_fields(row.intent))
+            return ("intent", *row.service, *row.key, *decisions_of(row.intent))
         case InstanceRow():
             return ("instance", *row.service, *row.instance.key)
 
@@ -199,6 +195,8 @@ def _check_row(row: KeptRow) -> None:
             check_service(row.service)
             check_instance(Instance(*row.key))
             check_intent(row.intent)
+            if len(decisions_of(row.intent)) > 1:
+                raise InvalidField(f"{row_text(row)}: each thing is kept for itself", field="intent")
         case InstanceRow():
             check_service(row.service)
             check_instance(row.instance, ephemeral=False)

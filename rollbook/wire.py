@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from rollbook.codec import UnpackLimits, pack, typed, unpack
-from rollbook.durable import Intent, Namespace, ServiceSettings
+from rollbook.durable import Intent, IntentField, Namespace, ServiceSettings
 from rollbook.errors import Code, RemoteProtocolError
 from rollbook.kept_rows import DurablePage, ReadDurable, RestoreRows
 from rollbook.model import Instance, InstanceKey, Service, View
@@ -185,7 +185,8 @@ class ListNamespaces(msgspec.Struct, frozen=True, array_like=True):
 
 class SetIntent(msgspec.Struct, frozen=True, array_like=True):
     """Whatever this instance publishes, callers are to be shown this, until it is cleared, until ``for_ms`` have passed
-    (0: for ever), or until the instance is another incarnation. Refused if there is no such instance."""
+    (0: for ever), or until the instance is another incarnation. What the intent says nothing of stays as it was decided
+    before. Refused if there is no such instance."""
 
     service: Service
     key: InstanceKey
@@ -194,8 +195,11 @@ class SetIntent(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ClearIntent(msgspec.Struct, frozen=True, array_like=True):
+    """These fields are shown as published again; empty: all of them."""
+
     service: Service
     key: InstanceKey
+    fields: tuple[IntentField, ...] = ()
 
 
 class Query(msgspec.Struct, frozen=True, array_like=True):
@@ -270,13 +274,16 @@ class Services(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ShownIntent(msgspec.Struct, frozen=True, array_like=True):
-    """``author``: the client that set it; times by the wall clock of the node that took it, ``expires_ms`` 0: never."""
+    """One decision: the intent says one thing. ``author``: the client that set it; times by the wall clock of the node
+    that took it, ``expires_ms`` 0: never. ``listed``: whether the asked node lists the very instance that it was meant
+    for now; if not, it is in force for nobody."""
 
     key: InstanceKey
     intent: Intent
     author: str
     written_ms: int
     expires_ms: int
+    listed: bool = True
 
 
 class ServiceShown(msgspec.Struct, frozen=True, array_like=True):

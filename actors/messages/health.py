@@ -32,7 +32,8 @@ class CheckersChanged(msgspec.Struct, frozen=True):
 
 
 class LivingMembersChanged(msgspec.Struct, frozen=True):
-    """The nodes that share the instances, this one included. Nothing is probed before it has come for the first time.
+    """The nodes that share the instances, this one included. Nothing is probed, and in a store that all can write to
+    nothing is tidied, before it has come for the first time.
 
     From: MemberManager, as soon as this node is ready: what others have judged is here by then. A node is left out when
     it is suspected, before its records are hidden, so that its verdicts are taken over while they still count.

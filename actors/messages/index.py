@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import msgspec
 
-from actors.messages.values import BoundIntent, ClusterWait, Order, Origin, Record, RecordKey, Reply, Route, Watermark
+from actors.messages.store import RowVersion
+from actors.messages.values import (
+    BoundIntent,
+    ClusterWait,
+    IntentPlace,
+    Order,
+    Origin,
+    Record,
+    RecordKey,
+    Reply,
+    Route,
+    Watermark,
+)
 from rollbook.model import InstanceKey, Service
+from rollbook.wire import ServiceShown
 
 
 class RecordsChanged(msgspec.Struct, frozen=True):
@@ -30,14 +43,29 @@ class OverlaysChanged(msgspec.Struct, frozen=True):
     operators want of instances (None: nothing any more). From: PersistentStore."""
 
     thresholds: tuple[tuple[Service, float], ...] = ()
-    intents: tuple[tuple[Service, InstanceKey, BoundIntent | None], ...] = ()
+    intents: tuple[tuple[IntentPlace, BoundIntent | None], ...] = ()
 
 
 class IntentsReviewed(msgspec.Struct, frozen=True):
     """Which of these are meant for an incarnation that is not listed? Answered by ``IntentsUnclaimed``, unless this
-    node may not know all instances. From: PersistentStore; the numbers are indices of the store."""
+    node may not know all instances. From: PersistentStore."""
 
-    intents: tuple[tuple[int, Service, InstanceKey, str], ...]
+    intents: tuple[tuple[RowVersion, Service, InstanceKey, str], ...]
+
+
+class ServiceAnswer(msgspec.Struct, frozen=True):
+    """What is kept of a service; ``incarnations``: whom each of its intents was meant for."""
+
+    route: Route
+    correlation: int
+    shown: ServiceShown
+    incarnations: tuple[str, ...]
+
+
+class ServicesAnswered(msgspec.Struct, frozen=True):
+    """Answer whoever asked, having said of each intent whether its instance is listed. From: PersistentStore."""
+
+    answers: tuple[ServiceAnswer, ...]
 
 
 class EchoWatermark(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -40,6 +40,13 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     key: str
     value: bytes
     index: Count
+
+
+class RowVersion(NamedTuple):
+    """A row as it was written once. Rows that were written together share an index, so that alone names none."""
+
+    key: str
+    at_index: int
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -148,9 +155,9 @@ class StoreMembersSeen(msgspec.Struct, frozen=True):
 
 
 class IntentsUnclaimed(msgspec.Struct, frozen=True):
-    """Nobody is listed whom these intents, by index, were meant for. From: IndexManager."""
+    """Of all intents that were asked about, those for whom nobody is listed. From: IndexManager."""
 
-    indices: tuple[int, ...]
+    rows: tuple[RowVersion, ...]
 
 
 class StoreFrameReceived(msgspec.Struct, frozen=True):

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from rollbook.durable import Intent
-from rollbook.model import CLIENT_ID_LENGTH_MAX, Instance, Service
+from rollbook.durable import Intent, IntentField
+from rollbook.model import CLIENT_ID_LENGTH_MAX, Instance, InstanceKey, Service
 from rollbook.wire import NUMBER_MAX
 
 # What nodes tell each other, and believe. Clocks and counters go on from the highest number that was heard, so a number
@@ -81,8 +81,16 @@ class Route(NamedTuple):
 NOBODY = Route(b"", 0)  # waits for no answer
 
 
+class IntentPlace(NamedTuple):
+    """What one decision of an operator is about: one field of one instance."""
+
+    service: Service
+    key: InstanceKey
+    field: IntentField
+
+
 class BoundIntent(NamedTuple):
-    """What an operator wants of one incarnation of an instance."""
+    """One thing that an operator wants of one incarnation of an instance."""
 
     intent: Intent
     incarnation: str

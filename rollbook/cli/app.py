@@ -41,7 +41,7 @@ config = typer.Typer(name="config", help="Look at the configuration of a node.")
 
 for group in (service, namespace, config):
     app.add_typer(group)
-for command in (start, register, deregister, services, instances, watch, offline, weight, online, nodes):
+for command in (start, register, deregister, services, instances, watch, offline, online, weight, nodes):
     app.command()(command)
 for transfer in (backup, restore, export):
     app.command()(transfer)

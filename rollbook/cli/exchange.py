@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from rollbook import DurablePage, IntentRow
+from rollbook import DurablePage
 from rollbook.cli.clients import author_client, command_client
 from rollbook.cli.durable_pages import ForceOption, StaleOption, WithoutUnreadableOption, pages_of, say_what_lacks
 from rollbook.cli.importing import Import
@@ -102,29 +101,25 @@ def import_(
 
 
 def _write(out: BinaryIO, pages: Iterator[DurablePage], counts: RowCounts, advance: Advance) -> int:
-    """How many intents were left out. They come first, and stand last: whom they are about is known only then."""
-    intents: dict[tuple[Service, InstanceKey], list[IntentRow]] = defaultdict(list)
-    meant: list[IntentRow] = []
-    known = 0
+    """How many intents were left out. Whom one is about stands before it."""
+    incarnations: dict[tuple[Service, InstanceKey], str] = {}
+    left_out = 0
     for page in pages:
         rows = page.rows
-        known += len(rows.intents)
-        for intent in rows.intents:
-            if not 0 < intent.expires_ms <= wall_ms():
-                intents[intent.service, intent.key].append(intent)
-        for row in rows:
-            if not isinstance(row, IntentRow):
-                out.write(encoded(line_of(row)))
-        for instance in rows.instances:
-            incarnation = f"kept {instance.added_ms}"
-            about = intents.get((instance.service, instance.instance.key), ())
-            meant += [intent for intent in about if intent.incarnation == incarnation]
-        counts.add(DurableRows(rows.services, rows.namespaces, (), rows.instances))
+        incarnations |= {(row.service, row.instance.key): f"kept {row.added_ms}" for row in rows.instances}
+        meant = tuple(
+            intent
+            for intent in rows.intents
+            if not 0 < intent.expires_ms <= wall_ms()
+            and incarnations.get((intent.service, intent.key)) == intent.incarnation
+        )
+        said = DurableRows(rows.services, rows.namespaces, rows.instances, meant)
+        for row in said:
+            out.write(encoded(line_of(row)))
+        counts.add(said)
+        left_out += len(rows.intents) - len(meant)
         advance(len(rows))
-    for intent in meant:
-        out.write(encoded(line_of(intent)))
-    counts.add(DurableRows(intents=tuple(meant)))
-    return known - len(meant)
+    return left_out
 
 
 @contextlib.contextmanager

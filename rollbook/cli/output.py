@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from rollbook.durable import Intent
+from rollbook.durable import Intent, decisions_of
 from rollbook.errors import ClusterUnreachable, InvalidField, RollbookError, SettingsError
 from rollbook.model import Instance
 
@@ -175,6 +175,11 @@ def instance_text(instance: Instance) -> str:
     if instance.metadata:
         parts.append(metadata_text(instance.metadata))
     return "  ".join(parts)
+
+
+def intent_json(intent: Intent) -> dict[str, Any]:
+    """What it says, and nothing else."""
+    return {field: getattr(decision, field) for field, decision in decisions_of(intent).items()}
 
 
 def intent_text(intent: Intent) -> str:

@@ -27,6 +27,7 @@ from rollbook.cli.options import (
 from rollbook.cli.output import (
     ExitCode,
     address_text,
+    intent_json,
     intent_text,
     metadata_text,
     print_event,
@@ -74,7 +75,8 @@ def show(
         for line in shown_lines(shown):
             print_line(line)
         if shown.intents:
-            print_table(["address", "cluster", "wanted", "until", "by", "since"], list(map(_row, shown.intents)))
+            columns = ["address", "cluster", "wanted", "until", "by", "since", "instance"]
+            print_table(columns, list(map(_row, shown.intents)))
     return ExitCode.OK
 
 
@@ -186,7 +188,7 @@ def checker_text(checker: CheckerSettings) -> str:
 def _intent_json(shown: ShownIntent) -> dict[str, Any]:
     head = {"ip": shown.key.ip, "port": shown.key.port, "cluster": shown.key.cluster}
     tail = {"author": shown.author, "written_ms": shown.written_ms, "expires_ms": shown.expires_ms}
-    return {**head, **msgspec.structs.asdict(shown.intent), **tail}
+    return {**head, **intent_json(shown.intent), **tail, "listed": shown.listed}
 
 
 def _row(shown: ShownIntent) -> list[str]:
@@ -197,4 +199,5 @@ def _row(shown: ShownIntent) -> list[str]:
         time_text(shown.expires_ms) if shown.expires_ms else "cleared",
         shown.author,
         time_text(shown.written_ms),
+        "listed" if shown.listed else "gone",
     ]

@@ -13,10 +13,10 @@ def announcements(store: StoreKind = "etcd") -> Announcements:
 
 
 def told(*node_ids: str) -> list[Tell]:
-    return [Tell(Role.HEALTH, LivingMembersChanged(node_ids))]
+    return [Tell(role, LivingMembersChanged(node_ids)) for role in (Role.HEALTH, Role.PERSISTENT)]
 
 
-def test_nobody_probes_before_its_node_knows_what_the_others_have_found() -> None:
+def test_nobody_probes_or_tidies_before_its_node_knows_what_the_others_have_found() -> None:
     announced = announcements()
     assert announced.tell_living(("c", "a")) == []
     announced.set_standing(ready=True)

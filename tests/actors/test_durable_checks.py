@@ -19,6 +19,7 @@ from rollbook.durable import (
     ServiceSettings,
 )
 from rollbook.errors import Code
+from rollbook.kept_rows import DurableRows, IntentRow, RestoreRows
 from rollbook.model import (
     CLUSTER_LENGTH_MAX,
     IP_LENGTH_MAX,
@@ -71,6 +72,11 @@ def probed(**fields: Any) -> PutService:
 
 def wanted(intent: Intent) -> SetIntent:
     return SetIntent(SERVICE, KEY, intent)
+
+
+def restored(*intents: Intent) -> RestoreRows:
+    rows = tuple(IntentRow(SERVICE, KEY, intent, "kept 9", "ann", 10, 0) for intent in intents)
+    return RestoreRows(DurableRows(intents=rows))
 
 
 def named(name: str) -> Service:
@@ -147,6 +153,10 @@ BROKEN = {
     "an intent for a long name": (SetIntent(named(LONG_NAME), KEY, DOWN), NAME, "service"),
     "an intent to go of no address": (ClearIntent(SERVICE, InstanceKey("", 1)), INSTANCE, "ip"),
     "an intent to go of no service": (ClearIntent(named(""), KEY), NAME, "service"),
+    "no row of a backup": (restored(), PARAMETER, "rows"),
+    "a row of two decisions": (restored(Intent(enabled=False, weight=2.0)), PARAMETER, "intent"),
+    "a row of no decision": (restored(Intent()), PARAMETER, "intent"),
+    "two rows in one place": (restored(DOWN, Intent(enabled=True)), PARAMETER, "rows"),
 }
 
 AT_THE_LIMIT = {
@@ -161,6 +171,7 @@ AT_THE_LIMIT = {
     ),
     "the largest weight": wanted(Intent(weight=WEIGHT_MAX)),
     "no weight": wanted(Intent(weight=0.0)),
+    "one row for each decision": restored(DOWN, Intent(weight=2.0), Intent(metadata={"zone": "b"})),
     "metadata of an intent": wanted(Intent(metadata={"k": "v" * (METADATA_LENGTH_MAX - 1)})),
 }
 

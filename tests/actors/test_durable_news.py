@@ -121,6 +121,6 @@ def test_settings_that_go_take_their_threshold_along() -> None:
 )
 def test_an_intent_that_was_over_before_it_came_is_not_in_force(expires_ms: int, *, is_in_force: bool) -> None:
     kept = KeptIntent(SERVICE, KEPT.key, Intent(enabled=False), "kept 8", "ann", 5, expires_ms, 5)
-    effects = news([], Operation(intent_row_key(SERVICE, KEPT.key), intent_row_value(kept)))
+    effects = news([], Operation(intent_row_key(kept.place), intent_row_value(kept)))
     bound = BoundIntent(kept.intent, "kept 8") if is_in_force else None
-    assert told(effects, Role.INDEX, OverlaysChanged) == [OverlaysChanged((), ((SERVICE, KEPT.key, bound),))]
+    assert told(effects, Role.INDEX, OverlaysChanged) == [OverlaysChanged((), ((kept.place, bound),))]

@@ -15,10 +15,11 @@ from actors.durable_orders import (
     DropIntent,
     OrderAnswer,
     Plan,
-    answer_of,
     fate_of,
+    namespaces_listed,
     plan_of,
     row_keys,
+    service_answer,
 )
 from actors.durable_rows import (
     instance_row_key,
@@ -33,7 +34,7 @@ from actors.durable_rows import (
 )
 from actors.durable_values import KeptInstance, KeptIntent
 from actors.messages.store import Cut, Expectation, Row
-from actors.messages.values import Order, Route
+from actors.messages.values import IntentPlace, Order, Route
 from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.errors import Code
 from rollbook.model import Instance
@@ -43,8 +44,6 @@ from rollbook.wire import (
     DeleteNamespace,
     DeleteService,
     Failed,
-    GetService,
-    ListNamespaces,
     PublishPersistent,
     PutNamespace,
     PutService,
@@ -59,8 +58,16 @@ NOW = Now(5, 1_000)
 SERVICE_ROW = (service_row_key(ORDERS), service_row_value(SETTINGS, "ann", 7), 3)
 INSTANCE_ROW = (instance_row_key(ORDERS, KEPT.key), instance_row_value(KEPT, "deployer", 8, 8), 4)
 KEPT_INTENT = KeptIntent(ORDERS, KEPT.key, Intent(enabled=False), "kept 8", "ann", 9, 0, 6)
-INTENT_ROW = (intent_row_key(ORDERS, KEPT.key), intent_row_value(KEPT_INTENT), 6)
+INTENT_ROW = (intent_row_key(KEPT_INTENT.place), intent_row_value(KEPT_INTENT), 6)
 NAMESPACE_ROW = (namespace_row_key("shop"), namespace_row_value(SHOP, "ann", 9), 5)
+
+
+PLACE = IntentPlace(ORDERS, KEPT.key, "weight")
+
+
+def decided(intent: Intent, index: int, incarnation: str = "kept 8") -> tuple[str, bytes, int]:
+    kept = KeptIntent(ORDERS, KEPT.key, intent, incarnation, "ann", 5, 0, index)
+    return intent_row_key(kept.place), intent_row_value(kept), index
 
 
 def image(*rows: tuple[str, bytes, int]) -> DurableImage:
@@ -120,14 +127,13 @@ def test_a_namespace_in_which_anything_is_kept_is_not_deleted() -> None:
 
 
 def test_namespaces_are_listed_with_the_one_that_is_built_in() -> None:
-    _, body = answer_of(ListNamespaces(), image(NAMESPACE_ROW))
-    assert [namespace.id for namespace in body.namespaces] == ["public", "shop"]
+    listed = namespaces_listed(image(NAMESPACE_ROW))
+    assert [namespace.id for namespace in listed.namespaces] == ["public", "shop"]
 
 
 def test_a_row_that_somebody_has_written_of_the_namespace_public_changes_nothing() -> None:
     row = (namespace_row_key("public"), namespace_row_value(Namespace("public", "mine"), "eve", 9), 5)
-    _, body = answer_of(ListNamespaces(), image(row))
-    assert body.namespaces == (PUBLIC,)
+    assert namespaces_listed(image(row)).namespaces == (PUBLIC,)
 
 
 def test_beyond_the_limit_only_namespaces_that_there_are_can_be_put() -> None:
@@ -141,12 +147,12 @@ def test_beyond_the_limit_only_namespaces_that_there_are_can_be_put() -> None:
 
 
 def test_a_service_is_shown_with_its_settings_or_with_the_defaults() -> None:
-    _, shown = answer_of(GetService(ORDERS), image(SERVICE_ROW, INSTANCE_ROW))
+    shown = service_answer(ORDERS, Route(b"l", 1), 1, image(SERVICE_ROW, INSTANCE_ROW)).shown
     assert (shown.settings, shown.author, shown.written_ms, shown.index, shown.persistent_instances) == (
         *(SETTINGS, "ann", 7, 3),
         1,
     )
-    _, shown = answer_of(GetService(ORDERS), image())
+    shown = service_answer(ORDERS, Route(b"l", 1), 1, image()).shown
     assert (shown.settings, shown.index) == (ServiceSettings(), 0)
 
 
@@ -156,7 +162,6 @@ def test_an_intent_is_written_with_its_author_its_time_and_the_incarnation_it_is
     assert operation.value is not None
     kept = read_row(operation.key, operation.value, 11)
     assert kept == KeptIntent(ORDERS, KEPT.key, Intent(enabled=False), "kept 8", "bob", 1_000, 1_500, 11)
-    assert planned(ClearIntent(ORDERS, KEPT.key), image()).operations[0].value is None
     (for_ever,) = planned(msgspec.structs.replace(body, for_ms=0), image()).operations
     assert for_ever.value is not None
     kept = read_row(for_ever.key, for_ever.value, 11)
@@ -164,17 +169,54 @@ def test_an_intent_is_written_with_its_author_its_time_and_the_incarnation_it_is
     assert kept.expires_ms == 0
 
 
-def test_an_instance_that_is_withdrawn_takes_the_intent_that_is_kept_of_it_along() -> None:
-    body = WithdrawPersistent(ORDERS, (KEPT.key,))
-    assert row_keys(Order(Route(b"l", 1), 1, body)) == (INSTANCE_ROW[0], intent_row_key(ORDERS, KEPT.key))
-    for there, gone in (
-        (image(INSTANCE_ROW, INTENT_ROW), [INSTANCE_ROW[0], INTENT_ROW[0]]),
-        (image(INSTANCE_ROW), [INSTANCE_ROW[0]]),
-        (image(), [INSTANCE_ROW[0]]),
-    ):
-        plan = plan_of(Order(Route(b"l", 1), 1, body, "bob"), there, NOW)
-        assert isinstance(plan, Plan)
-        assert [(operation.key, operation.value) for operation in plan.operations] == [(key, None) for key in gone]
+def test_what_an_intent_says_is_written_field_by_field_whatever_others_have_decided() -> None:
+    there = image(decided(Intent(metadata={"why": "hot"}), 7))
+    plan = planned(BindIntent(ORDERS, KEPT.key, Intent(enabled=False, weight=2.0), 0, "kept 8"), there)
+    assert [operation.key.split(" ")[-1] for operation in plan.operations] == ["enabled", "weight"]
+    kept = [read_row(operation.key, operation.value or b"", 11) for operation in plan.operations]
+    assert [each.intent for each in kept if isinstance(each, KeptIntent)] == [Intent(enabled=False), Intent(weight=2.0)]
+    assert plan.expectations == (), "two who decide different things do not meet"
+
+
+@pytest.mark.parametrize(
+    ("fields", "cleared"),
+    [
+        ((), ["enabled", "metadata", "weight"]),
+        (("weight",), ["weight"]),
+        (("weight", "enabled"), ["enabled", "weight"]),
+    ],
+)
+def test_fields_are_cleared_whether_this_node_knows_of_them_or_not(fields: Any, cleared: list[str]) -> None:
+    for there in (image(), image(decided(Intent(weight=2.0), 7))):
+        operations = planned(ClearIntent(ORDERS, KEPT.key, fields), there).operations
+        assert [operation.key.split(" ")[-1] for operation in operations] == cleared
+        assert [operation.value for operation in operations] == [None] * len(cleared)
+
+
+def test_two_orders_about_different_fields_of_an_instance_do_not_wait_for_each_other() -> None:
+    bodies = (BindIntent(ORDERS, KEPT.key, Intent(weight=2.0), 0, "a"), ClearIntent(ORDERS, KEPT.key, ("enabled",)))
+    first, second = (set(row_keys(Order(Route(b"l", 1), 1, body))) for body in bodies)
+    assert not first & second
+
+
+def test_what_was_decided_of_an_instance_is_shown_one_by_one_with_whom_it_was_meant_for() -> None:
+    there = image(decided(Intent(weight=2.0), 7), decided(Intent(enabled=False), 6, incarnation="kept 7"))
+    answer = service_answer(ORDERS, Route(b"l", 1), 1, there)
+    assert [intent.intent for intent in answer.shown.intents] == [Intent(enabled=False), Intent(weight=2.0)]
+    assert answer.incarnations == ("kept 7", "kept 8")
+
+
+def test_who_withdraws_many_instances_writes_no_more_rows_than_these() -> None:
+    there = image(INSTANCE_ROW, decided(Intent(weight=2.0), 7))
+    assert len(planned(WithdrawPersistent(ORDERS, (KEPT.key,)), there).operations) == 1
+
+
+@pytest.mark.parametrize(("incarnation", "is_over"), [("kept 8", False), ("kept 7", True), ("a", False)])
+def test_a_decision_about_a_persistent_instance_does_not_outlive_it(incarnation: str, *, is_over: bool) -> None:
+    there = image(INSTANCE_ROW, decided(Intent(weight=2.0), 7, incarnation=incarnation))
+    assert [there.has_outlived(kept) for kept in there.intents()] == [is_over]
+    gone = image(decided(Intent(weight=2.0), 7, incarnation=incarnation))
+    assert [gone.has_outlived(kept) for kept in gone.intents()] == [incarnation != "a"]
 
 
 def test_an_intent_that_is_over_goes_only_if_it_is_still_this_one() -> None:
@@ -182,9 +224,9 @@ def test_an_intent_that_is_over_goes_only_if_it_is_still_this_one() -> None:
     (operation,) = planned(body, image()).operations
     assert operation.value is not None
     there = image((operation.key, operation.value, 7))
-    plan = planned(DropIntent(ORDERS, KEPT.key, 7), there)
-    assert plan.expectations == (Expectation(intent_row_key(ORDERS, KEPT.key), 7),)
-    another = plan_of(Order(Route(b"l", 1), 1, DropIntent(ORDERS, KEPT.key, 6)), there, NOW)
+    plan = planned(DropIntent(PLACE, 7), there)
+    assert plan.expectations == (Expectation(intent_row_key(PLACE), 7),)
+    another = plan_of(Order(Route(b"l", 1), 1, DropIntent(PLACE, 6)), there, NOW)
     assert isinstance(another, OrderAnswer), "somebody has set another one since"
 
 

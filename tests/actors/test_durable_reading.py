@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.durable_rows import (
@@ -28,7 +29,7 @@ KEPT_INTENT = KeptIntent(SERVICE, instance(1).key, Intent(enabled=False), "kept 
 OTHER_KINDS = (
     Row(service_row_key(SERVICE), service_row_value(ServiceSettings(0.5), "op", 6), 4),
     Row(namespace_row_key("prod"), namespace_row_value(Namespace("prod", "production"), "op", 6), 4),
-    Row(intent_row_key(SERVICE, instance(1).key), intent_row_value(KEPT_INTENT), 4),
+    Row(intent_row_key(KEPT_INTENT.place), intent_row_value(KEPT_INTENT), 4),
 )
 
 
@@ -66,9 +67,26 @@ def test_all_kinds_are_given_and_nothing_that_is_of_use_to_this_node_alone() -> 
     bench.raise_fence()
     [page] = bench.pages()
     assert (page.store, page.index, page.position, page.total, page.is_complete) == ("s1", 11, 0, 4, True)
-    assert [row_name(kept)[0] for kept in page.rows] == ["service", "namespace", "intent", "instance"]
+    assert [row_name(kept)[0] for kept in page.rows] == ["service", "namespace", "instance", "intent"]
     [given] = page.rows.instances
     assert given == InstanceRow(SERVICE, instance(1), "c", 5, 5)
+
+
+def test_what_was_decided_of_an_instance_follows_on_it_and_not_on_all_of_them() -> None:
+    bench = ReaderBench(page_rows_max=1)
+    decisions = [msgspec.structs.replace(KEPT_INTENT, key=instance(port).key) for port in (1, 3)]
+    weight = msgspec.structs.replace(KEPT_INTENT, intent=Intent(weight=2.0))
+    rows = [Row(intent_row_key(kept.place), intent_row_value(kept), 4) for kept in (*decisions, weight)]
+    bench.load(*rows, row(1, 3), row(2, 3))
+    bench.raise_fence()
+    given = [row_name(kept) for page in bench.pages() for kept in page.rows]
+    assert [(name[0], name[5], *name[7:]) for name in given] == [
+        ("instance", 1),
+        ("intent", 1, "enabled"),
+        ("intent", 1, "weight"),
+        ("instance", 2),
+        ("intent", 3, "enabled"),
+    ]
 
 
 def test_pages_follow_on_each_other_and_hold_no_more_rows_than_they_may() -> None:

@@ -40,8 +40,8 @@ SETTINGS = ServiceSettings(0.5, {"team": "a"}, {"EAST": CheckerSettings("http", 
 ROWS: list[KeptRow] = [
     ServiceRow(ORDERS, SETTINGS, "ann", 7),
     NamespaceRow(Namespace("prod", "production", "of the shop"), "ann", 8),
-    IntentRow(ORDERS, KEPT.key, Intent(enabled=False), "kept 9", "bob", 10, 11),
     InstanceRow(ORDERS, KEPT, "deployer", 12, 9),
+    IntentRow(ORDERS, KEPT.key, Intent(enabled=False), "kept 9", "bob", 10, 11),
 ]
 every_kind = pytest.mark.parametrize("row", ROWS, ids=lambda row: type(row).__name__)
 
@@ -132,12 +132,14 @@ def wrong(row: int, **fields: Any) -> KeptRow:
         (wrong(0, settings=ServiceSettings(2.0)), "protection_threshold"),
         (wrong(1, namespace=Namespace("a b", "any")), "namespace"),
         (wrong(1, namespace=Namespace("public", "any")), "id"),
-        (wrong(2, service=Service("", "shop", "orders")), "namespace"),
-        (wrong(2, key=KEPT.key._replace(port=-1)), "port"),
-        (wrong(2, intent=Intent()), "intent"),
-        (wrong(3, service=Service("prod", "", "orders")), "group"),
-        (wrong(3, instance=msgspec.structs.replace(KEPT, ephemeral=True)), "ephemeral"),
-        (wrong(3, instance=msgspec.structs.replace(KEPT, weight=float("nan"))), "weight"),
+        (wrong(2, service=Service("prod", "", "orders")), "group"),
+        (wrong(2, instance=msgspec.structs.replace(KEPT, ephemeral=True)), "ephemeral"),
+        (wrong(2, instance=msgspec.structs.replace(KEPT, weight=float("nan"))), "weight"),
+        (wrong(3, service=Service("", "shop", "orders")), "namespace"),
+        (wrong(3, key=KEPT.key._replace(port=-1)), "port"),
+        (wrong(3, intent=Intent()), "intent"),
+        (wrong(3, intent=Intent(enabled=False, weight=2.0)), "intent"),
+        (wrong(3, intent=Intent(weight=2.0, metadata={"zone": "b"})), "intent"),
     ],
 )
 def test_a_row_keeps_the_rules_of_the_order_that_would_write_it(row: KeptRow, field: str) -> None:
@@ -153,11 +155,14 @@ def test_no_two_rows_are_about_the_same(row: KeptRow) -> None:
     assert raised.value.field == "rows"
 
 
-def test_no_two_rows_are_lost_in_one_place() -> None:
-    other = IntentRow(ORDERS, KEPT.key, Intent(enabled=False, weight=2.0), "kept 9", "ann", 10, 0)
-    answer = planned(image(), ROWS[2], other)
-    assert isinstance(answer, OrderAnswer)
-    assert (answer.body.code, answer.body.field) == (Code.PARAMETER_INVALID, "rows")
+def test_each_thing_that_was_decided_of_an_instance_has_a_row_author_and_end_of_its_own() -> None:
+    enabled = IntentRow(ORDERS, KEPT.key, Intent(enabled=False), "kept 9", "bob", 10, 11)
+    weight = IntentRow(ORDERS, KEPT.key, Intent(weight=2.0), "kept 9", "ann", 12, 0)
+    check_rows(durable_rows([enabled, weight]))
+    there = image(enabled, weight)
+    assert [given_row(kept) for kept in there.intents()] == [enabled, weight]
+    answer = planned(there, enabled, weight)
+    assert answer == OrderAnswer(Tag.DONE, Done(seq=9))
 
 
 @every_kind

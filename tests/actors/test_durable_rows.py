@@ -105,9 +105,11 @@ def test_a_row_that_breaks_a_rule_of_the_model_is_not_read(key: str, value: byte
     ],
 )
 def test_a_row_of_a_newer_format_is_not_guessed_at(kind: str, value: tuple[Any, ...]) -> None:
-    key = {"service": "service public shop orders", "namespace": "namespace shop"}.get(
-        kind, f"{kind} public shop orders 10.0.0.1 80 DEFAULT"
-    )
+    key = {
+        "service": "service public shop orders",
+        "namespace": "namespace shop",
+        "intent": "intent public shop orders 10.0.0.1 80 DEFAULT enabled",
+    }.get(kind, "instance public shop orders 10.0.0.1 80 DEFAULT")
     assert read_row(key, pack([1, *value]), 7)
     with pytest.raises(RowUnreadable, match="format 2 is newer than 1"):
         read_row(key, pack([2, *value]), 7)
@@ -116,11 +118,11 @@ def test_a_row_of_a_newer_format_is_not_guessed_at(kind: str, value: tuple[Any, 
 @pytest.mark.parametrize(
     "key",
     [
-        "intent public shop orders 10.0.0.1 70000 DEFAULT",
-        "intent public shop orders  80 DEFAULT",
-        "intent public shop orders 10.0.0.1 80 no/cluster",
-        "intent public shop ord\x7fers 10.0.0.1 80 DEFAULT",
-        "intent no/space shop orders 10.0.0.1 80 DEFAULT",
+        "intent public shop orders 10.0.0.1 70000 DEFAULT enabled",
+        "intent public shop orders  80 DEFAULT enabled",
+        "intent public shop orders 10.0.0.1 80 no/cluster enabled",
+        "intent public shop ord\x7fers 10.0.0.1 80 DEFAULT enabled",
+        "intent no/space shop orders 10.0.0.1 80 DEFAULT enabled",
     ],
 )
 def test_an_intent_is_meant_for_an_instance_that_there_can_be(key: str) -> None:

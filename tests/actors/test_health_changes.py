@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from actors.base import Now, StatusRequested, Tell
 from actors.messages.health import CheckersChanged, InstancesKept, VerdictsFound
-from actors.probe_shares import identity_of
+from actors.node_shares import identity_of
 from actors.verdict_lists import ListKey
 from actors.verdicts import shard_of
 from rollbook.checkers import CheckerSettings

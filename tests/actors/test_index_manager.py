@@ -12,15 +12,36 @@ from actors.durable_rows import STORE_ORIGIN
 from actors.index_manager import IndexManager, IndexSettings
 from actors.messages.connections import StandingChanged
 from actors.messages.distro import ClusterWaitsAdded, OwnersApplied
-from actors.messages.index import IntentsReviewed, OwnersVisible, RecordsChanged, SubscribersReleased, ViewsWanted
+from actors.messages.index import (
+    IntentsReviewed,
+    OwnersVisible,
+    RecordsChanged,
+    ServiceAnswer,
+    ServicesAnswered,
+    SubscribersReleased,
+    ViewsWanted,
+)
 from actors.messages.io import AnswerClients
 from actors.messages.push import ServicesTouched, Subscription, SubscriptionsChanged, ViewsBuilt
-from actors.messages.store import IntentsUnclaimed, StoreFollowed
+from actors.messages.store import IntentsUnclaimed, RowVersion, StoreFollowed
 from actors.messages.values import ClusterWait, Order, Record, RecordKey, Reply, Route, Standing, Watermark
-from rollbook.durable import Intent
+from rollbook.durable import Intent, ServiceSettings
 from rollbook.errors import Code
 from rollbook.model import Service, View
-from rollbook.wire import Done, Failed, ListServices, Ping, Query, Services, SetIntent, Subscribe, Tag, Unsubscribe
+from rollbook.wire import (
+    Done,
+    Failed,
+    ListServices,
+    Ping,
+    Query,
+    Services,
+    ServiceShown,
+    SetIntent,
+    ShownIntent,
+    Subscribe,
+    Tag,
+    Unsubscribe,
+)
 from tests.support.registry import HERE, ORDERS, STOCK, THERE, at, instance, opened, record, route, told
 from tests.support.settings import settings_of
 
@@ -430,8 +451,22 @@ def test_an_intent_for_an_instance_that_may_yet_be_read_is_worth_a_repeat(index:
 
 def test_whom_an_intent_is_meant_for_is_looked_up_unless_lists_may_lack_somebody(index: IndexUnderTest) -> None:
     index.put(record("a", ONE), record("b", TWO))
-    question = IntentsReviewed(((3, ORDERS, ONE.key, "a"), (4, ORDERS, TWO.key, "a"), (5, STOCK, ONE.key, "a")))
-    assert told(index.handle(question), IntentsUnclaimed, Role.PERSISTENT) == [IntentsUnclaimed((4, 5))]
+    meant = [(ORDERS, ONE.key, "a"), (ORDERS, TWO.key, "a"), (STOCK, ONE.key, "a")]
+    rows = [RowVersion(f"row {number}", 3) for number in range(3)]  # written together
+    question = IntentsReviewed(tuple((row, *whom) for row, whom in zip(rows, meant, strict=True)))
+    assert told(index.handle(question), IntentsUnclaimed, Role.PERSISTENT) == [IntentsUnclaimed(tuple(rows[1:]))]
     for doubt in (Standing(warming=True), Standing(preserved=True), Standing(hides_nobody=True)):
         index.handle(StandingChanged(doubt))
         assert told(index.handle(question), IntentsUnclaimed) == []
+
+
+def test_of_a_service_each_intent_says_whether_its_instance_is_listed(index: IndexUnderTest) -> None:
+    index.put(record("a", ONE), record("b", TWO))
+    meant = [(ONE.key, "a"), (TWO.key, "a"), (EAST.key, "a")]
+    intents = tuple(ShownIntent(key, Intent(weight=2.0), "ann", 5, 0) for key, _ in meant)
+    shown = ServiceShown(ORDERS, ServiceSettings(), intents=intents)
+    answer = ServiceAnswer(route(1), 9, shown, tuple(incarnation for _, incarnation in meant))
+    [answers] = told(index.handle(ServicesAnswered((answer,))), AnswerClients)
+    ((envelope, body),) = [opened(frame.payload) for frame in answers.frames]
+    assert (envelope.tag, envelope.correlation) == (Tag.SERVICE_SHOWN, 9)
+    assert [intent.listed for intent in body.intents] == [True, False, False]

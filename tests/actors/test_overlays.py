@@ -7,25 +7,48 @@ import pytest
 
 from actors.durable_rows import record_of
 from actors.durable_values import KeptInstance
-from actors.messages.values import BoundIntent
-from actors.overlays import incarnation_of, publishers_of, with_intents, with_protection
-from rollbook.durable import Intent
+from actors.messages.values import BoundIntent, IntentPlace
+from actors.overlays import ServiceOverlays, incarnation_of, publishers_of, with_intents, with_protection
+from rollbook.durable import Intent, IntentField, decisions_of
 from tests.support.registry import ORDERS, instance, record
 
 ONE, TWO = instance(1), instance(2)
 
 
+def bound(incarnation: str, *intents: Intent) -> dict[IntentField, BoundIntent]:
+    return {field: BoundIntent(intent, incarnation) for intent in intents for field in decisions_of(intent)}
+
+
 def test_an_intent_wins_where_it_says_something_and_nowhere_else() -> None:
     winners = [record("a", ONE), record("b", TWO)]
-    intents = {ONE.key: BoundIntent(Intent(enabled=False, metadata={"zone": "b"}), "a")}
+    intents = {ONE.key: bound("a", Intent(enabled=False), Intent(metadata={"zone": "b"}))}
     shown = with_intents((ONE, TWO), publishers_of(winners), intents)
     assert shown[0] == msgspec.structs.replace(ONE, enabled=False, metadata={**ONE.metadata, "zone": "b"})
     assert shown[1] is TWO
 
 
 def test_a_new_process_at_the_same_address_does_not_inherit_an_intent() -> None:
-    intents = {ONE.key: BoundIntent(Intent(enabled=False), "the one before")}
+    intents = {ONE.key: bound("the one before", Intent(enabled=False))}
     assert with_intents((ONE,), publishers_of([record("a", ONE)]), intents) == (ONE,)
+
+
+def test_of_two_decisions_each_concerns_the_process_that_it_was_made_for() -> None:
+    intents = {ONE.key: {**bound("the one before", Intent(enabled=False)), **bound("a", Intent(weight=3.0))}}
+    shown = with_intents((ONE,), publishers_of([record("a", ONE)]), intents)
+    assert shown == (msgspec.structs.replace(ONE, weight=3.0),)
+
+
+def test_of_two_decisions_about_an_instance_the_end_of_one_leaves_the_other() -> None:
+    overlays = ServiceOverlays()
+    places = [IntentPlace(ORDERS, ONE.key, "enabled"), IntentPlace(ORDERS, ONE.key, "weight")]
+    bounds = [BoundIntent(Intent(enabled=False), "a"), BoundIntent(Intent(weight=3.0), "a")]
+    overlays.take((), zip(places, bounds, strict=True))
+    winners = [record("a", ONE)]
+    assert overlays.laid_over(ORDERS, (ONE,), winners)[0][0].enabled is False
+    assert overlays.take((), [(places[0], None), (places[0], None)]) == [ORDERS]
+    assert overlays.laid_over(ORDERS, (ONE,), winners)[0] == (msgspec.structs.replace(ONE, weight=3.0),)
+    overlays.take((), [(places[1], None)])
+    assert overlays.laid_over(ORDERS, (ONE,), winners)[0] == (ONE,)
 
 
 def test_a_persistent_instance_stays_the_same_when_it_is_written_again_and_is_another_after_it_was_gone() -> None:

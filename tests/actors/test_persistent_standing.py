@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors.base import Role, StatusRequested, StoreKind, Tell
+from actors.messages.index import ServicesAnswered
 from actors.messages.store import (
     ChangesSeen,
     IntentsUnclaimed,
@@ -12,7 +13,9 @@ from actors.messages.store import (
     PersistentOrders,
     ProposalSettled,
     ProposalsMade,
+    ProposalsSettled,
     Row,
+    RowVersion,
     StoredChange,
     StoreFollowed,
     StoreSilent,
@@ -42,8 +45,10 @@ def ready_bench(store: StoreKind = "alone", **overrides: int) -> PersistentBench
 
 
 def ask(bench: PersistentBench) -> list[object]:
+    """What is answered, here or by way of whoever knows what is listed."""
     bench.handle(PersistentOrders(tuple(Order(Route(b"c", 1), 7, body, "client") for body in QUESTIONS)))
-    return bench.replies()
+    shown = [answer.shown for asked in bench.told(ServicesAnswered) for answer in asked.answers]
+    return [*shown, *bench.replies()]
 
 
 # -- questions
@@ -122,7 +127,8 @@ def test_the_row_of_an_intent_that_could_not_go_is_tried_again_after_a_while_and
     bench.ms = 1_000
     bench.handle(bench.look_due)
     [made] = bench.told(ProposalsMade)
-    bench.handle(ProposalSettled(made.proposals[0].number, None, "unavailable", "no majority"))
+    failed = ProposalSettled(made.proposals[0].number, None, "unavailable", "no majority")
+    bench.handle(ProposalsSettled((failed,)))
     bench.ms = 10_999
     bench.handle(bench.look_due)
     assert proposed(bench) == []
@@ -142,7 +148,7 @@ def test_an_intent_that_nobody_claims_look_after_look_is_alone_since_the_first_o
     bench = with_intent(ready_bench(), 0)
     for ms in (0, 40_000_000, 80_000_000):
         bench.ms = ms
-        bench.handle(IntentsUnclaimed((12,)))
+        bench.handle(IntentsUnclaimed((RowVersion(intent_row(7, 12).key, 12),)))
     bench.ms = 86_400_000
     bench.handle(bench.look_due)
     assert proposed(bench) == [(intent_row(7, 12).key, None)]

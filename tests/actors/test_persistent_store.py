@@ -18,7 +18,8 @@ from actors.durable_rows import (
 )
 from actors.durable_values import KeptIntent
 from actors.messages.clients import PersistentServicesChanged
-from actors.messages.index import IntentsReviewed, OverlaysChanged, RecordsChanged
+from actors.messages.health import LivingMembersChanged
+from actors.messages.index import IntentsReviewed, OverlaysChanged, RecordsChanged, ServicesAnswered
 from actors.messages.store import (
     ChangesSeen,
     Cut,
@@ -32,16 +33,18 @@ from actors.messages.store import (
     ProposalsMade,
     ProposalsSettled,
     Row,
+    RowVersion,
     StoredChange,
     StoreFollowed,
     StoreSilent,
 )
 from actors.messages.values import Order, Route
+from actors.node_shares import NodeShares, identity_of
 from actors.persistent_store import PersistentSettings, PersistentStore
 from rollbook.durable import Intent
 from rollbook.errors import Code
 from rollbook.model import Instance, Service
-from rollbook.wire import Done, PublishPersistent
+from rollbook.wire import Done, GetService, PublishPersistent
 from tests.support.settings import settings_of
 
 SERVICE = Service("public", "shop", "orders")
@@ -262,8 +265,11 @@ def test_a_store_that_has_gone_back_is_never_followed_again(ready: PersistentBen
 
 
 def intent_row(port: int, index: int, expires_ms: int = 0) -> Row:
-    kept = KeptIntent(SERVICE, instance(port).key, Intent(weight=2.0), "kept 5", "ann", 5, expires_ms, index)
-    return Row(intent_row_key(SERVICE, kept.key), intent_row_value(kept), index)
+    kept = KeptIntent(SERVICE, instance(port).key, Intent(weight=2.0), "a process", "ann", 5, expires_ms, index)
+    return Row(intent_row_key(kept.place), intent_row_value(kept), index)
+
+
+VERSION = RowVersion(intent_row(7, 12).key, 12)
 
 
 def proposed(bench: PersistentBench) -> list[tuple[str, bytes | None]]:
@@ -282,7 +288,7 @@ def test_intents_that_end_together_go_a_few_at_a_time_and_leave_room_for_orders(
     bench.ms = 2_000
     bench.handle(bench.look_due)
     (ended,) = bench.told(OverlaysChanged)
-    assert [bound for _, _, bound in ended.intents] == [None] * 4, "all are over at once"
+    assert [bound for _, bound in ended.intents] == [None] * 4, "all are over at once"
     assert len(proposed(bench)) == 2
     bench.order(9)
     assert bench.replies() == []
@@ -309,9 +315,9 @@ def test_an_intent_goes_when_nobody_was_left_for_it_for_a_day(ready: PersistentB
     ready.handle(ready.review_due)
     [asked] = ready.told(IntentsReviewed)
     assert [(number, key, incarnation) for number, _, key, incarnation in asked.intents] == [
-        (12, instance(7).key, "kept 5")
+        (VERSION, instance(7).key, "a process")
     ]
-    ready.handle(IntentsUnclaimed((12,)))
+    ready.handle(IntentsUnclaimed((VERSION,)))
     ready.ms += 86_399_000
     ready.handle(ready.look_due)
     assert proposed(ready) == []
@@ -322,10 +328,80 @@ def test_an_intent_goes_when_nobody_was_left_for_it_for_a_day(ready: PersistentB
 
 def test_an_intent_whose_instance_was_back_meanwhile_stays(ready: PersistentBench) -> None:
     ready.handle(ChangesSeen((StoredChange(12, (Operation(intent_row(7, 12).key, intent_row(7, 12).value),)),), 12))
-    ready.handle(IntentsUnclaimed((12,)))
+    ready.handle(IntentsUnclaimed((VERSION,)))
     ready.ms += 50_000_000
     ready.handle(IntentsUnclaimed(()))
-    ready.handle(IntentsUnclaimed((12,)))
+    ready.handle(IntentsUnclaimed((VERSION,)))
     ready.ms += 50_000_000
     ready.handle(ready.look_due)
     assert proposed(ready) == []
+
+
+def dropped_after_ms(bench: PersistentBench, patience_ms: int = 60_000) -> int:
+    """How long the only intent row stays, counted from now."""
+    since_ms = bench.ms
+    while bench.ms - since_ms <= patience_ms:
+        bench.handle(bench.look_due)
+        if proposed(bench):
+            return bench.ms - since_ms
+        bench.ms += 500
+    return patience_ms
+
+
+@pytest.mark.parametrize("port", [1, 2, 3, 4, 5, 6])
+def test_where_all_can_write_one_node_removes_a_row_first_and_the_others_later_if_it_is_still_there(port: int) -> None:
+    shares = NodeShares(("n1", "n2", "n3"))
+    turn = shares.turn_of("n1", identity_of(SERVICE, instance(port).key))
+    bench = PersistentBench(store="etcd", drop_retry_ms=10_000)
+    bench.load(intent_row(port, port, WALL_MS + 1_000))
+    bench.raise_fence()
+    bench.handle(LivingMembersChanged(("n1", "n2", "n3")))
+    bench.ms = 1_000
+    assert dropped_after_ms(bench) == {0: 0, 1: 10_000, 2: 20_000}[turn or 0]
+
+
+def test_before_a_node_knows_the_others_it_removes_nothing_that_they_can_remove() -> None:
+    bench = PersistentBench(store="etcd")
+    bench.load(intent_row(1, 1, WALL_MS))
+    bench.raise_fence()
+    assert dropped_after_ms(bench) == 60_000
+    bench.handle(LivingMembersChanged(("n1",)))
+    assert dropped_after_ms(bench) == 0
+
+
+def test_who_only_follows_removes_nothing() -> None:
+    bench = PersistentBench(store="away")
+    bench.load(intent_row(1, 1, WALL_MS))
+    bench.raise_fence()
+    bench.handle(LivingMembersChanged(("n1",)))
+    assert dropped_after_ms(bench) == 60_000
+
+
+def test_of_intents_that_were_written_together_each_ends_by_itself(ready: PersistentBench) -> None:
+    rows = (intent_row(7, 12, WALL_MS + 1_000), intent_row(8, 12, WALL_MS + 60_000))
+    ready.handle(ChangesSeen((StoredChange(12, tuple(Operation(each.key, each.value) for each in rows)),), 12))
+    for ms, port in ((1_000, 7), (60_000, 8)):
+        ready.ms = ms
+        ready.handle(ready.look_due)
+        assert [place.key.port for each in ready.told(OverlaysChanged) for place, _ in each.intents] == [port]
+
+
+def test_of_intents_that_were_written_together_only_the_one_goes_that_nobody_is_left_for(
+    ready: PersistentBench,
+) -> None:
+    rows = (intent_row(7, 12), intent_row(8, 12))
+    ready.handle(ChangesSeen((StoredChange(12, tuple(Operation(each.key, each.value) for each in rows)),), 12))
+    ready.handle(IntentsUnclaimed((RowVersion(rows[1].key, 12),)))
+    ready.ms = 86_400_000
+    ready.handle(ready.look_due)
+    assert proposed(ready) == [(rows[1].key, None)]
+
+
+def test_a_question_about_a_service_is_answered_by_way_of_whoever_knows_what_is_listed(ready: PersistentBench) -> None:
+    row_of_intent = intent_row(7, 12)
+    ready.handle(ChangesSeen((StoredChange(12, (Operation(row_of_intent.key, row_of_intent.value),)),), 12))
+    ready.handle(PersistentOrders((Order(Route(b"c", 1), 7, GetService(SERVICE), "client"),)))
+    [asked] = ready.told(ServicesAnswered)
+    [answer] = asked.answers
+    assert (answer.route, answer.correlation, answer.incarnations) == (Route(b"c", 1), 7, ("a process",))
+    assert [intent.key for intent in answer.shown.intents] == [instance(7).key]

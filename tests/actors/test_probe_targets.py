@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors.health_checker import HealthSettings
-from actors.probe_shares import ProbeShares, identity_of
+from actors.node_shares import NodeShares, identity_of
 from actors.probe_targets import address_of, is_allowed, networks_of, probing_of, request_of
 from rollbook.checkers import CheckerSettings, check_checker, headers_of
 from rollbook.errors import InvalidField
@@ -97,14 +97,14 @@ def identities(count: int) -> list[int]:
 
 
 def test_instances_are_shared_evenly_and_alike_on_every_node() -> None:
-    one, other = ProbeShares(("n1", "n2", "n3")), ProbeShares(("n3", "n1", "n2"))
+    one, other = NodeShares(("n1", "n2", "n3")), NodeShares(("n3", "n1", "n2"))
     found = [one.node_for(identity) for identity in identities(3_000)]
     assert found == [other.node_for(identity) for identity in identities(3_000)]
     assert all(900 < found.count(node) < 1_100 for node in ("n1", "n2", "n3"))
 
 
 def test_a_node_that_goes_moves_only_its_own_share() -> None:
-    three, two = ProbeShares(("n1", "n2", "n3")), ProbeShares(("n1", "n2"))
+    three, two = NodeShares(("n1", "n2", "n3")), NodeShares(("n1", "n2"))
     for identity in identities(1_000):
         before = three.node_for(identity)
         assert before == "n3" or two.node_for(identity) == before
@@ -114,7 +114,7 @@ def test_the_shares_are_the_same_in_every_life() -> None:
     first = identities(1)[0]
     assert first == identity_of(Service("public", "DEFAULT_GROUP", "orders"), InstanceKey("10.0.0.0", 80))
     assert first == KNOWN_IDENTITY, "all nodes of all versions must agree"
-    assert ProbeShares(()).node_for(first) == ""
+    assert NodeShares(()).node_for(first) == ""
 
 
 KNOWN_IDENTITY = 10424889759121608382

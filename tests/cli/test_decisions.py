@@ -50,8 +50,8 @@ class Decided:
         return json.loads(self.said("--json", *arguments))
 
     @property
-    def intents(self) -> dict[InstanceKey, Intent]:
-        return {key: shown.intent for key, shown in self.decisions.intents.get(ORDERS, {}).items()}
+    def intents(self) -> list[tuple[InstanceKey, Intent]]:
+        return [(shown.key, shown.intent) for _, shown in sorted(self.decisions.intents.get(ORDERS, {}).items())]
 
 
 @pytest.fixture
@@ -67,22 +67,33 @@ def decided(capsys: pytest.CaptureFixture[str]) -> Iterator[Decided]:
 
 def test_an_instance_is_taken_out_of_service_and_put_back(decided: Decided) -> None:
     assert decided.said("offline", "orders", "10.0.0.1:80") == "offline DEFAULT_GROUP@@orders  10.0.0.1:80\n"
-    assert decided.intents == {FIRST: Intent(enabled=False)}
+    assert decided.intents == [(FIRST, Intent(enabled=False))]
     assert decided.said("online", "orders", "10.0.0.1:80") == "online DEFAULT_GROUP@@orders  10.0.0.1:80\n"
-    assert decided.intents == {}
+    assert decided.intents == []
 
 
 def test_for_some_time_only_is_said_and_kept(decided: Decided) -> None:
     said = decided.said("offline", "orders", "10.0.0.1:80", "--for", "600")
     assert said.endswith("10.0.0.1:80  for 10 min\n")
-    assert decided.decisions.intents[ORDERS][FIRST].expires_ms == WRITTEN_MS + 600_000
+    assert decided.decisions.intents[ORDERS][FIRST, "enabled"].expires_ms == WRITTEN_MS + 600_000
 
 
-def test_a_weight_takes_the_place_of_what_was_decided_before(decided: Decided) -> None:
+def test_a_weight_takes_the_place_of_another_and_leaves_whether_the_instance_serves(decided: Decided) -> None:
     decided.said("offline", "orders", "10.0.0.1:80")
+    decided.said("weight", "orders", "10.0.0.1:80", "7")
     said = decided.said("weight", "orders", "10.0.0.1:80", "0.5", "--for", "60")
     assert said == "weight DEFAULT_GROUP@@orders  10.0.0.1:80  weight 0.5  for 1 min\n"
-    assert decided.intents == {FIRST: Intent(weight=0.5)}
+    assert decided.intents == [(FIRST, Intent(enabled=False)), (FIRST, Intent(weight=0.5))]
+    decided.said("online", "orders", "10.0.0.1:80")
+    assert decided.intents == [(FIRST, Intent(weight=0.5))]
+
+
+def test_a_weight_is_cleared_and_nothing_else_with_it(decided: Decided) -> None:
+    decided.said("offline", "orders", "10.0.0.1:80")
+    decided.said("weight", "orders", "10.0.0.1:80", "0.5")
+    said = decided.said("weight", "orders", "10.0.0.1:80", "--clear")
+    assert said == "cleared DEFAULT_GROUP@@orders  10.0.0.1:80  weight\n"
+    assert decided.intents == [(FIRST, Intent(enabled=False))]
 
 
 def test_a_decision_about_an_instance_that_is_not_listed_is_refused(decided: Decided) -> None:
@@ -92,16 +103,16 @@ def test_a_decision_about_an_instance_that_is_not_listed_is_refused(decided: Dec
 
 def test_decisions_about_instances_speak_json(decided: Decided) -> None:
     place = {"namespace": "public", "service": "DEFAULT_GROUP@@orders", "ip": "10.0.0.1", "port": 80}
-    for arguments, event, enabled, weight, for_seconds in (
-        (["offline", "orders", "10.0.0.1:80"], "offline", False, None, None),
-        (["weight", "orders", "10.0.0.1:80", "2", "--for", "5"], "weight", None, 2.0, 5.0),
-    ):
+    cases: list[tuple[list[str], str, dict[str, Any]]] = [
+        (["offline", "orders", "10.0.0.1:80"], "offline", {"enabled": False, "for_seconds": None}),
+        (["weight", "orders", "10.0.0.1:80", "2", "--for", "5"], "weight", {"weight": 2.0, "for_seconds": 5.0}),
+        (["online", "orders", "10.0.0.1:80"], "online", {"field": "enabled"}),
+        (["weight", "orders", "10.0.0.1:80", "--clear"], "cleared", {"field": "weight"}),
+    ]
+    for arguments, event, facts in cases:
         said = decided.json(*arguments)
         assert said.pop("time")
-        wanted: dict[str, Any] = {"enabled": enabled, "weight": weight, "metadata": {}, "for_seconds": for_seconds}
-        assert said == {"event": event, **place, "cluster": "DEFAULT", **wanted}
-    said = decided.json("online", "orders", "10.0.0.1:80")
-    assert said.items() >= {"event": "online", **place}.items()
+        assert said == {"event": event, **place, "cluster": "DEFAULT", **facts}
 
 
 @pytest.mark.parametrize(
@@ -111,6 +122,9 @@ def test_decisions_about_instances_speak_json(decided: Decided) -> None:
         ["weight", "orders", "10.0.0.1:80", "10001"],
         ["weight", "orders", "10.0.0.1:80", "--", "-1"],
         ["weight", "orders", "10.0.0.1:80", "much"],
+        ["weight", "orders", "10.0.0.1:80"],
+        ["weight", "orders", "10.0.0.1:80", "2", "--clear"],
+        ["weight", "orders", "10.0.0.1:80", "--clear", "--for", "5"],
         ["online", "orders", "10.0.0.1"],
         ["service", "put", "orders", "--protection-threshold", "2"],
         ["service", "put", "orders", "--checker", "EAST=ping"],
@@ -147,7 +161,7 @@ def test_a_decision_is_about_the_instance_of_the_namespace_group_and_cluster_tha
     decided.said("register", *place, "--persistent")
     service, key = Service("dev", "g", "orders"), InstanceKey("10.0.0.1", 90, "EAST")
     assert decided.said("offline", *place) == "offline g@@orders  10.0.0.1:90  cluster EAST\n"
-    assert list(decided.decisions.intents[service]) == [key]
+    assert list(decided.decisions.intents[service]) == [(key, "enabled")]
     decided.said("service", "put", "g@@orders", "--namespace", "dev", "--metadata", "team=a")
     shown = decided.json("service", "show", "g@@orders", "--namespace", "dev")
     assert (shown["namespace"], shown["metadata"], shown["persistent_instances"]) == ("dev", {"team": "a"}, 1)
@@ -187,10 +201,18 @@ def test_a_service_that_nobody_has_put_shows_its_instances_and_what_is_wanted_of
     first, unsaid, kept, *table = decided.said("service", "show", "orders").splitlines()
     assert first == "DEFAULT_GROUP@@orders in namespace public"
     assert (unsaid, kept) == ("nobody has put settings", "persistent instances: 1")
-    assert table[0].split() == ["address", "cluster", "wanted", "until", "by", "since"]
+    assert table[0].split() == ["address", "cluster", "wanted", "until", "by", "since", "instance"]
     until, since = re.escape(time_text(WRITTEN_MS + 60_000)), re.escape(time_text(WRITTEN_MS))
-    assert re.fullmatch(rf"10\.0\.0\.1:80 +DEFAULT +disabled +{until} +{AUTHOR} +{since} *", table[2])
-    assert re.fullmatch(rf"10\.0\.0\.1:81 +DEFAULT +weight 3 +cleared +{AUTHOR} +{since} *", table[3])
+    assert re.fullmatch(rf"10\.0\.0\.1:80 +DEFAULT +disabled +{until} +{AUTHOR} +{since} +listed *", table[2])
+    assert re.fullmatch(rf"10\.0\.0\.1:81 +DEFAULT +weight 3 +cleared +{AUTHOR} +{since} +listed *", table[3])
+
+
+def test_a_decision_whose_instance_has_gone_is_shown_as_such(decided: Decided) -> None:
+    decided.said("register", "orders", "10.0.0.1:82", "--persistent")
+    decided.said("offline", "orders", "10.0.0.1:82")
+    decided.said("deregister", "orders", "10.0.0.1:82")
+    assert decided.said("service", "show", "orders").splitlines()[-1].split()[-1] == "gone"
+    assert [intent["listed"] for intent in decided.json("service", "show", "orders")["intents"]] == [False]
 
 
 def test_a_service_speaks_json(decided: Decided) -> None:
@@ -203,7 +225,8 @@ def test_a_service_speaks_json(decided: Decided) -> None:
     assert (shown["protection_threshold"], shown["written_ms"], shown["index"]) == (0.0, WRITTEN_MS, 1)
     [intent] = shown["intents"]
     assert (intent["written_ms"], intent["expires_ms"]) == (WRITTEN_MS, 0)
-    assert (intent["ip"], intent["port"], intent["enabled"], intent["weight"]) == ("10.0.0.1", 80, None, 3.0)
+    assert (intent["ip"], intent["port"], intent["weight"], intent["listed"]) == ("10.0.0.1", 80, 3.0, True)
+    assert "enabled" not in intent, "each says one thing"
     code, _, err = decided.run("service", "put", "orders", "--mode", "create")
     assert (code, err) == (1, "error: there is one already (code 21007)\n")
 

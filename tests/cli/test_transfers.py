@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from rollbook.backup_file import BackupReader
@@ -37,9 +38,9 @@ def intent(key: InstanceKey, incarnation: str, expires_ms: int = 0) -> IntentRow
 ROWS: list[KeptRow] = [
     ServiceRow(ORDERS, ServiceSettings(0.5), "ann", 7),
     NamespaceRow(Namespace("prod", "production"), "ann", 7),
-    intent(KEY, "kept 7"),
     kept(80),
     kept(81),
+    intent(KEY, "kept 7"),
 ]
 UNAVAILABLE = Failed(Code.STORE_UNAVAILABLE, "nothing was written: it is away", retryable=True)
 
@@ -251,6 +252,17 @@ def test_an_export_is_what_an_import_takes(transferred: Transferred) -> None:
     assert [instance.port for instance in published.instances] == [80, 81]
     [wanted] = transferred.orders(SetIntent)
     assert (wanted.key, wanted.intent, wanted.for_ms) == (KEY, Intent(enabled=False), 0)
+
+
+def test_each_decision_about_an_instance_has_a_line_and_an_order_of_its_own(transferred: Transferred) -> None:
+    weight = msgspec.structs.replace(intent(KEY, "kept 7"), intent=Intent(weight=2.0), author="ann")
+    transferred.rows.put(weight)
+    assert transferred.done("export")["intents"] == 2
+    lines = [json.loads(line) for line in transferred.file.read_text().splitlines()]
+    said = [(line["enabled"], line["weight"], line["author"]) for line in lines if line["kind"] == "intent"]
+    assert said == [(False, None, "bob"), (None, 2.0, "ann")]
+    assert transferred.done("import")["intents"] == 2
+    assert [wanted.intent for wanted in transferred.orders(SetIntent)] == [Intent(enabled=False), Intent(weight=2.0)]
 
 
 def test_intents_that_say_nothing_to_anybody_else_are_no_part_of_an_export(transferred: Transferred) -> None:

@@ -29,6 +29,7 @@ from tests.support.small_registry import SmallRegistry
 
 ORDERS = Service("prod", "billing", "orders")
 KEY = InstanceKey("10.0.0.1", 80, "EAST")
+ORDERS_HERE, KEY_HERE = Service("prod", "DEFAULT_GROUP", "orders"), InstanceKey("10.0.0.1", 80)
 CHECKER = CheckerSettings("http", path="/health")
 
 
@@ -95,10 +96,12 @@ def test_an_intent_is_set_shown_and_cleared(administered: Administered) -> None:
     client.register_instance(*place, group="billing", cluster="EAST", metadata={"zone": "a"})
     wanted: dict[str, Any] = {"enabled": False, "weight": 2, "metadata": {"zone": "b"}}
     client.admin.set_intent(*place, group="billing", cluster="EAST", for_seconds=0.25, **wanted)
-    intent = Intent(False, 2.0, {"zone": "b"})
-    assert administered.last == SetIntent(ORDERS, KEY, intent, 250)
+    assert administered.last == SetIntent(ORDERS, KEY, Intent(False, 2.0, {"zone": "b"}), 250)
     shown = client.admin.get_service("orders", group="billing")
-    assert shown.intents == (ShownIntent(KEY, intent, "ann", WRITTEN_MS, WRITTEN_MS + 250),)
+    assert shown.intents == tuple(
+        ShownIntent(KEY, intent, "ann", WRITTEN_MS, WRITTEN_MS + 250)
+        for intent in (Intent(enabled=False), Intent(metadata={"zone": "b"}), Intent(weight=2.0))
+    )
     found = client.get_all_instances("orders", group="billing", subscribe=False)
     assert list(found) == []
     assert found.disabled == (Instance(*KEY, weight=2.0, enabled=False, metadata={"zone": "b"}),)
@@ -106,6 +109,20 @@ def test_an_intent_is_set_shown_and_cleared(administered: Administered) -> None:
     assert administered.last == ClearIntent(ORDERS, KEY)
     found = client.get_all_instances("orders", group="billing", subscribe=False)
     assert (list(found), found.disabled) == ([Instance(*KEY, metadata={"zone": "a"})], ())
+
+
+def test_what_an_intent_does_not_say_stays_and_fields_are_cleared_by_name(administered: Administered) -> None:
+    place, admin = ("orders", "10.0.0.1", 80), administered.admin
+    administered.client.register_instance(*place, ephemeral=False)
+    admin.set_intent(*place, enabled=False)
+    admin.set_intent(*place, weight=2)
+    admin.set_intent(*place, metadata={"zone": "b"})
+    assert administered.last == SetIntent(ORDERS_HERE, KEY_HERE, Intent(metadata={"zone": "b"}))
+    admin.clear_intent(*place, fields=["metadata", "enabled", "enabled"])
+    assert administered.last == ClearIntent(ORDERS_HERE, KEY_HERE, ("enabled", "metadata"))
+    assert [shown.intent for shown in admin.get_service("orders").intents] == [Intent(weight=2.0)]
+    administered.client.deregister_instance(*place, ephemeral=False)
+    assert [shown.listed for shown in admin.get_service("orders").intents] == [False]
 
 
 def test_an_intent_without_an_end_holds_for_ever_and_the_shortest_for_a_millisecond(
@@ -164,6 +181,11 @@ ODD: Any = object()
         refused("for_seconds", lambda admin: admin.set_intent(*AT, enabled=False, for_seconds=0)),
         refused("for_seconds", lambda admin: admin.set_intent(*AT, enabled=False, for_seconds=INTENT_MS_MAX)),
         refused("for_seconds", lambda admin: admin.set_intent(*AT, enabled=False, for_seconds=ODD)),
+        refused("metadata", lambda admin: admin.set_intent(*AT, enabled=False, metadata={})),
+        refused("fields", lambda admin: admin.clear_intent(*AT, fields=[])),
+        refused("fields", lambda admin: admin.clear_intent(*AT, fields=cast(Any, "weight"))),
+        refused("fields", lambda admin: admin.clear_intent(*AT, fields=cast(Any, ["port"]))),
+        refused("fields", lambda admin: admin.clear_intent(*AT, fields=ODD)),
         refused("namespace", lambda admin: admin.put_namespace("no id")),
         refused("name", lambda admin: admin.put_namespace("dev", "")),
         refused("description", lambda admin: admin.put_namespace("dev", description="x" * 1_025)),

@@ -36,6 +36,7 @@ def fill(node: RealNode) -> None:
             client.register_instance("orders", "10.0.0.1", port, metadata={"zone": "a"}, ephemeral=False)
         client.admin.set_intent("orders", "10.0.0.1", 81, enabled=False)
         client.admin.set_intent("orders", "10.0.0.1", 82, weight=0.5, for_seconds=3_600)
+        client.admin.set_intent("orders", "10.0.0.1", 82, enabled=False)
 
 
 def rows_in(file: Path) -> list[KeptRow]:
@@ -68,12 +69,12 @@ def test_what_was_backed_up_is_restored_at_other_nodes_and_nobody_can_tell_them_
         fill(node)
         assert rollbook(node, "backup", str(first))[0] == 0
         wanted = shown(node)
-    assert [instance.enabled for instance in wanted[0]] == [True, False, True]
+    assert [instance.enabled for instance in wanted[0]] == [True, False, False]
     with RealCluster(tmp_path / "after", after) as cluster:
         node = cluster.nodes[-1]
         code, said = rollbook(node, "restore", str(first))
         assert (code, said["event"], said["instances"], said["rows_there_already"]) == (0, "restored", 3, 0)
-        assert rollbook(node, "restore", str(first))[1]["rows_there_already"] == 7
+        assert rollbook(node, "restore", str(first))[1]["rows_there_already"] == 8
         assert rollbook(node, "backup", str(second))[0] == 0
         until(lambda: all(shown(each) == wanted for each in cluster), 20, "every node shows what was backed up")
         with NamingClient(node.client_address, namespace="prod", timeout=5.0) as client:
@@ -127,7 +128,7 @@ def test_without_the_node_that_keeps_the_data_the_others_give_what_they_have_to_
         until(is_refused, 20, "it is known that the store is away")
         done = typed(other, "backup", str(file), "--stale", "--force")
         assert (done.returncode, "cannot follow the store since" in done.stderr) == (0, True)
-        assert len(rows_in(file)) == 7
+        assert len(rows_in(file)) == 8
         refused = typed(other, "restore", str(file))
         assert (refused.returncode, f"(code {int(Code.STORE_UNAVAILABLE)})" in refused.stderr) == (1, True)
 
@@ -157,7 +158,7 @@ def test_an_export_of_one_cluster_is_imported_into_another(tmp_path: Path) -> No
     with RealCluster(tmp_path / "after", 1) as cluster:
         for _ in range(2):  # what is said again stands in the place of itself
             code, said = rollbook(cluster.nodes[0], "import", str(file))
-            assert (code, said["instances"], said["intents"]) == (0, 3, 2)
+            assert (code, said["instances"], said["intents"]) == (0, 3, 3)
         found = shown(cluster.nodes[0])
     assert found[:2] == wanted[:2]
     assert found[-1] == wanted[-1]

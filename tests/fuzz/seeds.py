@@ -34,10 +34,11 @@ from actors.messages.store import NOTHING, Expectation, Operation, Proposal, Row
 from actors.peer_frames import encode_peer
 from rollbook.checkers import CheckerSettings
 from rollbook.codec import pack
-from rollbook.durable import Intent, Namespace, ServiceSettings
-from rollbook.kept_rows import DurableRows, InstanceRow, ReadDurable, RestoreRows
+from rollbook.durable import Intent, Namespace, ServiceSettings, decisions_of
+from rollbook.kept_rows import DurableRows, InstanceRow, IntentRow, ReadDurable, RestoreRows
 from rollbook.model import Instance, InstanceKey, Service
 from rollbook.wire import (
+    ClearIntent,
     DeleteService,
     GetService,
     PublishPersistent,
@@ -179,11 +180,12 @@ def _rows() -> list[bytes]:
     key, value = _row_and_value(8_080)
     other = instance_row_key(Service("prod", "g:1", "\u00e9.v2"), InstanceKey("::1", 0, "EAST"))
     place = (_SERVICE, InstanceKey("10.0.0.1", 8_080))
-    intent = KeptIntent(*place, _INTENT, "c2", "c1", SESSION, SESSION + 60_000, 0)
+    times = (SESSION, SESSION + 60_000)
+    intents = [KeptIntent(*place, each, "c2", "c1", *times, 0) for each in decisions_of(_INTENT).values()]
     rows = (
         *((key, value, 7), (other, value, 2**60), (fence_row_key("n1"), b"9", 1)),
         (service_row_key(_SERVICE), service_row_value(_SETTINGS, "c1", SESSION), 8),
-        (intent_row_key(*place), intent_row_value(intent), 9),
+        *((intent_row_key(each.place), intent_row_value(each), 9) for each in intents),
         (namespace_row_key(_PROD.id), namespace_row_value(_PROD, "c1", SESSION), 10),
     )
     return [pack(Row(*row)) for row in rows]
@@ -237,14 +239,17 @@ def _home_lives() -> list[bytes]:
 def _decisions(published: tuple[str, bytes], asked: tuple[str, bytes]) -> list[tuple[Any, ...]]:
     """What people decide, about an instance that is there."""
     wanted = SetIntent(_SERVICE, _kept(8_081)[0].key, _INTENT, 60_000)
+    kept = IntentRow(_SERVICE, wanted.key, Intent(weight=0.5), "kept 5", "c1", 5, 0)
+    restored = DurableRows(instances=(_row(8_081), _row(8_082)), intents=(kept,))
     orders = [
         encode(Tag.PUT_SERVICE, 5, SESSION, PutService(_SERVICE, _SETTINGS)),
         encode(Tag.SET_INTENT, 6, SESSION, wanted),
+        encode(Tag.CLEAR_INTENT, 12, SESSION, ClearIntent(_SERVICE, wanted.key, ("weight",))),
         encode(Tag.GET_SERVICE, 7, SESSION, GetService(_SERVICE)),
         encode(Tag.PUT_NAMESPACE, 8, SESSION, PutNamespace(_PROD, "create")),
         encode(Tag.DELETE_SERVICE, 9, SESSION, DeleteService(_SERVICE)),
         encode(Tag.READ_DURABLE, 10, SESSION, ReadDurable()),
-        encode(Tag.RESTORE_ROWS, 11, SESSION, RestoreRows(DurableRows(instances=(_row(8_081), _row(8_082))))),
+        encode(Tag.RESTORE_ROWS, 11, SESSION, RestoreRows(restored)),
     ]
     return [published, *(("client", order) for order in orders), ("time", b"", 61_000), asked]
 

@@ -284,11 +284,11 @@ def _again(kept: Kept) -> tuple[str, bytes, Tag, object]:
             value = service_row_value(durable.check_settings(settings), kept.author, kept.written_ms)
             shown = ServiceShown(check_service(service), settings, kept.author, kept.written_ms, kept.index)
             return service_row_key(service), value, Tag.SERVICE_SHOWN, shown
-        case KeptIntent(service=service, key=key):
+        case KeptIntent(service=service, key=key, place=place):
             check_instance(Instance(*key))
             intent = ShownIntent(key, durable.check_intent(kept.intent), kept.author, kept.written_ms, kept.expires_ms)
             shown = ServiceShown(check_service(service), durable.ServiceSettings(), intents=(intent,))
-            return intent_row_key(service, key), intent_row_value(kept), Tag.SERVICE_SHOWN, shown
+            return intent_row_key(place), intent_row_value(kept), Tag.SERVICE_SHOWN, shown
         case KeptNamespace(namespace=namespace):
             value = namespace_row_value(durable.check_namespace(namespace), kept.author, kept.written_ms)
             return namespace_row_key(namespace.id), value, Tag.NAMESPACES, Namespaces((namespace,))

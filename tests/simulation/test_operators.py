@@ -6,6 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 
 from rollbook.durable import Intent, Namespace, ServiceSettings
@@ -17,11 +18,14 @@ from rollbook.wire import (
     DeleteService,
     Done,
     Failed,
+    GetService,
     ListNamespaces,
+    PublishPersistent,
     PutNamespace,
     PutService,
     SetIntent,
     Tag,
+    WithdrawPersistent,
 )
 from runtime.simulation.clients import RawClient
 from runtime.simulation.cluster import SimCluster
@@ -121,6 +125,50 @@ def test_an_intent_ends_when_it_is_cleared_and_when_its_time_is_over(seed: int) 
     assert all_show(cluster, weight=1.0)
     assert cluster.store is not None
     assert not [key for key in cluster.store.rows if key.startswith("intent")], "nothing of it is left"
+
+
+def test_two_operators_at_two_nodes_at_once_lose_nothing_and_each_decision_ends_by_itself(seed: int) -> None:
+    world = OperatedCluster(seed)
+    cluster = world.cluster
+    world.publish("first")
+    another = cluster.client(at=2, client_id="another")
+    cluster.run_ms(200)
+    orders = [
+        (world.operator, SetIntent(ORDERS, ONE.key, Intent(enabled=False), 5_000)),
+        (another, SetIntent(ORDERS, ONE.key, Intent(weight=7.0))),
+        (world.operator, SetIntent(ORDERS, ONE.key, Intent(metadata={"why": "hot"}))),
+    ]
+    calls = [(client, client.order(Tag.SET_INTENT, body)) for client, body in orders]
+    for client, call in calls:
+        cluster.until(partial(has_answer, client, call), 4_000, "answered")
+        assert isinstance(client.answer(call), Done)
+    cluster.run_ms(300)
+    assert all_show(cluster, enabled=False, weight=7.0, metadata={"why": "hot"})
+    listed = world.order(Tag.GET_SERVICE, GetService(ORDERS))
+    assert [intent.author for intent in listed.intents] == ["operator", "operator", "another"]
+    assert [intent.listed for intent in listed.intents] == [True] * 3
+    cluster.run_ms(6_000)
+    assert all_show(cluster, enabled=True, weight=7.0, metadata={"why": "hot"})
+    assert isinstance(world.order(Tag.CLEAR_INTENT, ClearIntent(ORDERS, ONE.key, ("metadata",)), another), Done)
+    cluster.run_ms(300)
+    assert all_show(cluster, weight=7.0, metadata={})
+
+
+def test_what_was_decided_of_a_persistent_instance_goes_with_it_and_one_node_removes_it(seed: int) -> None:
+    world = OperatedCluster(seed)
+    cluster = world.cluster
+    kept = msgspec.structs.replace(ONE, ephemeral=False)
+    assert isinstance(world.order(Tag.PUBLISH_PERSISTENT, PublishPersistent(ORDERS, (kept,))), Done)
+    assert isinstance(world.order(Tag.SET_INTENT, SetIntent(ORDERS, ONE.key, Intent(False, 7.0))), Done)
+    cluster.run_ms(300)
+    assert all_show(cluster, enabled=False, weight=7.0)
+    assert isinstance(world.order(Tag.WITHDRAW_PERSISTENT, WithdrawPersistent(ORDERS, (ONE.key,))), Done)
+    assert isinstance(world.order(Tag.PUBLISH_PERSISTENT, PublishPersistent(ORDERS, (kept,))), Done)
+    cluster.run_ms(300)
+    assert all_show(cluster, enabled=True, weight=1.0), "another one"
+    assert cluster.store is not None
+    store = cluster.store
+    cluster.until(lambda: not [key for key in store.rows if key.startswith("intent")], 2_000, "nothing of it is left")
 
 
 def test_an_intent_for_nobody_is_refused(seed: int) -> None:

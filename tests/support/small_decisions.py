@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from rollbook.durable import Namespace, ServiceSettings
+from rollbook.durable import INTENT_FIELDS, IntentField, Namespace, ServiceSettings, decisions_of
 from rollbook.errors import Code
 from rollbook.model import Instance, InstanceKey, Service
 from rollbook.orders import DecisionBody
@@ -38,7 +38,7 @@ Instances = Callable[[Service], dict[InstanceKey, Instance]]
 class SmallDecisions:
     def __init__(self) -> None:
         self.services: dict[Service, tuple[ServiceSettings, str]] = {}
-        self.intents: dict[Service, dict[InstanceKey, ShownIntent]] = {}
+        self.intents: dict[Service, dict[tuple[InstanceKey, IntentField], ShownIntent]] = {}
         self.namespaces = {"public": Namespace("public", "public", "built in")}
 
     @staticmethod
@@ -65,28 +65,28 @@ class SmallDecisions:
                 return Tag.FAILED, Failed(Code.INSTANCE_NOT_FOUND, "there is no such instance", "key")
             case SetIntent():
                 expires_ms = WRITTEN_MS + body.for_ms if body.for_ms else 0
-                shown = ShownIntent(body.key, body.intent, author, WRITTEN_MS, expires_ms)
-                self.intents.setdefault(body.service, {})[body.key] = shown
+                for field, decision in decisions_of(body.intent).items():
+                    shown = ShownIntent(body.key, decision, author, WRITTEN_MS, expires_ms)
+                    self.intents.setdefault(body.service, {})[body.key, field] = shown
             case ClearIntent():
-                self.intents.get(body.service, {}).pop(body.key, None)
+                for field in body.fields or INTENT_FIELDS:
+                    self.intents.get(body.service, {}).pop((body.key, field), None)
         return Tag.DONE, Done(seq=1)
 
     def shown(self, service: Service, instance: Instance) -> Instance:
         """As operators want it."""
-        known = self.intents.get(service, {}).get(instance.key)
-        if known is None:
-            return instance
-        intent = known.intent
-        return msgspec.structs.replace(
-            instance,
-            enabled=instance.enabled if intent.enabled is None else intent.enabled,
-            weight=instance.weight if intent.weight is None else intent.weight,
-            metadata={**instance.metadata, **intent.metadata},
-        )
+        known = self.intents.get(service, {})
+        wanted = {field: known[instance.key, field].intent for field in INTENT_FIELDS if (instance.key, field) in known}
+        fields = {field: getattr(intent, field) for field, intent in wanted.items()}
+        fields["metadata"] = {**instance.metadata, **fields.get("metadata", {})}
+        return msgspec.structs.replace(instance, **fields)
 
     def _service(self, service: Service, instances: Instances) -> ServiceShown:
         kept = sum(not instance.ephemeral for instance in instances(service).values())
-        intents = tuple(intent for _, intent in sorted(self.intents.get(service, {}).items()))
+        decided = sorted(self.intents.get(service, {}).items())
+        intents = tuple(
+            msgspec.structs.replace(intent, listed=key in instances(service)) for (key, _), intent in decided
+        )
         if service not in self.services:
             return ServiceShown(service, ServiceSettings(), persistent_instances=kept, intents=intents)
         settings, author = self.services[service]

@@ -11,6 +11,7 @@ import msgpack
 import pytest
 
 from actors.durable_rows import (
+    RowUnreadable,
     fence_row_key,
     instance_row_key,
     instance_row_value,
@@ -47,8 +48,8 @@ PROD = ["prod", "production", "of the shop"]
 KEPT_ROWS = [
     [[ORDERS, SETTINGS, "c1", SESSION]],
     [[PROD, "c1", SESSION]],
-    [[ORDERS, KEY, INTENT, "kept 1700000000000", "c1", SESSION, SESSION + 600_000]],
     [[ORDERS, ["10.0.0.1", 8080, "DEFAULT", 2.5, True, False, False, {"zone": "a"}], "c1", SESSION, SESSION]],
+    [[ORDERS, KEY, [False, None, {}], "kept 1700000000000", "c1", SESSION, SESSION + 600_000]],
 ]
 ROW_KEY = "instance public DEFAULT_GROUP orders 10.0.0.1 8080 DEFAULT"
 
@@ -66,12 +67,17 @@ WRITTEN: dict[str, list[Any]] = {
     "DELETE_NAMESPACE": [1, 18, 7, SESSION, ["prod"]],
     "LIST_NAMESPACES": [1, 19, 7, SESSION, []],
     "SET_INTENT": [1, 20, 7, SESSION, [ORDERS, KEY, INTENT, 600_000]],
-    "CLEAR_INTENT": [1, 21, 7, SESSION, [ORDERS, KEY]],
     "READ_DURABLE": [1, 22, 7, SESSION, [41, 2_000, True]],
     "RESTORE_ROWS": [1, 23, 7, SESSION, [KEPT_ROWS]],
     "SERVICE_SHOWN": [
         *(1, 76, 7, SESSION),
-        [ORDERS, SETTINGS, "c1", SESSION, 41, 2, [[KEY, INTENT, "c2", SESSION + 1, SESSION + 600_001]]],
+        [
+            *(ORDERS, SETTINGS, "c1", SESSION, 41, 2),
+            [
+                [KEY, [False, None, {}], "c2", SESSION + 1, SESSION + 600_001, True],
+                [KEY, [None, 0.5, {}], "c3", SESSION + 2, 0, False],
+            ],
+        ],
     ],
     "NAMESPACES": [1, 77, 7, SESSION, [[PROD, ["public", "public", "built in"]]]],
     "DURABLE_PAGE": [1, 78, 7, SESSION, ["5f0c", 41, 2_000, 2_004, KEPT_ROWS, True, 1, SESSION]],
@@ -89,7 +95,7 @@ PLACE = (Service(*ORDERS), InstanceKey("10.0.0.1", 8080))
 KEPT = Instance("10.0.0.1", 8080, "DEFAULT", 2.5, True, False, False, {"zone": "a"})
 CHECKERS = {"DEFAULT": CheckerSettings("http", False, 9_000, "/health", "a:1|b:2", 204), "EAST": CheckerSettings()}
 KEPT_SETTINGS = ServiceSettings(0.5, {"team": "a"}, CHECKERS)
-KEPT_INTENT = KeptIntent(*PLACE, Intent(False, 0.5, {"zone": "b"}), "c2", "c1", SESSION, SESSION + 60_000, 41)
+KEPT_INTENT = KeptIntent(*PLACE, Intent(metadata={"zone": "b"}), "c2", "c1", SESSION, SESSION + 60_000, 41)
 KEPT_PROD = Namespace("prod", "production", "of the shop")
 
 
@@ -116,9 +122,9 @@ ROWS: dict[str, StoredRow] = {  # by the name of the value in the text
         KeptService(PLACE[0], KEPT_SETTINGS, "c1", SESSION, 41),
     ),
     "stored_intent": StoredRow(
-        "intent public DEFAULT_GROUP orders 10.0.0.1 8080 DEFAULT",
-        [1, INTENT, "c2", "c1", SESSION, SESSION + 60_000],
-        (intent_row_key(*PLACE), intent_row_value(KEPT_INTENT)),
+        "intent public DEFAULT_GROUP orders 10.0.0.1 8080 DEFAULT metadata",
+        [1, [None, None, {"zone": "b"}], "c2", "c1", SESSION, SESSION + 60_000],
+        (intent_row_key(KEPT_INTENT.place), intent_row_value(KEPT_INTENT)),
         KEPT_INTENT,
     ),
     "stored_namespace": StoredRow(
@@ -155,6 +161,18 @@ def test_a_row_in_the_words_of_the_protocol_is_what_a_node_writes_and_is_read_as
 def test_of_a_fence_only_the_index_counts() -> None:
     assert fence_row_key("n1") == "fence n1"
     assert read_row("fence n1", b"", 42) == read_row("fence n1", b"9", 42) == KeptFence("n1", 42)
+
+
+@pytest.mark.parametrize("intent", [Intent(weight=2.0), Intent(weight=2.0, metadata={"zone": "b"}), Intent()])
+def test_a_decision_says_what_its_key_is_about_and_nothing_else(intent: Intent) -> None:
+    value = msgpack.packb([1, [intent.enabled, intent.weight, intent.metadata], "c2", "c1", SESSION, 0])
+    with pytest.raises(RowUnreadable, match="something else than metadata"):
+        read_row(intent_row_key(KEPT_INTENT.place), value, 41)
+
+
+def test_a_field_that_nobody_decides_about_is_not_cleared() -> None:
+    with pytest.raises(RemoteProtocolError, match="fields"):
+        request_body(open_envelope(msgpack.packb([1, 21, 7, SESSION, [ORDERS, KEY, ["port"]]])))
 
 
 @pytest.mark.parametrize("after", [-2, 2**60 + 1])

@@ -113,8 +113,8 @@ WRITTEN_BY = ("c1", 1_700_000_000_000)
 KEPT_ROWS = DurableRows(
     (ServiceRow(SERVICE, SETTINGS, *WRITTEN_BY),),
     (NamespaceRow(PROD, *WRITTEN_BY),),
-    (IntentRow(SERVICE, KEPT.key, INTENT, "kept 1700000000000", *WRITTEN_BY, 1_700_000_600_000),),
     (InstanceRow(SERVICE, KEPT, *WRITTEN_BY, 1_700_000_000_000),),
+    (IntentRow(SERVICE, KEPT.key, Intent(enabled=False), "kept 1700000000000", *WRITTEN_BY, 1_700_000_600_000),),
 )
 ENTRY = DigestEntry("n1", 7, 5, 3, 20, 2, 2**64 - 1, False, True, 4)
 
@@ -171,7 +171,10 @@ ANSWER_BODIES: dict[Tag, Any] = {
     Tag.SERVERS: ServersListed(("h:2", "h:12")),
     Tag.SERVICE_SHOWN: ServiceShown(
         *(SERVICE, SETTINGS, "c1", 1_700_000_000_000, 41, 2),
-        (ShownIntent(KEPT.key, INTENT, "c2", 1_700_000_000_001, 1_700_000_600_001),),
+        (
+            ShownIntent(KEPT.key, Intent(enabled=False), "c2", 1_700_000_000_001, 1_700_000_600_001),
+            ShownIntent(KEPT.key, Intent(weight=0.5), "c3", 1_700_000_000_002, 0, False),
+        ),
     ),
     Tag.NAMESPACES: Namespaces((PROD, Namespace("public", "public", "built in"))),
     Tag.DURABLE_PAGE: DurablePage("5f0c", 41, 2_000, 2_004, KEPT_ROWS, True, 1, 1_700_000_000_000),

@@ -1,4 +1,5 @@
-"""Which node probes an instance: rendezvous hashing, so a node that comes or goes moves only its own share. Pure rules.
+"""Which node sees to something that any could do: rendezvous hashing, so a node that comes or goes moves only its own
+share. Pure rules.
 
 The hashes are keyed and the same on every node and in every life; the order of the list of nodes does not matter.
 """
@@ -20,7 +21,7 @@ def identity_of(service: Service, key: InstanceKey) -> int:
     return _hashed(pack((service, key)))
 
 
-class ProbeShares:
+class NodeShares:
     """The living nodes, ready to be asked about many instances."""
 
     def __init__(self, node_ids: Iterable[str]) -> None:
@@ -29,6 +30,12 @@ class ProbeShares:
     def node_for(self, identity: int) -> str:
         """Whose instance it is; empty if there is no node."""
         return max(((_mixed(identity ^ hashed), node_id) for hashed, node_id in self._nodes), default=(0, ""))[1]
+
+    def turn_of(self, node_id: str, identity: int) -> int | None:
+        """How many come before this node, of whom the first is the one whose instance it is; None if it is no living
+        node."""
+        ranks = {known: (_mixed(identity ^ hashed), known) for hashed, known in self._nodes}
+        return sum(rank > ranks[node_id] for rank in ranks.values()) if node_id in ranks else None
 
 
 def _mixed(bits: int) -> int:
