@@ -5,8 +5,9 @@ Pure bookkeeping. What the answers mean is the business of session.py and agenda
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Any
 
@@ -38,13 +39,14 @@ class Verdict(Enum):
 class Request:
     """One frame that wants an answer. ``redo`` ones fill a new session with what the client wants."""
 
-    __slots__ = ("body", "calls", "change", "redo", "sent_ms")
+    __slots__ = ("body", "calls", "change", "redo", "repeats", "sent_ms")
 
     def __init__(self, body: Any, calls: list[int], *, redo: bool = False, change: int = 0) -> None:
         self.body = body
         self.calls = calls  # whom the answer resolves
         self.redo = redo
         self.change = change  # number in the table of publications
+        self.repeats = 0  # in this session, after answers that left its outcome open
         self.sent_ms = 0
 
 
@@ -64,6 +66,8 @@ class Link:
         self.in_flight: dict[int, Request] = {}  # by correlation, oldest first
         self.redo_open = 0
         self._settings = settings
+        self._put_off: list[tuple[int, int, Request]] = []  # by when each returns to the queue
+        self._puts_off = 0
         self._correlations = 0
         self._window = 1
         self._heard_ms = 0
@@ -89,8 +93,19 @@ class Link:
         self.in_flight[self._correlations] = request
         return self._frame(self._correlations, request.body)
 
+    def fill(self, requests: Iterable[Request]) -> None:
+        """These are to be sent, in the place of whatever waited."""
+        self.queue = deque(requests)
+        self._put_off.clear()
+
+    def put_off(self, request: Request, until_ms: int) -> None:
+        self._puts_off += 1
+        heapq.heappush(self._put_off, (until_ms, self._puts_off, request))
+
     def sendable(self, now_ms: int) -> Iterator[Request]:
         """What may leave now, in order."""
+        while self._put_off and self._put_off[0][0] <= now_ms:
+            self.queue.append(heapq.heappop(self._put_off)[2])
         while self.queue and len(self.in_flight) < self._window and now_ms >= self.paused_until_ms:
             yield self.queue.popleft()
 
@@ -133,6 +148,8 @@ class Link:
             at_ms = min(at_ms, self._check_at_ms)
         if self.queue and len(self.in_flight) < self._window:
             at_ms = min(at_ms, self.paused_until_ms)
+        if self._put_off:
+            at_ms = min(at_ms, self._put_off[0][0])
         return at_ms
 
     def _slowest_ms(self, now_ms: int) -> int:

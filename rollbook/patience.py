@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from rollbook.orders import Chance
+
 # ZMTP pings, sent and judged by libzmq's own thread, whatever the application does. A client notices a silent cut 2 to
 # 2.5 s after it; its node, which each ping asks for so much patience, not before 4 s: the time between is for being
 # registered elsewhere before the node lets go.
@@ -37,5 +39,13 @@ class SessionSettings(msgspec.Struct, frozen=True):
     stale_answers_max: int = 5  # a node that calls every number stale is not worth more tries
     overload_pause_ms: int = 100  # before what was answered OVER_LIMIT is sent again, with jitter
     cluster_wait_margin_ms: int = 200  # the node's NOT_CONFIRMED must arrive before the caller's own deadline
+    repeat_pause_ms_min: int = 50  # before an order of unknown outcome is said again; doubled each time, with jitter
+    repeat_pause_ms_max: int = 1_000  # within the usual 3 s of a call a store that is back is still noticed
     pause_ms_min: int = 50  # before the next server after a failure; doubled at each one in a row, with jitter
     pause_ms_max: int = 2_000  # it must be elsewhere before its old node's records are hidden
+
+
+def growing_pause_ms(times: int, ms_min: int, ms_max: int, chance: Chance) -> int:
+    """After so many failures in a row: longer each time, and with jitter against a herd."""
+    pause_ms = min(ms_max, ms_min << min(times - 1, 10))
+    return chance.randint(pause_ms // 2, pause_ms)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from rollbook.errors import InvalidField
 from rollbook.orders import Chance
+from rollbook.patience import growing_pause_ms
 
 HINTS_IN_A_ROW_MAX = 3
 SHOWN_LENGTH_MAX = 253  # of a name in the DNS
@@ -73,11 +74,10 @@ class ServerList:
         return True
 
     def failed(self, server: str, trouble: str) -> int:
-        """How long to pause before the next try: longer each time, and with jitter against a herd."""
+        """How long to pause before the next try."""
         self._troubles[server] = trouble
         self._failures += 1
-        pause_ms = min(self._pause_ms_max, self._pause_ms_min << min(self._failures - 1, 10))
-        return self._chance.randint(pause_ms // 2, pause_ms)
+        return growing_pause_ms(self._failures, self._pause_ms_min, self._pause_ms_max, self._chance)
 
     def opened(self, server: str) -> None:
         """A session stands: what was wrong there is over, and hints count anew."""

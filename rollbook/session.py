@@ -11,7 +11,6 @@ first, so that after a pause of its own nothing that waits in a buffer counts as
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple, assert_never
 
@@ -42,7 +41,7 @@ from rollbook.orders import (
     Resolve,
     Ticked,
 )
-from rollbook.patience import SessionSettings
+from rollbook.patience import SessionSettings, growing_pause_ms
 from rollbook.servers import ServerList
 from rollbook.wire import (
     CloseSession,
@@ -225,7 +224,7 @@ class ClientSession:
         """Fill the session. From now on orders go here, behind the redo."""
         requests = self._agenda.redo()
         link.redo_open = sum(request.redo for request in requests)
-        link.queue = deque(requests)
+        link.fill(requests)
         self._flush(link, now)
         self._settle(link, now)
 
@@ -291,8 +290,20 @@ class ClientSession:
             pause_ms = self._settings.overload_pause_ms
             link.paused_until_ms = now.monotonic_ms + self._chance.randint(pause_ms // 2, pause_ms)
             self._replace(link, request, self._agenda.again(request), now)
+        elif failed.code == Code.OUTCOME_UNKNOWN:
+            self._repeat(link, request, self._agenda.refused(request, failed), now)
         else:
             self._replace(link, request, self._agenda.refused(request, failed), now)
+
+    def _repeat(self, link: Link, request: Request, successor: Request | None, now: Moment) -> None:
+        """The store has trouble, and so has everybody else who writes to it."""
+        if successor is not None:
+            successor.repeats += 1
+            least_ms, most_ms = self._settings.repeat_pause_ms_min, self._settings.repeat_pause_ms_max
+            pause_ms = growing_pause_ms(successor.repeats, least_ms, most_ms, self._chance)
+            link.redo_open += successor.redo
+            link.put_off(successor, now.monotonic_ms + pause_ms)
+        self._done(link, request, now)
 
     def _replace(self, link: Link, request: Request, successor: Request | None, now: Moment) -> None:
         if successor is not None:
@@ -416,7 +427,7 @@ class ClientSession:
 
     def _leave(self, link: Link, now: Moment) -> None:
         """What was sent before is carried out before; what waits in the queue nobody wants any more."""
-        link.queue.clear()
+        link.fill(())
         if self._goodbye is None:
             self._goodbye = Request(CloseSession("leave"), [])
             self._actions.append(link.ask(self._goodbye, now.monotonic_ms))

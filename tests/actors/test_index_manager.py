@@ -7,25 +7,18 @@ from typing import Any
 
 import pytest
 
-from actors.base import Effects, Log, NodeIdentity, Role, StatusRequested, Tell
-from actors.durable_rows import STORE_ORIGIN
-from actors.index_manager import IndexManager, IndexSettings
+from actors.base import Effects, Log, Role, StatusRequested, Tell
 from actors.messages.connections import StandingChanged
 from actors.messages.distro import ClusterWaitsAdded, OwnersApplied
 from actors.messages.index import (
-    IntentsReviewed,
     OwnersVisible,
     RecordsChanged,
-    ServiceAnswer,
-    ServicesAnswered,
     SubscribersReleased,
     ViewsWanted,
 )
 from actors.messages.io import AnswerClients
 from actors.messages.push import ServicesTouched, Subscription, SubscriptionsChanged, ViewsBuilt
-from actors.messages.store import IntentsUnclaimed, RowVersion, StoreFollowed
-from actors.messages.values import ClusterWait, Order, Record, RecordKey, Reply, Route, Standing, Watermark
-from rollbook.durable import Intent, ServiceSettings
+from actors.messages.values import ClusterWait, Order, RecordKey, Reply, Standing, Watermark
 from rollbook.errors import Code
 from rollbook.model import Service, View
 from rollbook.wire import (
@@ -35,59 +28,15 @@ from rollbook.wire import (
     Ping,
     Query,
     Services,
-    ServiceShown,
-    SetIntent,
-    ShownIntent,
     Subscribe,
     Tag,
     Unsubscribe,
 )
+from tests.support.index_bench import IndexUnderTest
 from tests.support.registry import HERE, ORDERS, STOCK, THERE, at, instance, opened, record, route, told
-from tests.support.settings import settings_of
 
 ONE, TWO = instance(1), instance(2)
 EAST, WEST = instance(3, "east"), instance(4, "west")
-
-
-class IndexUnderTest:
-    """The actor, with its tables checked after every turn."""
-
-    def __init__(self, **overrides: Any) -> None:
-        identity = NodeIdentity("n1", 5, "test", "127.0.0.1:1", "127.0.0.1:2", 256)
-        self.actor = IndexManager(identity, settings_of("index", IndexSettings, **overrides), random.Random(0))
-        assert list(self.actor.start(at(0))) == []
-
-    def handle(self, message: Any, ms: int = 1_000) -> Effects:
-        effects = self.actor.handle(message, at(ms))
-        self.actor.check_invariants()
-        return effects
-
-    def put(self, *records: Record, ms: int = 1_000) -> Effects:
-        return self.handle(RecordsChanged(records=records), ms)
-
-    def ask(self, *bodies: Any, to: Route | None = None, ms: int = 1_000) -> tuple[list[Any], Effects]:
-        """Send the requests in one batch; return the bodies of the answers, and all effects."""
-        asker = to or route(1)
-        requests = tuple(Order(asker, number, body) for number, body in enumerate(bodies, 1))
-        effects = self.handle(RecordsChanged(requests=requests), ms)
-        (answers,) = told(effects, AnswerClients, Role.IO)
-        envelopes = [opened(frame.payload) for frame in answers.frames]
-        assert [envelope.correlation for envelope, _ in envelopes] == list(range(1, len(bodies) + 1))
-        assert all(envelope.session == asker.session for envelope, _ in envelopes)
-        return [body for _, body in envelopes], effects
-
-    def view(self, service: Service = ORDERS, clusters: str = "", ms: int = 1_000) -> View:
-        (answer,), _ = self.ask(Query(service, clusters), ms=ms)
-        assert isinstance(answer, View)
-        return answer
-
-    def ports(self, service: Service = ORDERS, clusters: str = "") -> list[int]:
-        return [found.port for found in self.view(service, clusters).instances]
-
-    def counters(self) -> dict[str, int]:
-        (status,) = told(self.handle(StatusRequested(b"l", 1, 1)), StatusRequested, Role.PUSH)
-        counters: dict[str, int] = status.parts["counters"]
-        return counters
 
 
 @pytest.fixture
@@ -422,51 +371,3 @@ def test_names_of_services_that_come_and_go_do_not_pile_up_while_nobody_lists(in
     assert group.names_changed == {"stays"}
     (listed,), _ = index.ask(ListServices("public", "g"))
     assert listed.names == ("stays",)
-
-
-def test_as_long_as_the_store_is_not_read_lists_of_it_may_lack_something_and_those_of_others_do_not(
-    index: IndexUnderTest,
-) -> None:
-    index.put(record("a", ONE), record("kept 1", TWO, service=STOCK, origin=STORE_ORIGIN))
-    index.handle(StoreFollowed(False, 0, "it is being read"))
-    assert (index.view(ORDERS).warming, index.view(STOCK).warming) == (False, True)
-    assert index.view(Service("public", "DEFAULT_GROUP", "unknown")).warming
-    index.handle(StoreFollowed(True, 0, ""))
-    assert not index.view(STOCK).warming
-
-
-def test_lists_of_the_store_say_since_when_it_is_out_of_reach(index: IndexUnderTest) -> None:
-    index.put(record("a", ONE), record("kept 1", TWO, service=STOCK, origin=STORE_ORIGIN))
-    index.handle(StoreFollowed(True, 77, "the disk is full"))
-    assert (index.view(ORDERS).stale_since_ms, index.view(STOCK).stale_since_ms) == (0, 77)
-
-
-def test_an_intent_for_an_instance_that_may_yet_be_read_is_worth_a_repeat(index: IndexUnderTest) -> None:
-    index.handle(StoreFollowed(False, 0, "it is being read"))
-    order = Order(route(1), 1, SetIntent(ORDERS, ONE.key, Intent(enabled=False)))
-    effects = index.handle(RecordsChanged(persistent=(order,)))
-    ((_, failed),) = [opened(frame.payload) for frame in told(effects, AnswerClients)[0].frames]
-    assert (failed.code, failed.retryable) == (Code.STORE_UNAVAILABLE, True)
-
-
-def test_whom_an_intent_is_meant_for_is_looked_up_unless_lists_may_lack_somebody(index: IndexUnderTest) -> None:
-    index.put(record("a", ONE), record("b", TWO))
-    meant = [(ORDERS, ONE.key, "a"), (ORDERS, TWO.key, "a"), (STOCK, ONE.key, "a")]
-    rows = [RowVersion(f"row {number}", 3) for number in range(3)]  # written together
-    question = IntentsReviewed(tuple((row, *whom) for row, whom in zip(rows, meant, strict=True)))
-    assert told(index.handle(question), IntentsUnclaimed, Role.PERSISTENT) == [IntentsUnclaimed(tuple(rows[1:]))]
-    for doubt in (Standing(warming=True), Standing(preserved=True), Standing(hides_nobody=True)):
-        index.handle(StandingChanged(doubt))
-        assert told(index.handle(question), IntentsUnclaimed) == []
-
-
-def test_of_a_service_each_intent_says_whether_its_instance_is_listed(index: IndexUnderTest) -> None:
-    index.put(record("a", ONE), record("b", TWO))
-    meant = [(ONE.key, "a"), (TWO.key, "a"), (EAST.key, "a")]
-    intents = tuple(ShownIntent(key, Intent(weight=2.0), "ann", 5, 0) for key, _ in meant)
-    shown = ServiceShown(ORDERS, ServiceSettings(), intents=intents)
-    answer = ServiceAnswer(route(1), 9, shown, tuple(incarnation for _, incarnation in meant))
-    [answers] = told(index.handle(ServicesAnswered((answer,))), AnswerClients)
-    ((envelope, body),) = [opened(frame.payload) for frame in answers.frames]
-    assert (envelope.tag, envelope.correlation) == (Tag.SERVICE_SHOWN, 9)
-    assert [intent.listed for intent in body.intents] == [True, False, False]

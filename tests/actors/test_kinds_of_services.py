@@ -21,7 +21,7 @@ from rollbook.wire import (
     PutService,
     WithdrawPersistent,
 )
-from tests.actors.test_index_manager import IndexUnderTest
+from tests.support.index_bench import IndexUnderTest
 from tests.support.registry import ORDERS, STOCK, THERE, instance, opened, record, route, told
 
 ONE = instance(1)

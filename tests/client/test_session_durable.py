@@ -101,8 +101,8 @@ def test_an_order_whose_outcome_the_node_does_not_know_is_said_again_until_it_is
     for times in (1, 2, 3):
         bench.answer(bench.last(tag), Tag.FAILED, UNKNOWN)
         assert bench.is_waiting(call)
-        assert [sent.body for sent in bench.all(tag)] == [BODIES[tag]] * (times + 1)
         bench.pass_ms(500)
+        assert [sent.body for sent in bench.all(tag)] == [BODIES[tag]] * (times + 1)
     bench.answer(bench.last(tag), Tag.DONE, WRITTEN)
     assert bench.result(call) == WRITTEN
 
@@ -113,11 +113,68 @@ def test_an_order_is_said_again_until_its_deadline_and_then_no_more(tag: Tag) ->
     bench.accept()
     call = bench.call(BODIES[tag], timeout_ms=1_000)
     bench.answer(bench.last(tag), Tag.FAILED, UNKNOWN)
-    bench.pass_ms(1_000)
+    bench.pass_ms(999)
+    assert len(bench.all(tag)) == 2
+    bench.answer(bench.last(tag), Tag.FAILED, UNKNOWN)
+    bench.pass_ms(1)
     assert isinstance(bench.result(call), OutcomeUnknown)
     assert bench.result(call).retryable
-    bench.answer(bench.last(tag), Tag.FAILED, UNKNOWN)
+    bench.pass_ms(5_000)
     assert len(bench.all(tag)) == 2, "nobody waits for it any more"
+
+
+def test_between_attempts_of_unknown_outcome_a_session_pauses_longer_each_time_up_to_a_bound() -> None:
+    bench = SessionBench()
+    bench.accept()
+    call = bench.call(BODIES[Tag.SET_INTENT], timeout_ms=60_000)
+    pauses_ms = []
+    for attempt in range(1, 12):
+        bench.answer(bench.last(Tag.SET_INTENT), Tag.FAILED, UNKNOWN)
+        since_ms = bench.now_ms
+        while len(bench.all(Tag.SET_INTENT)) == attempt:
+            bench.pass_ms(5)
+        pauses_ms.append(bench.now_ms - since_ms)
+    bounds_ms = [min(1_000, 50 << number) for number in range(11)]
+    for pause_ms, bound_ms in zip(pauses_ms, bounds_ms, strict=True):
+        assert bound_ms // 2 <= pause_ms <= bound_ms + 5
+    assert len(set(pauses_ms[5:])) > 1, "with jitter"
+    bench.answer(bench.last(Tag.SET_INTENT), Tag.DONE, WRITTEN)
+    assert bench.result(call) == WRITTEN
+
+
+def test_while_one_order_pauses_others_go_on() -> None:
+    bench = SessionBench()
+    bench.accept()
+    first = bench.call(BODIES[Tag.SET_INTENT])
+    bench.answer(bench.last(Tag.SET_INTENT), Tag.FAILED, UNKNOWN)
+    second = bench.call(BODIES[Tag.PUT_SERVICE])
+    bench.answer(bench.last(Tag.PUT_SERVICE), Tag.DONE, WRITTEN)
+    assert bench.result(second) == WRITTEN
+    assert bench.is_waiting(first)
+    assert len(bench.all(Tag.SET_INTENT)) == 1
+
+
+def test_a_pause_ends_with_its_session_and_the_next_one_says_the_order_once() -> None:
+    bench = SessionBench()
+    connection = bench.accept()
+    call = bench.call(BODIES[Tag.SET_INTENT])
+    bench.answer(bench.last(Tag.SET_INTENT), Tag.FAILED, UNKNOWN)
+    second = reconnected(bench, connection)
+    bench.pass_ms(2_000)
+    assert len(bench.all(Tag.SET_INTENT, second)) == 1
+    assert len(bench.all(Tag.SET_INTENT)) == 2
+    bench.answer(bench.last(Tag.SET_INTENT), Tag.DONE, WRITTEN)
+    assert bench.result(call) == WRITTEN
+
+
+def test_who_closes_while_an_order_pauses_says_it_no_more() -> None:
+    bench = SessionBench()
+    bench.accept()
+    bench.call(BODIES[Tag.SET_INTENT])
+    bench.answer(bench.last(Tag.SET_INTENT), Tag.FAILED, UNKNOWN)
+    bench.close()
+    bench.pass_ms(500)
+    assert len(bench.all(Tag.SET_INTENT)) == 1
 
 
 @every_order
@@ -209,6 +266,7 @@ def test_a_refusal_of_a_repetition_is_none_of_the_first_attempt(tag: Tag, code: 
         reconnected(bench, connection)
     else:
         bench.answer(bench.last(tag), Tag.FAILED, UNKNOWN)
+        bench.pass_ms(50)
     bench.answer(bench.last(tag), Tag.FAILED, Failed(code, "as things stand, no", "mode"))
     error = bench.result(call)
     assert isinstance(error, OutcomeUnknown)

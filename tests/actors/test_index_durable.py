@@ -1,0 +1,85 @@
+"""IndexManager and durable data: what lists say of the store, whom an intent is meant for, and who is listed."""
+
+from __future__ import annotations
+
+import pytest
+
+from actors.base import Role
+from actors.durable_rows import STORE_ORIGIN
+from actors.messages.connections import StandingChanged
+from actors.messages.index import (
+    IntentsReviewed,
+    RecordsChanged,
+    ServiceAnswer,
+    ServicesAnswered,
+)
+from actors.messages.io import AnswerClients
+from actors.messages.store import IntentsUnclaimed, RowVersion, StoreFollowed
+from actors.messages.values import Order, Standing
+from rollbook.durable import Intent, ServiceSettings
+from rollbook.errors import Code
+from rollbook.model import Service
+from rollbook.wire import (
+    ServiceShown,
+    SetIntent,
+    ShownIntent,
+    Tag,
+)
+from tests.support.index_bench import IndexUnderTest
+from tests.support.registry import ORDERS, STOCK, instance, opened, record, route, told
+
+ONE, TWO = instance(1), instance(2)
+EAST = instance(3, "east")
+
+
+@pytest.fixture
+def index() -> IndexUnderTest:
+    return IndexUnderTest()
+
+
+def test_as_long_as_the_store_is_not_read_lists_of_it_may_lack_something_and_those_of_others_do_not(
+    index: IndexUnderTest,
+) -> None:
+    index.put(record("a", ONE), record("kept 1", TWO, service=STOCK, origin=STORE_ORIGIN))
+    index.handle(StoreFollowed(False, 0, "it is being read"))
+    assert (index.view(ORDERS).warming, index.view(STOCK).warming) == (False, True)
+    assert index.view(Service("public", "DEFAULT_GROUP", "unknown")).warming
+    index.handle(StoreFollowed(True, 0, ""))
+    assert not index.view(STOCK).warming
+
+
+def test_lists_of_the_store_say_since_when_it_is_out_of_reach(index: IndexUnderTest) -> None:
+    index.put(record("a", ONE), record("kept 1", TWO, service=STOCK, origin=STORE_ORIGIN))
+    index.handle(StoreFollowed(True, 77, "the disk is full"))
+    assert (index.view(ORDERS).stale_since_ms, index.view(STOCK).stale_since_ms) == (0, 77)
+
+
+def test_an_intent_for_an_instance_that_may_yet_be_read_is_worth_a_repeat(index: IndexUnderTest) -> None:
+    index.handle(StoreFollowed(False, 0, "it is being read"))
+    order = Order(route(1), 1, SetIntent(ORDERS, ONE.key, Intent(enabled=False)))
+    effects = index.handle(RecordsChanged(persistent=(order,)))
+    ((_, failed),) = [opened(frame.payload) for frame in told(effects, AnswerClients)[0].frames]
+    assert (failed.code, failed.retryable) == (Code.STORE_UNAVAILABLE, True)
+
+
+def test_whom_an_intent_is_meant_for_is_looked_up_unless_lists_may_lack_somebody(index: IndexUnderTest) -> None:
+    index.put(record("a", ONE), record("b", TWO))
+    meant = [(ORDERS, ONE.key, "a"), (ORDERS, TWO.key, "a"), (STOCK, ONE.key, "a")]
+    rows = [RowVersion(f"row {number}", 3) for number in range(3)]  # written together
+    question = IntentsReviewed(tuple((row, *whom) for row, whom in zip(rows, meant, strict=True)))
+    assert told(index.handle(question), IntentsUnclaimed, Role.PERSISTENT) == [IntentsUnclaimed(tuple(rows[1:]))]
+    for doubt in (Standing(warming=True), Standing(preserved=True), Standing(hides_nobody=True)):
+        index.handle(StandingChanged(doubt))
+        assert told(index.handle(question), IntentsUnclaimed) == []
+
+
+def test_of_a_service_each_intent_says_whether_its_instance_is_listed(index: IndexUnderTest) -> None:
+    index.put(record("a", ONE), record("b", TWO))
+    meant = [(ONE.key, "a"), (TWO.key, "a"), (EAST.key, "a")]
+    intents = tuple(ShownIntent(key, Intent(weight=2.0), "ann", 5, 0) for key, _ in meant)
+    shown = ServiceShown(ORDERS, ServiceSettings(), intents=intents)
+    answer = ServiceAnswer(route(1), 9, shown, tuple(incarnation for _, incarnation in meant))
+    [answers] = told(index.handle(ServicesAnswered((answer,))), AnswerClients)
+    ((envelope, body),) = [opened(frame.payload) for frame in answers.frames]
+    assert (envelope.tag, envelope.correlation) == (Tag.SERVICE_SHOWN, 9)
+    assert [intent.listed for intent in body.intents] == [True, False, False]
