@@ -11,7 +11,7 @@ from actors.messages.members import DigestsTaken
 from actors.messages.push import ServicesTouched, SubscriptionsChanged
 from actors.messages.values import ClusterWait, Order, RecordKey, Watermark
 from rollbook.wire import Done, Subscribe, Tag
-from tests.actors.test_index_manager import IndexUnderTest
+from tests.support.index_bench import IndexUnderTest
 from tests.support.registry import HERE, ORDERS, STOCK, THERE, instance, record, route, told
 
 ONE, TWO = instance(1), instance(2)
