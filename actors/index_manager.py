@@ -1,9 +1,10 @@
 """IndexManager: which clients publish and which sessions watch each service, and the view built of it.
 
-Owns: the service index (service_index.py), the versions of views. Accepts: messages/index.py, StandingChanged,
-DigestsTaken, VerdictsWanted. Tells: I/O (answers), PushActor (touched services, subscriptions, views), DistroSyncActor
-(watermarks, touches, waits), MemberManager (what a digest says), PersistentStore (orders about durable data),
-HealthChecker (what it asks).
+Owns: the service index (service_index.py), the versions of views; what lists have to say of orders about durable data,
+which pass through it, stands in durable_passage.py. Accepts: messages/index.py, StandingChanged, DigestsTaken,
+VerdictsWanted. Tells: I/O (answers), PushActor (touched services, subscriptions, views), DistroSyncActor (watermarks,
+touches, waits), MemberManager (what a digest says), PersistentStore (orders about durable data), HealthChecker (what it
+asks).
 
 An answer leaves only after everything that came with it is indexed: an acknowledged registration is in every later
 answer of this node. So does a digest, for its watermarks acknowledge too. Views are lazy: a registration marks its
@@ -13,13 +14,12 @@ service, and only who asks pays for the view.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Any, assert_never
 
 import msgspec
 
 from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
-from actors.durable_orders import BindIntent
+from actors.durable_passage import DurablePassage
 from actors.messages.connections import StandingChanged
 from actors.messages.distro import ClusterWaitsAdded, OwnersApplied, Touches
 from actors.messages.health import VerdictsFound, VerdictsWanted
@@ -29,7 +29,6 @@ from actors.messages.index import (
     OverlaysChanged,
     OwnersVisible,
     RecordsChanged,
-    ServiceAnswer,
     ServicesAnswered,
     SubscribersReleased,
     ViewsWanted,
@@ -37,25 +36,19 @@ from actors.messages.index import (
 from actors.messages.io import AnswerClients, ClientFrame
 from actors.messages.members import DigestsTaken
 from actors.messages.push import ServicesTouched, Subscription, SubscriptionsChanged, ViewsBuilt
-from actors.messages.store import IntentsUnclaimed, PersistentOrders, StoreFollowed
+from actors.messages.store import StoreFollowed
 from actors.messages.values import Order, Origin, Route
 from actors.service_entry import encode_view
 from actors.service_index import ServiceIndex
 from rollbook.errors import Code, InvalidField, Refused, RollbookError
-from rollbook.kept_rows import RestoreRows
-from rollbook.model import InstanceKey, Service, View, clusters_of
+from rollbook.model import Service, View, clusters_of
 from rollbook.wire import (
     PAGE_SIZE_MAX,
-    DeleteNamespace,
-    DeleteService,
     Done,
     Failed,
     ListServices,
-    PublishPersistent,
     Query,
     Services,
-    ServiceShown,
-    SetIntent,
     Subscribe,
     Tag,
     Unsubscribe,
@@ -122,6 +115,7 @@ class IndexManager:
         self._is_guard_reminded = False
         self._touches_told = 0
         self.counters = {"index_queries": 0, "index_refused": 0, "index_failed": 0}
+        self._passage = DurablePassage(self.index, self.counters)
 
     def start(self, now: Now) -> Effects:
         return []
@@ -148,8 +142,11 @@ class IndexManager:
             case StoreFollowed():
                 self.index.follow_store(is_read=message.is_read, stale_since_ms=message.stale_since_ms)
                 return [*self._touched(), Tell(Role.MEMBERS, message)]
-            case OverlaysChanged() | IntentsReviewed() | ServicesAnswered():
-                return self._on_decisions(message)
+            case OverlaysChanged():
+                self.index.overlay(message.thresholds, message.intents)
+                return self._touched()
+            case IntentsReviewed() | ServicesAnswered():
+                return self._passage.handle(message)
             case StatusRequested():
                 return self._on_status(message)
             case EchoWatermark():
@@ -187,7 +184,7 @@ class IndexManager:
         if message.waits:
             effects.append(Tell(Role.DISTRO, ClusterWaitsAdded(message.waits)))
         if message.persistent:
-            effects += self._pass_on(message.persistent)
+            effects += self._passage.pass_on(message.persistent)
         # After the answers: no push of a subscription may overtake the view that its answer carries.
         if changes.last:
             effects.append(Tell(Role.PUSH, changes.message()))
@@ -196,51 +193,6 @@ class IndexManager:
         if index.conflicts_found:
             effects += self._conflicts()
         return effects
-
-    def _pass_on(self, orders: Sequence[Order]) -> list[Effect]:
-        """What IndexManager alone can say of orders about durable data; those that nothing stands against go on."""
-        effects: list[Effect] = []
-        admitted: list[Order] = []
-        for order in orders:
-            try:
-                admitted.append(self._admitted(order))
-            except RollbookError as error:
-                self.counters["index_refused"] += 1
-                failed = Failed(error.code, error.message, error.field, error.retryable)
-                payload = encode(Tag.FAILED, order.correlation, order.route.session, failed)
-                effects.append(Tell(Role.IO, AnswerClients((ClientFrame(order.route, payload),))))
-        return [*effects, Tell(Role.PERSISTENT, PersistentOrders(tuple(admitted)))] if admitted else effects
-
-    def _admitted(self, order: Order) -> Order:
-        """A service is of one kind, what is in use is not deleted, and an intent is meant for the incarnation that is
-        listed now."""
-        body = order.body
-        match body:
-            case PublishPersistent() if self.index.is_ephemeral(body.service):
-                sentence = f"{body.service.grouped_name} has ephemeral instances; a service is of one kind"
-                raise Refused(sentence, code=Code.KIND_MISMATCH, field="ephemeral")
-            case RestoreRows():
-                for row in body.rows.instances:
-                    if self.index.is_ephemeral(row.service):
-                        sentence = f"{row.service.grouped_name} has ephemeral instances; a service is of one kind"
-                        raise Refused(sentence, code=Code.KIND_MISMATCH, field="rows")
-                return order
-            case DeleteService() if self.index.is_ephemeral(body.service):
-                raise Refused(f"{body.service.grouped_name} has instances", code=Code.SERVICE_IN_USE, field="service")
-            case DeleteNamespace() if self.index.has_namespace(body.id):
-                raise Refused(f"the namespace {body.id} has services", code=Code.SERVICE_IN_USE, field="id")
-            case SetIntent():
-                incarnation = self.index.incarnations(body.service, [body.key]).get(body.key, "")
-                if not incarnation and self.index.is_store_unread:
-                    sentence = "this node has not read the store yet, and does not know all instances"
-                    raise Refused(sentence, code=Code.STORE_UNAVAILABLE)
-                if not incarnation:
-                    where = f"{body.key.ip}:{body.key.port} of {body.service.grouped_name}"
-                    raise Refused(f"there is no instance {where}", code=Code.INSTANCE_NOT_FOUND, field="key")
-                bound = BindIntent(body.service, body.key, body.intent, body.for_ms, incarnation)
-                return Order(order.route, order.correlation, bound, order.client)
-            case _:
-                return order
 
     def _answer(self, order: Order, now: Now, changes: SubscriptionChanges, effects: list[Effect]) -> ClientFrame:
         """The answer of one request; an error of any kind is answered too, and costs the others nothing."""
@@ -335,47 +287,6 @@ class IndexManager:
     def _view(self, service: Service, now: Now) -> View:
         entry = self.index.entries.get(service)
         return self.index.empty_view(service, now.wall_ms) if entry is None else self.index.view(entry, now.wall_ms)
-
-    def _on_decisions(self, message: OverlaysChanged | IntentsReviewed | ServicesAnswered) -> Effects:
-        match message:
-            case OverlaysChanged():
-                self.index.overlay(message.thresholds, message.intents)
-                return self._touched()
-            case IntentsReviewed():
-                return self._on_intents_reviewed(message)
-            case ServicesAnswered():
-                return self._on_services_answered(message)
-
-    def _on_intents_reviewed(self, message: IntentsReviewed) -> Effects:
-        """A node that is not sure of its lists claims nothing."""
-        index = self.index
-        if index.warming or index.preserved or index.hides_nobody or index.is_store_unread:
-            return []
-        keys: dict[Service, set[InstanceKey]] = {}
-        for _, service, key, _ in message.intents:
-            keys.setdefault(service, set()).add(key)
-        listed = {service: index.incarnations(service, keys[service]) for service in keys}
-        unclaimed = tuple(
-            version for version, service, key, incarnation in message.intents if listed[service].get(key) != incarnation
-        )
-        return [Tell(Role.PERSISTENT, IntentsUnclaimed(unclaimed))]
-
-    def _on_services_answered(self, message: ServicesAnswered) -> Effects:
-        frames: list[ClientFrame] = []
-        for answer in message.answers:
-            shown = self._with_listed(answer)
-            payload = encode(Tag.SERVICE_SHOWN, answer.correlation, answer.route.session, shown)
-            frames.append(ClientFrame(answer.route, payload))
-        return [Tell(Role.IO, AnswerClients(tuple(frames)))]
-
-    def _with_listed(self, answer: ServiceAnswer) -> ServiceShown:
-        shown = answer.shown
-        listed = self.index.incarnations(shown.service, [intent.key for intent in shown.intents])
-        intents = tuple(
-            msgspec.structs.replace(intent, listed=listed.get(intent.key) == incarnation)
-            for intent, incarnation in zip(shown.intents, answer.incarnations, strict=True)
-        )
-        return msgspec.structs.replace(shown, intents=intents)
 
     def _on_status(self, message: StatusRequested) -> Effects:
         index = self.index
