@@ -1,8 +1,8 @@
 """One client's session with the cluster, as a pure state machine.
 
 Owns: the connections (one serves; in a move a second one is opened while the first still stands, then the first
-retires), the choice of the next server (servers.py, moves.py), the end. What the client wants is in agenda.py.
-Accepts: the inputs of orders.py. Returns: the actions of orders.py, to be performed in order.
+retires), the choice of the next server (servers.py, moves.py), the end. What the client wants is in agenda.py, what is
+said for it on a connection in conversation.py. Accepts inputs and returns actions of orders.py, to perform in order.
 
 Every session is a new connection with a higher number, and is filled from the agenda. A session that another process
 opened with this client's id ends this one for good. Time is judged by Ticked alone: a driver hands in what has arrived
@@ -14,12 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, assert_never
 
-import msgspec
-
 from rollbook import wire
 from rollbook.agenda import Agenda
+from rollbook.conversation import Conversation
 from rollbook.errors import ClientClosed, ClientIdInUse, ClusterUnreachable, Code, RemoteProtocolError, RollbookError
-from rollbook.link import Link, Request, Stage, Verdict
+from rollbook.link import Link, Request, Stage
 from rollbook.links import Links
 from rollbook.model import View
 from rollbook.moves import Moves
@@ -41,13 +40,12 @@ from rollbook.orders import (
     Resolve,
     Ticked,
 )
-from rollbook.patience import SessionSettings, growing_pause_ms
+from rollbook.patience import SessionSettings
 from rollbook.servers import ServerList
 from rollbook.wire import (
     CloseSession,
     Failed,
     MoveAdvised,
-    Ping,
     PushAck,
     ServersListed,
     SessionEnded,
@@ -77,12 +75,12 @@ class ClientSession:
         settings: SessionSettings | None = None,
     ) -> None:
         self._client_id = client_id
-        self._chance = chance
         self._settings = settings or SessionSettings()
         self._servers = ServerList(servers, chance, self._settings.pause_ms_min, self._settings.pause_ms_max)
         self._moves = Moves(chance, self._settings)
         self._actions: list[Action] = []
         self._agenda = Agenda(self._actions, self._settings.calls_max)
+        self._talk = Conversation(self._actions, self._agenda, chance, self._settings)
         self._links = Links(self._actions, (client_id, app, agent), self._settings)
         self._dial_at_ms = 0
         self._closing: _Closing | None = None
@@ -140,21 +138,7 @@ class ClientSession:
             return
         request = self._agenda.take(event, connected=self._links.current is not None)
         if request is not None and self._links.current is not None:
-            self._links.current.queue.append(request)
-            self._flush(self._links.current, now)
-
-    def _flush(self, link: Link, now: Moment) -> None:
-        for request in link.sendable(now.monotonic_ms):
-            if self._agenda.is_wanted(request):
-                self._ask(link, request, now)
-
-    def _ask(self, link: Link, request: Request, now: Moment) -> None:
-        deadline_ms = self._agenda.deadline_of(request)
-        if getattr(request.body, "wait", "node") != "node" and deadline_ms is not None:
-            wait_ms = max(1, deadline_ms - now.monotonic_ms - self._settings.cluster_wait_margin_ms)
-            request.body = msgspec.structs.replace(request.body, wait_ms=wait_ms)
-        self._actions.append(link.ask(request, now.monotonic_ms))
-        self._agenda.sent(request)
+            self._talk.say(self._links.current, request, now)
 
     # Connections
 
@@ -222,10 +206,7 @@ class ClientSession:
 
     def _begin(self, link: Link, now: Moment) -> None:
         """Fill the session. From now on orders go here, behind the redo."""
-        requests = self._agenda.redo()
-        link.redo_open = sum(request.redo for request in requests)
-        link.fill(requests)
-        self._flush(link, now)
+        self._talk.begin(link, now)
         self._settle(link, now)
 
     def _settle(self, link: Link, now: Moment) -> None:
@@ -281,40 +262,15 @@ class ClientSession:
             self._on_failed(link, request, body, now)
         else:
             self._agenda.answered(request, body, link.session)
-            self._done(link, request, now)
+            self._talk.done(link, request, now)
+            self._settle(link, now)
 
     def _on_failed(self, link: Link, request: Request, failed: Failed, now: Moment) -> None:
         if failed.code == Code.NODE_LEAVING:  # The next session will bring what this one no longer takes.
             self._on_move_advised(link, MoveAdvised("leaving", failed.servers), now)
-        elif failed.code == Code.OVER_LIMIT:
-            pause_ms = self._settings.overload_pause_ms
-            link.paused_until_ms = now.monotonic_ms + self._chance.randint(pause_ms // 2, pause_ms)
-            self._replace(link, request, self._agenda.again(request), now)
-        elif failed.code == Code.OUTCOME_UNKNOWN:
-            self._repeat(link, request, self._agenda.refused(request, failed), now)
         else:
-            self._replace(link, request, self._agenda.refused(request, failed), now)
-
-    def _repeat(self, link: Link, request: Request, successor: Request | None, now: Moment) -> None:
-        """The store has trouble, and so has everybody else who writes to it."""
-        if successor is not None:
-            successor.repeats += 1
-            least_ms, most_ms = self._settings.repeat_pause_ms_min, self._settings.repeat_pause_ms_max
-            pause_ms = growing_pause_ms(successor.repeats, least_ms, most_ms, self._chance)
-            link.redo_open += successor.redo
-            link.put_off(successor, now.monotonic_ms + pause_ms)
-        self._done(link, request, now)
-
-    def _replace(self, link: Link, request: Request, successor: Request | None, now: Moment) -> None:
-        if successor is not None:
-            link.redo_open += successor.redo
-            link.queue.appendleft(successor)
-        self._done(link, request, now)
-
-    def _done(self, link: Link, request: Request, now: Moment) -> None:
-        link.redo_open -= request.redo
-        self._flush(link, now)
-        self._settle(link, now)
+            self._talk.refused(link, request, failed, now)
+            self._settle(link, now)
 
     def _on_session_over(self, link: Link, ended: SessionEnded | Failed, now: Moment) -> None:
         """The node has ended this session, or does not have it."""
@@ -363,33 +319,17 @@ class ClientSession:
         if self._links.current is not None and wake_at_ms is not None:
             if now.monotonic_ms - wake_at_ms >= self._settings.stall_ms:
                 self._links.current.excuse(now.monotonic_ms)
-            self._watch(self._links.current, now)
+            reason = self._talk.watch(self._links.current, now)
+            if reason:
+                self._drop(self._links.current, reason, now)
         if self._links.candidate is not None and now.monotonic_ms >= self._links.candidate.deadline_ms:
             self._drop(self._links.candidate, f"silent for {self._settings.open_ms} ms", now)
         self._links.part_overdue(now)
-        self._expire_calls(now)
+        self._talk.expire(self._links.current, now, self._unreachable)
         if self._closing is not None and now.monotonic_ms >= self._closing.deadline_ms:
             self._finish()
         elif self._links.current is None and self._links.candidate is None and now.monotonic_ms >= self._dial_at_ms:
             self._links.dial(self._servers.next(), now)
-
-    def _watch(self, link: Link, now: Moment) -> None:
-        self._flush(link, now)  # A pause after OVER_LIMIT may be over.
-        verdict = link.verdict(now.monotonic_ms)
-        if verdict is Verdict.ASK:
-            self._ping(link, now)
-        elif verdict is not Verdict.FINE:
-            self._drop(link, verdict.value, now)
-
-    def _ping(self, link: Link, now: Moment) -> None:
-        """Beyond the window: its reserve is for this."""
-        self._ask(link, Request(Ping(), []), now)
-        link.pinged(now.monotonic_ms)
-
-    def _expire_calls(self, now: Moment) -> None:
-        expired = self._agenda.expire(now.monotonic_ms, self._unreachable)
-        if expired and self._links.current is not None and not self._links.current.is_pinged:
-            self._ping(self._links.current, now)
 
     def _unreachable(self) -> ClusterUnreachable:
         where = "not connected" if self._links.current is None else f"connected to {self._links.current.server}"
