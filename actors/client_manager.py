@@ -12,7 +12,6 @@ computed first and committed last; an exception before that costs the session th
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
 from typing import Literal, assert_never
 
 import msgspec
@@ -20,6 +19,7 @@ import msgspec
 from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
 from actors.batch import OrderBatch
 from actors.holdings import Holdings
+from actors.leavings import Leavings, LingerEnded, committed
 from actors.messages.clients import (
     ApplyDelta,
     BeatPassed,
@@ -36,10 +36,10 @@ from actors.messages.clients import (
 from actors.messages.connections import SessionDiscarded, StandingChanged
 from actors.messages.distro import ChunkApplied, DeltaRejected
 from actors.messages.health import HealthJudged
-from actors.messages.index import RecordsChanged, SubscribersReleased
+from actors.messages.index import RecordsChanged
 from actors.messages.io import AnswerClients, ClientFrame, PushToClients
 from actors.messages.members import DigestsTaken
-from actors.messages.values import WHOLE, Origin, Record, RecordKey, Watermark
+from actors.messages.values import WHOLE, Origin, Watermark
 from actors.owner_table import Chunk, OwnerTable
 from actors.ranges import RangeDesk, ScanDue
 from actors.records import HybridClock, read_record
@@ -69,13 +69,6 @@ class _CollectDue(msgspec.Struct, frozen=True):
     pass
 
 
-class _LingerEnded(msgspec.Struct, frozen=True):
-    """A session that moved away has had its grace: what it left here goes."""
-
-    client: str
-    session: int
-
-
 ClientsInput = (
     OrdersReceived
     | OpenSessionOrdered
@@ -93,7 +86,7 @@ ClientsInput = (
     | StatusRequested
     | ScanDue
     | _CollectDue
-    | _LingerEnded
+    | LingerEnded
 )
 
 
@@ -133,7 +126,11 @@ class ClientManager:
             0,
         )
         self._stalls = Stalls(settings)
-        self._lingering = Lingering(settings)
+        self._leavings = Leavings(
+            *(self.native, self.sessions, self.clock, self._holdings, self._stalls),
+            Lingering(settings),
+            settle_ms=settings.stall_settle_ms,
+        )
 
     def start(self, now: Now) -> Effects:
         return [Remind(self.settings.collect_interval_ms, _CollectDue())]
@@ -164,16 +161,15 @@ class ClientManager:
                 return self._on_status(message)
             case _CollectDue():
                 return self._on_collect(now)
-            case _LingerEnded():
-                return self._on_linger_ended(message, now)
+            case LingerEnded():
+                return self._leavings.on_linger_ended(message, now)
             case _:
                 assert_never(message)
 
     def _take_note(self, message: StandingChanged | PersistentServicesChanged, now: Now) -> Effects:
         """What others have found out, and orders are judged by."""
         if isinstance(message, StandingChanged):
-            self._lingering.is_preserving = message.standing.preserved
-            return self._remove_overdue(now)
+            return self._leavings.note_preserving(message.standing.preserved, now)
         self._persistent_services.update(message.added)
         self._persistent_services.difference_update(message.removed)
         return []
@@ -239,67 +235,7 @@ class ClientManager:
         if message.how == "lost" and self._stalls.settles(now.monotonic_ms):
             self._stalls.put_off(message.route)
             return []
-        return self._release(session, message.how, now)
-
-    def _release(self, session: Session, how: Literal["leave", "lost", "moved"], now: Now) -> list[Effect]:
-        """Close the session. What it published goes now, or, if a higher session has it in hand, when that had its
-        time."""
-        self.sessions.close(session)
-        is_looking = self._stalls.closed(session.route) and how == "lost"
-        effects: list[Effect] = [Tell(Role.INDEX, SubscribersReleased((session.route,)))]
-        number = session.number
-        if not self._has_left(session.client, number):
-            return effects
-        if how == "moved" or is_looking or self.sessions.highest(session.client) > number:
-            # A tombstone now could overtake the new session's record on its way to a third node and leave a gap there.
-            self._lingering.begin(session.client, number, now.monotonic_ms)
-            return [*effects, Remind(session.grace_ms, _LingerEnded(session.client, number))]
-        return effects + self._remove_publications([(session.client, number)], now)
-
-    def _has_left(self, client: str, number: int) -> bool:
-        """Whether something that this session published stands here."""
-        records = (self.native.records[RecordKey(client, service)] for service in self.sessions.published(client))
-        return any(record.session == number and record.instances for record in records)
-
-    def _remove_publications(
-        self,
-        sessions: Sequence[tuple[str, int]],
-        now: Now,
-        *,
-        kept: Callable[[RecordKey, int], bool] | None = None,
-    ) -> list[Effect]:
-        """Tombstones for what exactly these sessions published."""
-        records: list[Record] = []
-        for client, number in sessions:
-            for service in self.sessions.published(client):
-                key = RecordKey(client, service)
-                record = self.native.records[key]
-                if record.session == number and (kept is None or not kept(key, number)):
-                    stamp = self.clock.next(now.wall_ms)
-                    records.append(self.native.commit(key, number, stamp, record.grace_ms, (), now.monotonic_ms))
-        for record in records:
-            self.sessions.note_native(record)
-        return self._committed(records)
-
-    def _committed(self, records: Sequence[Record]) -> list[Effect]:
-        if not records:
-            return []
-        return [
-            Tell(Role.INDEX, RecordsChanged(records=tuple(records))),
-            Tell(Role.DISTRO, OrderBatch.advanced_to(self.native)),
-        ]
-
-    def _on_linger_ended(self, message: _LingerEnded, now: Now) -> Effects:
-        if self._stalls.settles(now.monotonic_ms):  # the newer session's record may have stood still with this node
-            return [Remind(self.settings.stall_settle_ms, message)]
-        session = (message.client, message.session)
-        self._lingering.end(*session)
-        if not self._lingering.is_preserving:
-            return self._remove_publications([session], now)
-        removed = self._remove_publications([session], now, kept=self._holdings.is_last_word)
-        # The newer session may be where this node hears nobody.
-        self._lingering.has_overdue = self._lingering.has_overdue or self._has_left(*session)
-        return removed
+        return self._leavings.release(session, message.how, now)
 
     def _supersede(self, client: str, number: int, now: Now) -> list[Effect]:
         """A higher session of this client exists, here or elsewhere: the one that is open here ends."""
@@ -316,7 +252,7 @@ class ClientManager:
         return [
             Tell(Role.IO, PushToClients((frame,))),
             Tell(Role.CONNECTIONS, SessionDiscarded(session.route)),
-            *self._release(session, how, now),
+            *self._leavings.release(session, how, now),
         ]
 
     # -- verdicts of this node, records without a session
@@ -326,7 +262,7 @@ class ClientManager:
         for key, instances in judged_publications(self.origin.owner, message, self.native.records):
             version = (self.origin.epoch, self.clock.next(now.wall_ms), message.grace_ms)
             records.append(self.native.commit(key, *version, instances, now.monotonic_ms))
-        return self._committed(records)
+        return committed(records, self.native)
 
     # -- replicas
 
@@ -395,29 +331,11 @@ class ClientManager:
         if beat.stood_still_ms:
             self.counters["stalls"] += 1
             effects.append(Log("WARNING", "this node stood still", {"stall_ms": beat.stood_still_ms}))
-        released = [] if beat.settles else self._release_lost(now)
-        if beat.has_settled:
-            leavings = self._lingering.after_stall(self.sessions.has, now.monotonic_ms)
-            released += self._remove_publications(leavings, now, kept=self._holdings.is_taken_over)
-        released += self._remove_overdue(now)
+        released = self._leavings.after_beat(beat, now)
         entries = tuple(self.tables[origin].entry() for origin in sorted(self.tables))
         proves_life = not beat.settles and not released
-        uncertain = self._lingering.is_uncertain
-        taken = DigestsTaken(message.number, entries, now.monotonic_ms, proves_life, uncertain)
+        taken = DigestsTaken(message.number, entries, now.monotonic_ms, proves_life, self._leavings.is_uncertain)
         return [*effects, *released, Tell(Role.INDEX, taken)]
-
-    def _release_lost(self, now: Now) -> list[Effect]:
-        """The sessions that were lost in a stall, less those that a newer one has ended meanwhile."""
-        sessions = [session for route in self._stalls.take_lost() if (session := self.sessions.at(route)) is not None]
-        return [effect for session in sessions for effect in self._release(session, "lost", now)]
-
-    def _remove_overdue(self, now: Now) -> list[Effect]:
-        """What has outlived its grace, as soon as the others have been heard again and this node has settled."""
-        if not self._lingering.take_overdue(settles=self._stalls.settles(now.monotonic_ms)):
-            return []
-        live = {(key.client, record.session) for key, record in self.native.records.items() if record.instances}
-        overdue = [each for each in live if not (self.sessions.is_open(*each) or self._lingering.has(*each))]
-        return self._remove_publications(sorted(overdue), now)
 
     def _on_owners_purged(self, message: OwnersPurged) -> Effects:
         gone = tuple(origin for origin in message.origins if origin in self.tables and origin != self.origin)

@@ -196,7 +196,7 @@ def test_verdicts_outlive_what_sessions_left_over() -> None:
     """No session published them, so the end of self-preservation does not sweep them away with lost sessions."""
     clients = clients_bench.manager()
     clients.handle(judged((key(80), False)), at(1))
-    clients._lingering.has_overdue = True
+    clients._leavings.lingering.has_overdue = True
     clients.handle(StandingChanged(Standing(ready=True)), at(2))
     clients.handle(BeatPassed(1), at(3))
     assert not clients.native.records[verdicts_key("n1", 3, ORDERS)].is_tombstone

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import msgspec
 
 from actors.base import Effect, Now, Role, Tell
-from actors.client_manager import ClientManager
 from actors.connection_manager import ConnectionManager
+from actors.leavings import Leavings
 from actors.liveness import UNKNOWN, Leases, Life
 from actors.messages.connections import StandingChanged
 from actors.messages.index import SubscribersReleased
@@ -155,14 +155,12 @@ def _no_self_preservation() -> AbstractContextManager[None]:
 
 
 def _removed_when_moved() -> AbstractContextManager[None]:
-    def release(
-        self: ClientManager, session: Session, how: Literal["leave", "lost", "moved"], now: Now
-    ) -> list[Effect]:
+    def release(self: Leavings, session: Session, how: Literal["leave", "lost", "moved"], now: Now) -> list[Effect]:
         self.sessions.close(session)
         gone = Tell(Role.INDEX, SubscribersReleased((session.route,)))
         return [gone, *self._remove_publications([(session.client, session.number)], now)]
 
-    return replaced(ClientManager, "_release", release)
+    return replaced(Leavings, "release", release)
 
 
 def _any_ack_counts() -> AbstractContextManager[None]:

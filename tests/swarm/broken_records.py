@@ -14,6 +14,7 @@ from actors.batch import OrderBatch
 from actors.client_manager import ClientManager
 from actors.cursors import Outgoing
 from actors.distro_sync_actor import DistroSyncActor
+from actors.leavings import Leavings
 from actors.messages.clients import ApplyDelta, GetRecordRange, OrdersReceived
 from actors.messages.distro import DeltaReceived
 from actors.messages.io import AnswerClients, ClientFrame
@@ -141,10 +142,10 @@ def _withdrawn_only_where_held() -> AbstractContextManager[None]:
 
 
 def _closed_by_any_session() -> AbstractContextManager[None]:
-    kept = ClientManager._remove_publications
+    kept = Leavings._remove_publications
 
     def remove(
-        self: ClientManager,
+        self: Leavings,
         sessions: Sequence[tuple[str, int]],
         now: Now,
         **which: Callable[[RecordKey, int], bool],
@@ -155,7 +156,7 @@ def _closed_by_any_session() -> AbstractContextManager[None]:
             every |= {(client, self.native.records[key].session) for key in keys}
         return kept(self, sorted(every), now, **which)
 
-    return replaced(ClientManager, "_remove_publications", remove)
+    return replaced(Leavings, "_remove_publications", remove)
 
 
 # -- tombstones
