@@ -6,16 +6,13 @@ nothing and works on both sides: a child starts afresh, with its own id and noth
 
 from __future__ import annotations
 
-import atexit
-import os
 import random
 import secrets
 import threading
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from rollbook import wire
+from rollbook import process_life, wire
 from rollbook.administration import Administration
 from rollbook.arguments import (
     Clusters,
@@ -68,9 +65,6 @@ CLOSE_TIMEOUT_S_MAX = 1.5  # a dead cluster holds up the end of a process for no
 LISTS_MAX = 10_000  # answers kept ready, per service and cluster filter; made anew when over
 AGENT = "rollbook-python"
 
-_clients: weakref.WeakSet[NamingClient] = weakref.WeakSet()  # for the fork and the exit
-_inherited: list[Engine] = []  # a child keeps its parent's engines, so that nothing of theirs is ever finalised
-
 
 class ServicePage(NamedTuple):
     """One page of the names of a group's services, and how many there are in all."""
@@ -109,7 +103,7 @@ class NamingClient:
         self._timeout = checked_timeout(timeout)
         self._closed = False
         self._begin(_new_client_id() if client_id is None else check_client_id(checked_text("client_id", client_id)))
-        _clients.add(self)
+        process_life.joined(self)
 
     def _begin(self, client_id: str) -> None:
         """A life starts: at construction, and in a forked child."""
@@ -325,7 +319,7 @@ class NamingClient:
         if engine is not None:
             engine.close(min(self._timeout, CLOSE_TIMEOUT_S_MAX))
         self._dispatcher.close(min(self._timeout, CLOSE_TIMEOUT_S_MAX))
-        _clients.discard(self)
+        process_life.left(self)
 
     # Inside
 
@@ -382,24 +376,9 @@ class NamingClient:
 
     def _begin_in_child(self) -> None:
         if self._engine is not None:
-            self._engine.abandon_in_child()
-            _inherited.append(self._engine)
+            process_life.keep_inherited(self._engine)
         self._begin(_new_client_id())
 
 
 def _new_client_id() -> str:
     return secrets.token_hex(16)
-
-
-def _begin_all_in_child() -> None:
-    for client in list(_clients):
-        client._begin_in_child()
-
-
-def _close_all() -> None:
-    for client in list(_clients):
-        client.close()
-
-
-os.register_at_fork(after_in_child=_begin_all_in_child)
-atexit.register(_close_all)
