@@ -7,7 +7,8 @@ IndexManager (hidden owners, standing), ClientManager (purged owners, standing),
 The rules stand beside it: links.py (which links can be sent on), handshake.py (who may speak on them), liveness.py
 (leases, hiding, purging), roster.py (what the members are up to), swim.py and probing.py (above ten members),
 loading.py and readiness.py (when this node may answer), self_doubt.py, judgement.py, departure.py, haste.py (what does
-not wait for the next beat), announcements.py (what was told last). Owners are judged at beats only, after the pause
+not wait for the next beat), session_balance.py (when sessions of all nodes are compared), announcements.py (what was
+told last). Owners are judged at beats only, after the pause
 guard: a node that was stopped itself handles its closed links and its mail before it declares anybody dead.
 """
 
@@ -28,7 +29,6 @@ from actors.links import LinkTable, PeerLink, send
 from actors.liveness import Leases
 from actors.loading import Loading
 from actors.member_status import completed
-from actors.messages.connections import SessionsCompared
 from actors.messages.distro import CatchUpOrdered, DigestAccepted, DigestRound
 from actors.messages.io import DialPeers
 from actors.messages.members import (
@@ -61,6 +61,7 @@ from actors.messages.values import Origin, Standing
 from actors.probing import FavourDue, ProbeDue, Prober
 from actors.roster import Roster
 from actors.self_doubt import SelfDoubt
+from actors.session_balance import SessionBalance
 from actors.swim import Suspicions
 
 
@@ -130,13 +131,13 @@ class MemberManager:
         self._handshakes = Handshakes(identity, self._links, self._leases, self._roster)
         self._doubt = SelfDoubt(settings.lease_ms, settings.isolation_ms)
         self._haste = Haste()
-        self._compare_at_ms = 0
         is_ready = identity.standalone and identity.store == "none"
         self._told = Announcements(Standing(ready=is_ready, majority=identity.standalone), identity)
         names = ("beats", "pauses", "peer_frames_refused", "digest_entries_refused", "owners_purged")
         self.counters = dict.fromkeys(names, 0)
         self._judgement = Judgement(self._leases, self._roster, self._doubt, self._told, self.counters)
         self._loading = Loading(identity, self._roster, self._handshakes, self._doubt, self._told, settings)
+        self._balance = SessionBalance(self._roster, self._doubt, self._told, settings.rebalance_interval_ms)
         self._departure = Departure(self._own, self._links, self._told, settings)
 
     def start(self, now: Now) -> list[Effect]:
@@ -313,7 +314,7 @@ class MemberManager:
         if ending:
             return ending
         effects = [*self._call(now), *self._judgement.judge(at_ms), *self._review(now)]
-        effects += self._compare_sessions(now)
+        effects += self._balance.compare(at_ms, is_serving=self._departure.stage == "serving")
         return [*effects, Tell(Role.DISTRO, DigestRound(self._roster.digest(self._told.standing, at_ms)))]
 
     def _call(self, now: Now) -> list[Effect]:
@@ -334,23 +335,6 @@ class MemberManager:
             case StoreFollowed():
                 self._loading.is_store_read = message.is_read
         return self._review(now)
-
-    def _compare_sessions(self, now: Now) -> list[Effect]:
-        """As long as all is well here and with the others: in trouble sessions move by themselves."""
-        standing, at_ms = self._told.standing, now.monotonic_ms
-        is_well = standing.ready and standing.majority and not (standing.preserved or standing.warming)
-        if (
-            at_ms < self._compare_at_ms
-            or not is_well
-            or self._departure.stage != "serving"
-            or self._doubt.suspends(at_ms)
-        ):
-            return []
-        members = self._roster.spread(at_ms)
-        if not members:
-            return []
-        self._compare_at_ms = at_ms + self._settings.rebalance_interval_ms
-        return [Tell(Role.CONNECTIONS, SessionsCompared(members))]
 
     # What follows from every change, told only if it is news.
 
