@@ -74,7 +74,7 @@ class DurablePassage:
                 raise Refused(f"the namespace {body.id} has services", code=Code.SERVICE_IN_USE, field="id")
             case SetIntent():
                 incarnation = self.index.incarnations(body.service, [body.key]).get(body.key, "")
-                if not incarnation and self.index.is_store_unread:
+                if not incarnation and self.index.views.is_store_unread:
                     sentence = "this node has not read the store yet, and does not know all instances"
                     raise Refused(sentence, code=Code.STORE_UNAVAILABLE)
                 if not incarnation:
@@ -94,8 +94,8 @@ class DurablePassage:
 
     def _on_intents_reviewed(self, message: IntentsReviewed) -> Effects:
         """A node that is not sure of its lists claims nothing."""
-        index = self.index
-        if index.warming or index.preserved or index.hides_nobody or index.is_store_unread:
+        index, views = self.index, self.index.views
+        if views.warming or views.preserved or index.hides_nobody or views.is_store_unread:
             return []
         keys: dict[Service, set[InstanceKey]] = {}
         for _, service, key, _ in message.intents:

@@ -190,7 +190,7 @@ class IndexManager:
             effects.append(Tell(Role.PUSH, changes.message()))
         if touched:
             effects.append(Tell(Role.PUSH, _told_of(touched, touches)))
-        if index.conflicts_found:
+        if index.views.conflicts_found:
             effects += self._conflicts()
         return effects
 
@@ -231,8 +231,8 @@ class IndexManager:
         entry = self.index.entries.get(query.service)
         clusters = self._clusters(query.clusters)
         if entry is None:
-            return encode_view(self.index.empty_view(query.service, now.wall_ms), frozenset())
-        self.index.view(entry, now.wall_ms)
+            return encode_view(self.index.views.empty(query.service, now.wall_ms), frozenset())
+        self.index.views.of(entry, now.wall_ms)
         return entry.body(query.clusters, clusters)
 
     def _subscribed(
@@ -241,7 +241,7 @@ class IndexManager:
         clusters = self._clusters(order.clusters)
         self._check_room(route, order.service)
         entry = self.index.subscribe(route, order.service)
-        view = self.index.view(entry, now.wall_ms)
+        view = self.index.views.of(entry, now.wall_ms)
         subscription = Subscription(route, order.service, order.clusters, view.version, client)
         changes.last[(route, order.service)] = subscription
         changes.views[order.service] = view
@@ -286,7 +286,8 @@ class IndexManager:
 
     def _view(self, service: Service, now: Now) -> View:
         entry = self.index.entries.get(service)
-        return self.index.empty_view(service, now.wall_ms) if entry is None else self.index.view(entry, now.wall_ms)
+        views = self.index.views
+        return views.empty(service, now.wall_ms) if entry is None else views.of(entry, now.wall_ms)
 
     def _on_status(self, message: StatusRequested) -> Effects:
         index = self.index
@@ -295,8 +296,8 @@ class IndexManager:
             "index_records": index.records_count,
             "index_subscribers": len(index.subscriptions),
             "index_subscriptions": sum(len(services) for services in index.subscriptions.values()),
-            "instance_conflicts": index.conflicts_count,
-            "view_builds": index.views_built,
+            "instance_conflicts": index.views.conflicts_count,
+            "view_builds": index.views.built,
             "views_guarded": len(index.guard.services),
             "shrink_guards": index.guard.guards_begun,
         }
@@ -341,12 +342,12 @@ class IndexManager:
                     "clients": conflicts[0].clients[:10],
                 },
             )
-            for service, conflicts in self.index.take_conflicts()
+            for service, conflicts in self.index.views.take_conflicts()
         ]
 
     def check_invariants(self) -> None:
         assert not self.index.touched, "a change was not told"
-        assert not self.index.conflicts_found, "a conflict was not told"
+        assert not self.index.views.conflicts_found, "a conflict was not told"
         is_awaited = self._is_guard_reminded or self.index.hides_nobody
         assert is_awaited or not self.index.guard.services, "a guard would never end"
         self.index.check_invariants()

@@ -1,48 +1,38 @@
 """The tables of IndexManager: services, what their clients publish, who subscribes, and the views built of it.
 
 Pure data and rules; IndexManager owns the one instance of it. Everything derived is lazy: a change marks its service
-(service_entry.py), and the view is built when somebody asks for it. Two indexes point both ways: service ↔ origin, and
-service ↔ subscribing session.
+(service_entry.py), and the view is built (view_builder.py) when somebody asks for it. Two indexes point both ways:
+service ↔ origin, and service ↔ subscribing session.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-
-import msgspec
+from collections.abc import Collection, Iterable
 
 from actors.durable_rows import STORE_ORIGIN
 from actors.messages.values import BoundIntent, IntentPlace, Origin, Record, RecordKey, Route
-from actors.overlays import ServiceOverlays, incarnation_of, publishers_of
-from actors.records import HybridClock
+from actors.overlays import incarnation_of, publishers_of
 from actors.service_entry import ServiceEntry, ServiceGroup
-from actors.shrink_guard import ShrinkGuard, ShrinkPatience, is_held
-from actors.verdicts import is_verdicts_client, last_verdicts, overlaid, verdicts_in_force
-from actors.views import Filter, InstanceConflict, OwnerVerdict, live_winner, live_winners, merge_instances
-from rollbook.model import VERDICTS_CLIENT_PREFIX, Instance, InstanceKey, Service, View
+from actors.shrink_guard import ShrinkGuard, ShrinkPatience
+from actors.verdicts import is_verdicts_client, last_verdicts
+from actors.view_builder import ViewBuilder
+from actors.views import Filter, OwnerVerdict, live_winner, live_winners
+from rollbook.model import VERDICTS_CLIENT_PREFIX, InstanceKey, Service
 
 
 class ServiceIndex:
     """Services by name, by origin and by subscriber."""
 
     def __init__(self, patience: ShrinkPatience) -> None:
-        self.clock = HybridClock()  # view versions; of this node alone, so it witnesses nothing
         self.entries: dict[Service, ServiceEntry] = {}
         self.groups: dict[tuple[str, str], ServiceGroup] = {}
         self.entries_of: dict[Origin, dict[ServiceEntry, None]] = {}
         self.subscriptions: dict[Route, dict[Service, None]] = {}
         self.guard = ShrinkGuard(patience)
-        self.warming = False
-        self.preserved = False
+        self.views = ViewBuilder(self.guard)
         self.hides_nobody = False
-        self.is_store_unread = False  # a service that nobody publishes here may be one of the store
-        self.stale_since_ms = 0  # of what is made of the store; 0 while that is followed
-        self.overlays = ServiceOverlays()
         self.touched: dict[Service, dict[Origin, int]] = {}  # subscribed, changed in this turn: by which lowest seq
-        self.conflicts_found: list[tuple[Service, tuple[InstanceConflict, ...]]] = []  # new ones of this turn
         self.records_count = 0
-        self.conflicts_count = 0
-        self.views_built = 0
 
     def put(self, records: Iterable[Record]) -> None:
         """Index each record in the place of the same key of the same origin. The hot path: nothing is built here."""
@@ -124,18 +114,19 @@ class ServiceIndex:
 
     def flag(self, warming: bool, preserved: bool) -> None:
         """Take over what every view says of this node. Views follow when they are next asked for."""
-        if (warming, preserved) == (self.warming, self.preserved):
+        if (warming, preserved) == (self.views.warming, self.views.preserved):
             return
-        self.warming, self.preserved = warming, preserved
+        self.views.warming, self.views.preserved = warming, preserved
         for service, entry in self.entries.items():
             if entry.subscribers:
                 self.touched.setdefault(service, {})
 
     def follow_store(self, *, is_read: bool, stale_since_ms: int) -> None:
         """How well the store is known. Views that this changes follow when they are next asked for."""
-        was_unread = self.is_store_unread
-        is_changed = (not is_read, stale_since_ms) != (was_unread, self.stale_since_ms)
-        self.is_store_unread, self.stale_since_ms = not is_read, stale_since_ms
+        views = self.views
+        was_unread = views.is_store_unread
+        is_changed = (not is_read, stale_since_ms) != (was_unread, views.stale_since_ms)
+        views.is_store_unread, views.stale_since_ms = not is_read, stale_since_ms
         if not is_changed:
             return
         concerned = self.entries.values() if was_unread == is_read else self.entries_of.get(STORE_ORIGIN, ())
@@ -149,7 +140,7 @@ class ServiceIndex:
         intents: Iterable[tuple[IntentPlace, BoundIntent | None]],
     ) -> None:
         """Take over what is laid over instances; their services are marked."""
-        for service in self.overlays.take(thresholds, intents):
+        for service in self.views.overlays.take(thresholds, intents):
             entry = self.entries.get(service)
             if entry is not None:
                 self._mark(entry)
@@ -177,23 +168,6 @@ class ServiceIndex:
         for service in services or ():
             self._drop_subscriber(route, service)
         return services is not None
-
-    def view(self, entry: ServiceEntry, wall_ms: int) -> View:
-        """The view of now. One that would say the same keeps its version, so that it wakes nobody."""
-        view = entry.view
-        instances = self._merge(entry) if entry.dirty or view is None else view.instances
-        is_of_store = STORE_ORIGIN in entry.origins
-        warming = self.warming or (self.is_store_unread and (is_of_store or not instances))
-        stale_since_ms = self.stale_since_ms if is_of_store else 0
-        flags = (warming, self.preserved, entry.guarded, stale_since_ms, entry.protected)
-        if view is None or view.instances != instances or flags_of(view) != flags:
-            view = entry.view = View(entry.service, self.clock.next(wall_ms), instances, *flags)
-            entry.bodies.clear()
-        return view
-
-    def empty_view(self, service: Service, wall_ms: int) -> View:
-        """The answer for a service that nobody knows; not kept, but its version rises with all others."""
-        return View(service, self.clock.next(wall_ms), (), self.warming or self.is_store_unread, self.preserved)
 
     def is_ephemeral(self, service: Service) -> bool:
         """Whether a session publishes an instance of it."""
@@ -241,10 +215,6 @@ class ServiceIndex:
         touched, self.touched = self.touched, {}
         return touched
 
-    def take_conflicts(self) -> list[tuple[Service, tuple[InstanceConflict, ...]]]:
-        found, self.conflicts_found = self.conflicts_found, []
-        return found
-
     def _held_seq(self, origin: Origin) -> int:
         """The highest seq of its records here. Only a change of the filter asks."""
         entries = self.entries_of.get(origin, ())
@@ -274,7 +244,7 @@ class ServiceIndex:
             return
         entry.settle(live=False)
         entry.group.forget(entry.service.name)
-        self._note_conflicts(entry, ())
+        self.views.note_conflicts(entry, ())
         del self.entries[entry.service]
         entry.group.size -= 1
         if not entry.group.size:
@@ -320,36 +290,6 @@ class ServiceIndex:
         if entry.subscribers:
             self.touched.setdefault(entry.service, {})
 
-    def _merge(self, entry: ServiceEntry) -> tuple[Instance, ...]:
-        service, hidden = entry.service, self.filter_of(entry.service)
-        winners = live_winners(entry.clients.values(), hidden)
-        merged, conflicts = merge_instances(winners)
-        instances, entry.protected = self._overlaid(entry, merged, winners, hidden)
-        may_be_held = service in self.guard.services
-        entry.guarded = may_be_held and is_held(winners, entry.clients.values(), self.guard.hidden)
-        entry.dirty = False
-        self.views_built += 1
-        entry.settle(live=bool(winners))
-        if conflicts or entry.conflicts:
-            self._note_conflicts(entry, conflicts)
-        return instances
-
-    def _overlaid(
-        self, entry: ServiceEntry, instances: tuple[Instance, ...], winners: Sequence[Record], hidden: Filter
-    ) -> tuple[tuple[Instance, ...], bool]:
-        """What probes have found, then what operators want; and whether so few are healthy that all are shown so."""
-        if entry.verdicts:
-            instances = overlaid(instances, verdicts_in_force(entry.verdicts.values(), hidden))
-        return self.overlays.laid_over(entry.service, instances, winners)
-
-    def _note_conflicts(self, entry: ServiceEntry, conflicts: tuple[InstanceConflict, ...]) -> None:
-        known = {conflict.key for conflict in entry.conflicts}
-        new = tuple(conflict for conflict in conflicts if conflict.key not in known)
-        if new:
-            self.conflicts_found.append((entry.service, new))
-        self.conflicts_count += len(conflicts) - len(entry.conflicts)
-        entry.conflicts = conflicts
-
     def _drop_subscriber(self, route: Route, service: Service) -> None:
         entry = self.entries[service]
         del entry.subscribers[route]
@@ -361,7 +301,7 @@ class ServiceIndex:
             assert entry.service == service
             assert entry.clients or entry.verdicts or entry.subscribers, f"{service} has neither record nor subscriber"
             self._check_records(entry)
-            self._check_derived(entry)
+            self.views.check_invariants(entry)
             for route in entry.subscribers:
                 assert service in self.subscriptions[route], "a subscriber is not in the index of sessions"
         self._check_totals()
@@ -380,30 +320,10 @@ class ServiceIndex:
         assert counts == entry.origins, "records per origin are miscounted"
         assert all(entry in self.entries_of[origin] for origin in counts), "an origin does not know its service"
 
-    def _check_derived(self, entry: ServiceEntry) -> None:
-        assert entry.settled != (entry in entry.group.unsettled)
-        assert entry.settled or entry.dirty
-        hidden = self.filter_of(entry.service)
-        winners = live_winners(entry.clients.values(), hidden)
-        if entry.settled:
-            assert entry.live == bool(winners), "liveness is stale"
-        if not entry.dirty:
-            merged, conflicts = merge_instances(winners)
-            instances, is_protected = self._overlaid(entry, merged, winners, hidden)
-            assert entry.protected == is_protected, "a view that is protected says so"
-            assert entry.view is not None
-            assert entry.view.instances == instances, f"the view of {entry.service} is stale"
-            assert entry.conflicts == conflicts
-            is_guarded = is_held(winners, entry.clients.values(), self.guard.hidden)
-            assert entry.guarded == is_guarded, "a view that is guarded says so"
-        for body in entry.bodies.values():
-            assert entry.view is not None
-            assert msgspec.msgpack.decode(body, type=View).version == entry.view.version, "an encoded view is stale"
-
     def _check_totals(self) -> None:
         entries = self.entries.values()
         assert self.records_count == sum(sum(entry.origins.values()) for entry in entries)
-        assert self.conflicts_count == sum(len(entry.conflicts) for entry in entries)
+        assert self.views.conflicts_count == sum(len(entry.conflicts) for entry in entries)
         for origin, known in self.entries_of.items():
             assert known, f"{origin} is kept without services"
             assert all(origin in entry.origins and self.entries[entry.service] is entry for entry in known)
@@ -416,8 +336,3 @@ class ServiceIndex:
         assert members.keys() == self.groups.keys(), "a group is kept without services"
         for key, group in self.groups.items():
             group.check_invariants(members[key])
-
-
-def flags_of(view: View) -> tuple[bool, bool, bool, int, bool]:
-    """What a view says beside its instances."""
-    return view.warming, view.preserved, view.guarded, view.stale_since_ms, view.protected

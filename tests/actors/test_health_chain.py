@@ -65,7 +65,7 @@ class ChainNode:
 
     def unhealthy(self) -> set[InstanceKey]:
         entry = self.index.index.entries[ORDERS]
-        view = self.index.index.view(entry, WALL_MS + self.health.ms)
+        view = self.index.index.views.of(entry, WALL_MS + self.health.ms)
         return {instance.key for instance in view.instances if not instance.healthy}
 
     def keep(self) -> None:

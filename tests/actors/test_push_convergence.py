@@ -247,7 +247,7 @@ def test_once_all_is_quiet_every_subscriber_has_the_nodes_view(seed: int) -> Non
     world.settle(world.ms + 60_000)
     for session in world.sessions.values():
         for service, clusters in session.filters.items():
-            view = world.index.index.view(world.index.index.entries[service], at(world.ms).wall_ms)
+            view = world.index.index.views.of(world.index.index.entries[service], at(world.ms).wall_ms)
             names = frozenset(name for name in clusters.split(",") if name)
             newest = session.newest[service]
             assert newest.instances == filter_clusters(view.instances, names)

@@ -229,7 +229,7 @@ class IndexBench:
 
     def health(self) -> dict[int, bool]:
         entry = self.actor.index.entries[ORDERS]
-        view = self.actor.index.view(entry, 1_700_000_000_000 + self.ms)
+        view = self.actor.index.views.of(entry, 1_700_000_000_000 + self.ms)
         self.actor.check_invariants()
         return {instance.port: instance.healthy for instance in view.instances}
 

@@ -37,7 +37,7 @@ def write(cluster: SimCluster, client: SdkClient, *numbers: int, service: str = 
 
 def stale(cluster: SimCluster, number: int) -> bool:
     """Whether this node would say that its list may be old."""
-    return bool(cluster.node(number).behaviour(Role.INDEX).index.stale_since_ms)
+    return bool(cluster.node(number).behaviour(Role.INDEX).index.views.stale_since_ms)
 
 
 @EACH_STORE

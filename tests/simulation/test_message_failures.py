@@ -236,7 +236,7 @@ def test_d24_of_two_clients_with_one_address_every_node_shows_the_same_and_count
     query = asker.query("orders")
     cluster.until(lambda: isinstance(asker.answer(query), View), 1_000, "answered")
     assert {each.metadata["from"] for node in cluster.nodes for each in node.view(service_of("orders"))} == {"second"}
-    assert cluster.node(2).behaviour(Role.INDEX).index.conflicts_count == 1
+    assert cluster.node(2).behaviour(Role.INDEX).index.views.conflicts_count == 1
     second.crash()
     cluster.run_ms(1_000)
     assert {each.metadata["from"] for node in cluster.nodes for each in node.view(service_of("orders"))} == {"first"}
