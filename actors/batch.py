@@ -17,33 +17,23 @@ from actors.owner_table import OwnerTable
 from actors.records import HybridClock
 from actors.sessions import Session, SessionTable
 from rollbook.durable import check_intent, check_namespace, check_settings
-from rollbook.errors import Code, InvalidField
-from rollbook.kept_rows import ReadDurable, RestoreRows, check_rows
-from rollbook.model import Instance, Service, check_instance, check_service, instance_key
-from rollbook.wire import (
+from rollbook.durable_bodies import (
     PERSISTENT_PER_ORDER_MAX,
     ClearIntent,
     DeleteNamespace,
     DeleteService,
-    Done,
-    Failed,
     GetService,
     ListNamespaces,
-    ListServices,
-    Ping,
-    Pong,
-    Publish,
     PublishPersistent,
     PutNamespace,
     PutService,
-    Query,
     SetIntent,
-    Subscribe,
-    Tag,
-    Unsubscribe,
-    Withdraw,
     WithdrawPersistent,
 )
+from rollbook.errors import Code, InvalidField
+from rollbook.kept_rows import ReadDurable, RestoreRows, check_rows
+from rollbook.model import Instance, Service, check_instance, check_service, instance_key
+from rollbook.wire import Done, Failed, ListServices, Ping, Pong, Publish, Query, Subscribe, Tag, Unsubscribe, Withdraw
 
 _PONG = Pong()
 _SESSION_REQUIRED = Failed(

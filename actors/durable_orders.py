@@ -30,16 +30,11 @@ from actors.messages.index import ServiceAnswer
 from actors.messages.store import Expectation, Operation
 from actors.messages.values import IntentPlace, Order, Route
 from rollbook.durable import INTENT_FIELDS, Intent, Namespace, ServiceSettings, decisions_of
-from rollbook.errors import Code
-from rollbook.kept_rows import RestoreRows
-from rollbook.model import DEFAULT_NAMESPACE, Instance, InstanceKey, Service
-from rollbook.wire import (
+from rollbook.durable_bodies import (
     NAMESPACES_MAX,
     ClearIntent,
     DeleteNamespace,
     DeleteService,
-    Done,
-    Failed,
     Namespaces,
     PublishPersistent,
     PutMode,
@@ -47,9 +42,12 @@ from rollbook.wire import (
     PutService,
     ServiceShown,
     ShownIntent,
-    Tag,
     WithdrawPersistent,
 )
+from rollbook.errors import Code
+from rollbook.kept_rows import RestoreRows
+from rollbook.model import DEFAULT_NAMESPACE, Instance, InstanceKey, Service
+from rollbook.wire import Done, Failed, Tag
 
 PUBLIC = Namespace(DEFAULT_NAMESPACE, DEFAULT_NAMESPACE, "built in")
 

@@ -18,19 +18,11 @@ from actors.messages.io import AnswerClients, ClientFrame
 from actors.messages.store import IntentsUnclaimed, PersistentOrders
 from actors.messages.values import Order
 from actors.service_index import ServiceIndex
+from rollbook.durable_bodies import DeleteNamespace, DeleteService, PublishPersistent, ServiceShown, SetIntent
 from rollbook.errors import Code, Refused, RollbookError
 from rollbook.kept_rows import RestoreRows
 from rollbook.model import InstanceKey, Service
-from rollbook.wire import (
-    DeleteNamespace,
-    DeleteService,
-    Failed,
-    PublishPersistent,
-    ServiceShown,
-    SetIntent,
-    Tag,
-    encode,
-)
+from rollbook.wire import Failed, Tag, encode
 
 
 class DurablePassage:

@@ -39,10 +39,11 @@ from actors.messages.store import (
 )
 from actors.messages.values import NOBODY, Order, Reply
 from actors.proposals import ProposalDesk
+from rollbook.durable_bodies import GetService, ListNamespaces
 from rollbook.errors import Code
 from rollbook.kept_rows import ReadDurable
 from rollbook.status import DurableStatus, StoreMember
-from rollbook.wire import Failed, GetService, ListNamespaces, Tag
+from rollbook.wire import Failed, Tag
 
 
 class PersistentSettings(msgspec.Struct, frozen=True):

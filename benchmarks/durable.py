@@ -15,7 +15,7 @@ from typing import NamedTuple
 from benchmarks.processes import line_of, median, module, quantile, report_of
 from benchmarks.stores import bare_per_second, bare_store, lone_bare_seconds
 from rollbook import Instance, NamingClient
-from rollbook.wire import PERSISTENT_PER_ORDER_MAX
+from rollbook.durable_bodies import PERSISTENT_PER_ORDER_MAX
 from tests.support.real_cluster import RealCluster, pause_s
 
 NOBODY = "127.0.0.9"  # instances are said to be unhealthy there, so no prober has anything to add

@@ -16,8 +16,9 @@ from typing import Any, Literal
 import msgpack
 import zmq
 
+from rollbook.durable_bodies import PublishPersistent
 from rollbook.model import Instance, Service
-from rollbook.wire import OpenSession, Publish, PublishPersistent, Tag, encode
+from rollbook.wire import OpenSession, Publish, Tag, encode
 
 SERVICES = 5_000
 SESSION = 1

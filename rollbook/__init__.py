@@ -5,6 +5,7 @@ from rollbook.cache import InstanceList
 from rollbook.checkers import CheckerSettings
 from rollbook.client import NamingClient, ServicePage
 from rollbook.durable import Intent, Namespace, ServiceSettings
+from rollbook.durable_bodies import ServiceShown, ShownIntent
 from rollbook.errors import (
     ClientClosed,
     ClientIdInUse,
@@ -19,7 +20,6 @@ from rollbook.errors import (
 )
 from rollbook.kept_rows import DurablePage, DurableRows, InstanceRow, IntentRow, NamespaceRow, ServiceRow
 from rollbook.model import Difference, Instance, Service, View
-from rollbook.wire import ServiceShown, ShownIntent
 
 __all__ = [
     "Administration",

@@ -28,19 +28,7 @@ from rollbook.durable import (
     check_namespace,
     check_settings,
 )
-from rollbook.errors import Code, InvalidField, Refused
-from rollbook.kept_rows import DurablePage, DurableRows, ReadDurable, RestoreRows, check_rows
-from rollbook.model import (
-    DEFAULT_CLUSTER,
-    DEFAULT_GROUP,
-    Instance,
-    InstanceKey,
-    Service,
-    check_instance,
-    check_service,
-)
-from rollbook.orders import CallBody
-from rollbook.wire import (
+from rollbook.durable_bodies import (
     PERSISTENT_PER_ORDER_MAX,
     ClearIntent,
     DeleteNamespace,
@@ -54,6 +42,18 @@ from rollbook.wire import (
     ServiceShown,
     SetIntent,
 )
+from rollbook.errors import Code, InvalidField, Refused
+from rollbook.kept_rows import DurablePage, DurableRows, ReadDurable, RestoreRows, check_rows
+from rollbook.model import (
+    DEFAULT_CLUSTER,
+    DEFAULT_GROUP,
+    Instance,
+    InstanceKey,
+    Service,
+    check_instance,
+    check_service,
+)
+from rollbook.orders import CallBody
 
 
 class Administration:

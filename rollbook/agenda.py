@@ -16,6 +16,20 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from rollbook.cache import ViewCache, snapshot_of
+from rollbook.durable_bodies import (
+    ClearIntent,
+    DeleteNamespace,
+    DeleteService,
+    GetService,
+    ListNamespaces,
+    Namespaces,
+    PublishPersistent,
+    PutNamespace,
+    PutService,
+    ServiceShown,
+    SetIntent,
+    WithdrawPersistent,
+)
 from rollbook.errors import (
     Code,
     InvalidField,
@@ -32,30 +46,18 @@ from rollbook.orders import Action, CallBody, Called, Deliver, DurableBody, Forg
 from rollbook.redo import Change, Publications
 from rollbook.status import NodeStatus
 from rollbook.wire import (
-    ClearIntent,
-    DeleteNamespace,
-    DeleteService,
     Done,
     Failed,
-    GetService,
     GetStatus,
-    ListNamespaces,
     ListServices,
-    Namespaces,
     Ping,
     Pong,
     Publish,
-    PublishPersistent,
-    PutNamespace,
-    PutService,
     Query,
     Services,
-    ServiceShown,
-    SetIntent,
     Subscribe,
     Unsubscribe,
     Withdraw,
-    WithdrawPersistent,
 )
 
 ANSWER_OF: dict[type[Any], type[Any]] = {

@@ -13,9 +13,10 @@ import msgspec
 from rollbook.checkers import CheckerSettings
 from rollbook.codec import pack, typed
 from rollbook.durable import INTENT_FIELDS, IntentField
+from rollbook.durable_bodies import INTENT_MS_MAX, PERSISTENT_PER_ORDER_MAX, PutMode
 from rollbook.errors import InvalidField, RemoteProtocolError
 from rollbook.model import Instance, check_instance, clusters_of
-from rollbook.wire import INTENT_MS_MAX, PERSISTENT_PER_ORDER_MAX, PutMode, Wait
+from rollbook.wire import Wait
 
 TIMEOUT_S_MAX = 86_400  # far more, and the operating system would refuse it
 

@@ -29,6 +29,7 @@ from rollbook.arguments import (
 from rollbook.cache import InstanceList, Snapshot
 from rollbook.choice import usable, weighted_choice
 from rollbook.dispatcher import Callback, Dispatcher
+from rollbook.durable_bodies import PublishPersistent, WithdrawPersistent
 from rollbook.engine import Engine
 from rollbook.errors import ClientClosed, ClusterUnreachable, InvalidField, Refused, RollbookError
 from rollbook.model import (
@@ -47,19 +48,7 @@ from rollbook.orders import CallBody, Deliver, Ended, Forget, SessionsChanged
 from rollbook.servers import check_server
 from rollbook.session import ClientSession
 from rollbook.status import NodeStatus
-from rollbook.wire import (
-    GetStatus,
-    ListServices,
-    Ping,
-    Publish,
-    PublishPersistent,
-    Query,
-    Subscribe,
-    Unsubscribe,
-    Wait,
-    Withdraw,
-    WithdrawPersistent,
-)
+from rollbook.wire import GetStatus, ListServices, Ping, Publish, Query, Subscribe, Unsubscribe, Wait, Withdraw
 
 CLOSE_TIMEOUT_S_MAX = 1.5  # a dead cluster holds up the end of a process for no longer
 LISTS_MAX = 10_000  # answers kept ready, per service and cluster filter; made anew when over

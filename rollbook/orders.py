@@ -12,29 +12,22 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 
 from rollbook.cache import Snapshot
-from rollbook.errors import RollbookError
-from rollbook.kept_rows import ReadDurable, RestoreRows
-from rollbook.model import Service
-from rollbook.wire import (
+from rollbook.durable_bodies import (
     ClearIntent,
     DeleteNamespace,
     DeleteService,
     GetService,
-    GetStatus,
     ListNamespaces,
-    ListServices,
-    Ping,
-    Publish,
     PublishPersistent,
     PutNamespace,
     PutService,
-    Query,
     SetIntent,
-    Subscribe,
-    Unsubscribe,
-    Withdraw,
     WithdrawPersistent,
 )
+from rollbook.errors import RollbookError
+from rollbook.kept_rows import ReadDurable, RestoreRows
+from rollbook.model import Service
+from rollbook.wire import GetStatus, ListServices, Ping, Publish, Query, Subscribe, Unsubscribe, Withdraw
 
 DecisionBody = PutService | DeleteService | PutNamespace | DeleteNamespace | SetIntent | ClearIntent
 DurableBody = PublishPersistent | WithdrawPersistent | DecisionBody | RestoreRows

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 
 from rollbook.backup_file import BackupReader
 from rollbook.codec import pack
+from rollbook.durable_bodies import PERSISTENT_PER_ORDER_MAX
 from rollbook.errors import Code, InvalidField, Refused
 from rollbook.kept_rows import DurablePage, DurableRows, KeptRow, durable_rows, row_name, row_text
-from rollbook.wire import PERSISTENT_PER_ORDER_MAX
 
 ORDER_BYTES_MAX = 131_072  # half of what a frame may have, unless one row is larger
 

@@ -17,8 +17,8 @@ from actors.messages.values import (
     Route,
     Watermark,
 )
+from rollbook.durable_bodies import ServiceShown
 from rollbook.model import InstanceKey, Service
-from rollbook.wire import ServiceShown
 
 
 class RecordsChanged(msgspec.Struct, frozen=True):

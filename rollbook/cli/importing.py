@@ -14,10 +14,10 @@ from rollbook import NamingClient, Service
 from rollbook.cli.output import wall_ms
 from rollbook.cli.progress import Advance
 from rollbook.cli.repeating import repeated
+from rollbook.durable_bodies import PERSISTENT_PER_ORDER_MAX
 from rollbook.errors import Code, Refused
 from rollbook.exchange_lines import ContentLine, InstanceLine, IntentLine, NamespaceLine, ServiceLine
 from rollbook.model import InstanceKey
-from rollbook.wire import PERSISTENT_PER_ORDER_MAX
 
 ClientOf = Callable[[str], NamingClient]  # by namespace
 NumberedIntent = tuple[int, IntentLine]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from rollbook.durable_bodies import PublishPersistent
 from rollbook.model import DEFAULT_GROUP, DEFAULT_NAMESPACE, Instance, InstanceKey, Service, View
 from rollbook.wire import (
     CloseSession,
@@ -16,7 +17,6 @@ from rollbook.wire import (
     OpenSession,
     Ping,
     Publish,
-    PublishPersistent,
     PushAck,
     Query,
     SessionEnded,

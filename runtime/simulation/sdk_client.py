@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, assert_never
 
+from rollbook.durable_bodies import PublishPersistent, WithdrawPersistent
 from rollbook.model import Instance, InstanceKey
 from rollbook.orders import (
     Action,
@@ -37,16 +38,7 @@ from rollbook.orders import (
 )
 from rollbook.patience import HEARTBEAT_INTERVAL_MS, HEARTBEAT_TIMEOUT_MS, SessionSettings
 from rollbook.session import ClientSession
-from rollbook.wire import (
-    Publish,
-    PublishPersistent,
-    Query,
-    Subscribe,
-    Unsubscribe,
-    Wait,
-    Withdraw,
-    WithdrawPersistent,
-)
+from rollbook.wire import Publish, Query, Subscribe, Unsubscribe, Wait, Withdraw
 from runtime.simulation.clients import service_of
 from runtime.simulation.hosts import Heartbeats, How, SimEnd, SimHost
 from runtime.simulation.network import SimNetwork

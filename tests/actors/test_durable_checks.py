@@ -18,6 +18,18 @@ from rollbook.durable import (
     Namespace,
     ServiceSettings,
 )
+from rollbook.durable_bodies import (
+    PERSISTENT_PER_ORDER_MAX,
+    ClearIntent,
+    DeleteNamespace,
+    DeleteService,
+    GetService,
+    PublishPersistent,
+    PutNamespace,
+    PutService,
+    SetIntent,
+    WithdrawPersistent,
+)
 from rollbook.errors import Code
 from rollbook.kept_rows import DurableRows, IntentRow, RestoreRows
 from rollbook.model import (
@@ -31,21 +43,7 @@ from rollbook.model import (
     InstanceKey,
     Service,
 )
-from rollbook.wire import (
-    PERSISTENT_PER_ORDER_MAX,
-    ClearIntent,
-    DeleteNamespace,
-    DeleteService,
-    Failed,
-    GetService,
-    Ping,
-    PublishPersistent,
-    PutNamespace,
-    PutService,
-    SetIntent,
-    Tag,
-    WithdrawPersistent,
-)
+from rollbook.wire import Failed, Ping, Tag
 from tests.support.client_manager_bench import SERVICE, manager, opened, ordered
 
 KEY = InstanceKey("10.0.0.1", 1)

@@ -36,19 +36,19 @@ from actors.durable_values import KeptInstance, KeptIntent
 from actors.messages.store import Cut, Expectation, Row
 from actors.messages.values import IntentPlace, Order, Route
 from rollbook.durable import Intent, Namespace, ServiceSettings
-from rollbook.errors import Code
-from rollbook.model import Instance
-from rollbook.wire import (
+from rollbook.durable_bodies import (
     NAMESPACES_MAX,
     ClearIntent,
     DeleteNamespace,
     DeleteService,
-    Failed,
     PublishPersistent,
     PutNamespace,
     PutService,
     WithdrawPersistent,
 )
+from rollbook.errors import Code
+from rollbook.model import Instance
+from rollbook.wire import Failed
 from tests.support.registry import ORDERS
 
 KEPT = Instance("10.0.0.1", 80, ephemeral=False)

@@ -17,6 +17,7 @@ from actors.messages.values import Order, Route
 from rollbook.checkers import CheckerSettings
 from rollbook.codec import pack, typed
 from rollbook.durable import Intent, Namespace, ServiceSettings
+from rollbook.durable_bodies import NAMESPACES_MAX
 from rollbook.errors import Code, InvalidField
 from rollbook.kept_rows import (
     MOMENT_MS_MAX,
@@ -31,7 +32,7 @@ from rollbook.kept_rows import (
     durable_rows,
 )
 from rollbook.model import Instance, Service
-from rollbook.wire import NAMESPACES_MAX, Done, Tag
+from rollbook.wire import Done, Tag
 from tests.actors.test_durable_orders import NOW
 
 ORDERS = Service("prod", "shop", "orders")

@@ -17,14 +17,10 @@ from actors.messages.io import AnswerClients
 from actors.messages.store import IntentsUnclaimed, RowVersion, StoreFollowed
 from actors.messages.values import Order, Standing
 from rollbook.durable import Intent, ServiceSettings
+from rollbook.durable_bodies import ServiceShown, SetIntent, ShownIntent
 from rollbook.errors import Code
 from rollbook.model import Service
-from rollbook.wire import (
-    ServiceShown,
-    SetIntent,
-    ShownIntent,
-    Tag,
-)
+from rollbook.wire import Tag
 from tests.support.index_bench import IndexUnderTest
 from tests.support.registry import ORDERS, STOCK, instance, opened, record, route, told
 

@@ -12,15 +12,9 @@ from actors.messages.io import AnswerClients
 from actors.messages.store import PersistentOrders
 from actors.messages.values import Order
 from rollbook.durable import ServiceSettings
+from rollbook.durable_bodies import DeleteNamespace, DeleteService, PublishPersistent, PutService, WithdrawPersistent
 from rollbook.errors import Code
-from rollbook.wire import (
-    DeleteNamespace,
-    DeleteService,
-    Failed,
-    PublishPersistent,
-    PutService,
-    WithdrawPersistent,
-)
+from rollbook.wire import Failed
 from tests.support.index_bench import IndexUnderTest
 from tests.support.registry import ORDERS, STOCK, THERE, instance, opened, record, route, told
 

@@ -21,9 +21,10 @@ from actors.messages.store import (
     StoreSilent,
 )
 from actors.messages.values import Order, Route
+from rollbook.durable_bodies import GetService, ListNamespaces, Namespaces, PublishPersistent, ServiceShown
 from rollbook.errors import Code
 from rollbook.status import DurableStatus
-from rollbook.wire import Failed, GetService, ListNamespaces, Namespaces, PublishPersistent, ServiceShown
+from rollbook.wire import Failed
 from tests.actors.test_persistent_store import (
     SERVICE,
     WALL_MS,

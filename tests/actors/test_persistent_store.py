@@ -42,9 +42,10 @@ from actors.messages.values import Order, Route
 from actors.node_shares import NodeShares, identity_of
 from actors.persistent_store import PersistentSettings, PersistentStore
 from rollbook.durable import Intent
+from rollbook.durable_bodies import GetService, PublishPersistent
 from rollbook.errors import Code
 from rollbook.model import Instance, Service
-from rollbook.wire import Done, GetService, PublishPersistent
+from rollbook.wire import Done
 from tests.support.settings import settings_of
 
 SERVICE = Service("public", "shop", "orders")

@@ -8,8 +8,9 @@ import pytest
 
 from actors.base import Role
 from actors.messages.store import Operation, Proposal, StoreFollowed
+from rollbook.durable_bodies import PublishPersistent, WithdrawPersistent
 from rollbook.model import Instance, InstanceKey, Service
-from rollbook.wire import Done, Failed, PublishPersistent, WithdrawPersistent
+from rollbook.wire import Done, Failed
 from tests.support.home_chain import HOME, HomeChain
 
 SERVICE = Service("public", "shop", "orders")

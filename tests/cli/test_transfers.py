@@ -17,10 +17,11 @@ import pytest
 from rollbook.backup_file import BackupReader
 from rollbook.cli import main
 from rollbook.durable import Intent, Namespace, ServiceSettings
+from rollbook.durable_bodies import PublishPersistent, PutNamespace, PutService, SetIntent
 from rollbook.errors import Code
 from rollbook.kept_rows import InstanceRow, IntentRow, KeptRow, NamespaceRow, ServiceRow, row_name
 from rollbook.model import Instance, InstanceKey, Service
-from rollbook.wire import Failed, PublishPersistent, PutNamespace, PutService, SetIntent
+from rollbook.wire import Failed
 from tests.support.small_registry import SmallRegistry
 
 ORDERS = Service("public", "shop", "orders")

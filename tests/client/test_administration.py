@@ -11,10 +11,7 @@ from rollbook import Administration, InvalidField, NamingClient, Refused
 from rollbook.cache import snapshot_of
 from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings
-from rollbook.errors import Code
-from rollbook.kept_rows import DurableRows, NamespaceRow
-from rollbook.model import Instance, InstanceKey, Service, View
-from rollbook.wire import (
+from rollbook.durable_bodies import (
     INTENT_MS_MAX,
     ClearIntent,
     DeleteNamespace,
@@ -24,6 +21,9 @@ from rollbook.wire import (
     SetIntent,
     ShownIntent,
 )
+from rollbook.errors import Code
+from rollbook.kept_rows import DurableRows, NamespaceRow
+from rollbook.model import Instance, InstanceKey, Service, View
 from tests.support.small_decisions import WRITTEN_MS
 from tests.support.small_registry import SmallRegistry
 

@@ -11,11 +11,11 @@ from rollbook.backup_file import BackupHeader, BackupReader, BackupWriter
 from rollbook.checkers import CheckerSettings
 from rollbook.codec import pack
 from rollbook.durable import ServiceSettings
+from rollbook.durable_bodies import PERSISTENT_PER_ORDER_MAX
 from rollbook.errors import Code, InvalidField, Refused
 from rollbook.kept_rows import DurablePage, InstanceRow, KeptRow, ServiceRow, durable_rows
 from rollbook.model import Instance, Service
 from rollbook.restoring import ORDER_BYTES_MAX, Restoring, counts_text
-from rollbook.wire import PERSISTENT_PER_ORDER_MAX
 
 ORDERS = Service("public", "shop", "orders")
 SERVICE_ROW = ServiceRow(ORDERS, ServiceSettings(0.5), "ann", 7)

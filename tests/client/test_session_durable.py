@@ -8,30 +8,26 @@ import pytest
 
 from rollbook import InvalidField, NamingClient
 from rollbook.durable import Intent, Namespace, ServiceSettings
-from rollbook.errors import ClusterUnreachable, Code, OutcomeUnknown, Refused
-from rollbook.kept_rows import DurablePage, DurableRows, NamespaceRow, ReadDurable, RestoreRows
-from rollbook.model import Instance, InstanceKey
-from rollbook.orders import DurableBody, QuestionBody
-from rollbook.wire import (
+from rollbook.durable_bodies import (
     PERSISTENT_PER_ORDER_MAX,
     ClearIntent,
     DeleteNamespace,
     DeleteService,
-    Done,
-    Failed,
     GetService,
     ListNamespaces,
     Namespaces,
-    Publish,
     PublishPersistent,
     PutNamespace,
     PutService,
     ServiceShown,
     SetIntent,
-    Tag,
-    Withdraw,
     WithdrawPersistent,
 )
+from rollbook.errors import ClusterUnreachable, Code, OutcomeUnknown, Refused
+from rollbook.kept_rows import DurablePage, DurableRows, NamespaceRow, ReadDurable, RestoreRows
+from rollbook.model import Instance, InstanceKey
+from rollbook.orders import DurableBody, QuestionBody
+from rollbook.wire import Done, Failed, Publish, Tag, Withdraw
 from tests.support.session_bench import ORDERS, SessionBench, instance
 
 KEPT = Instance("10.0.0.1", 80, ephemeral=False)

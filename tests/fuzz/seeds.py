@@ -35,22 +35,19 @@ from actors.peer_frames import encode_peer
 from rollbook.checkers import CheckerSettings
 from rollbook.codec import pack
 from rollbook.durable import Intent, Namespace, ServiceSettings, decisions_of
-from rollbook.kept_rows import DurableRows, InstanceRow, IntentRow, ReadDurable, RestoreRows
-from rollbook.model import Instance, InstanceKey, Service
-from rollbook.wire import (
+from rollbook.durable_bodies import (
     ClearIntent,
     DeleteService,
     GetService,
     PublishPersistent,
     PutNamespace,
     PutService,
-    Query,
     SetIntent,
-    Subscribe,
-    Tag,
     WithdrawPersistent,
-    encode,
 )
+from rollbook.kept_rows import DurableRows, InstanceRow, IntentRow, ReadDurable, RestoreRows
+from rollbook.model import Instance, InstanceKey, Service
+from rollbook.wire import Query, Subscribe, Tag, encode
 from runtime.settings import DEFAULTS
 from tests.fuzz.mutations import TEXTS
 from tests.fuzz.whole_node import EPOCH, MEETING_MS, SESSION, STORE, STORE_INDEX, STREAM, STREAM_NUMBER

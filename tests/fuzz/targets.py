@@ -44,6 +44,7 @@ from actors.peer_frames import decode_peer, encode_peer
 from actors.records import make_record, read_record
 from rollbook import durable
 from rollbook.codec import pack
+from rollbook.durable_bodies import Namespaces, ServiceShown, ShownIntent
 from rollbook.errors import Code, InvalidField, RemoteProtocolError, RollbookError, SettingsError
 from rollbook.model import Instance, View, check_instance, check_service
 from rollbook.wire import (
@@ -51,9 +52,6 @@ from rollbook.wire import (
     FRAME_BYTES_MAX,
     Envelope,
     Failed,
-    Namespaces,
-    ServiceShown,
-    ShownIntent,
     Tag,
     answer_body,
     encode,

@@ -16,31 +16,33 @@ from actors.messages.io import ClientFrame, PushToClients
 from actors.messages.push import Acknowledgement, PushesAcknowledged, SubscriberHeard
 from actors.messages.values import Order, Route
 from rollbook.durable import Intent, Namespace, ServiceSettings
+from rollbook.durable_bodies import (
+    ClearIntent,
+    DeleteNamespace,
+    DeleteService,
+    GetService,
+    ListNamespaces,
+    PublishPersistent,
+    PutNamespace,
+    PutService,
+    SetIntent,
+    WithdrawPersistent,
+)
 from rollbook.errors import Code
 from rollbook.model import Instance, InstanceKey, Service
 from rollbook.status import NodeStatus
 from rollbook.wire import (
     FRAME_BYTES_MAX,
     WIRE_VERSION,
-    ClearIntent,
     CloseSession,
-    DeleteNamespace,
-    DeleteService,
     Failed,
-    GetService,
     GetStatus,
-    ListNamespaces,
     OpenSession,
     Ping,
     Publish,
-    PublishPersistent,
     PushAck,
-    PutNamespace,
-    PutService,
     Query,
-    SetIntent,
     Tag,
-    WithdrawPersistent,
     answer_body,
     encode,
     open_envelope,

@@ -10,23 +10,21 @@ import msgspec
 import pytest
 
 from rollbook.durable import Intent, Namespace, ServiceSettings
-from rollbook.errors import Code
-from rollbook.model import DEFAULT_GROUP, DEFAULT_NAMESPACE, Instance, Service
-from rollbook.wire import (
+from rollbook.durable_bodies import (
     ClearIntent,
     DeleteNamespace,
     DeleteService,
-    Done,
-    Failed,
     GetService,
     ListNamespaces,
     PublishPersistent,
     PutNamespace,
     PutService,
     SetIntent,
-    Tag,
     WithdrawPersistent,
 )
+from rollbook.errors import Code
+from rollbook.model import DEFAULT_GROUP, DEFAULT_NAMESPACE, Instance, Service
+from rollbook.wire import Done, Failed, Tag
 from runtime.simulation.clients import RawClient
 from runtime.simulation.cluster import SimCluster
 from tests.support.sim_cluster import instance, sim_cluster

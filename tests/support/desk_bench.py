@@ -9,8 +9,9 @@ from actors.durable_rows import instance_row_key, instance_row_value
 from actors.messages.store import Fault, Outcome, Proposal, ProposalSettled
 from actors.messages.values import Order, Route
 from actors.proposals import ProposalDesk
+from rollbook.durable_bodies import PublishPersistent, WithdrawPersistent
 from rollbook.model import Instance, InstanceKey, Service
-from rollbook.wire import Done, Failed, PublishPersistent, WithdrawPersistent
+from rollbook.wire import Done, Failed
 from tests.support.model_store import ModelStore
 
 SERVICE = Service("public", "shop", "orders")

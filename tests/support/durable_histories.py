@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 
 from actors.durable_rows import read_row
 from actors.durable_values import KeptInstance
+from rollbook.durable_bodies import PublishPersistent, WithdrawPersistent
 from rollbook.errors import ClusterUnreachable, OutcomeUnknown, Refused
 from rollbook.orders import Action, DurableBody, Reject, Resolve, Send
-from rollbook.wire import Done, PublishPersistent, Tag, WithdrawPersistent, open_envelope, request_body
+from rollbook.wire import Done, Tag, open_envelope, request_body
 from runtime.simulation.clients import service_of
 from runtime.simulation.cluster import SimCluster, StoreOf
 from runtime.simulation.node import SimNode

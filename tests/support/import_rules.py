@@ -12,7 +12,7 @@ from tests.support.house import Import, Objection, Rule, SourceFile, Tree, impor
 # A room may import rooms below it, and itself. What is not named here (tests) has a rule of its own.
 _RANKS = {"rollbook": 0, "actors/messages": 1, "actors": 2, "runtime": 3, "scripts": 4, "benchmarks": 5, "examples": 5}
 
-_PURE_SDK_FILES = ("rollbook/model.py", "rollbook/errors.py", "rollbook/session.py")
+_PURE_SDK_FILES = ("rollbook/model.py", "rollbook/errors.py", "rollbook/session.py", "rollbook/conversation.py")
 _NEVER_IN_PURE_SDK_FILES = ("pykka", "zmq", "loguru", "threading", "time", "random")
 _NEVER_IN_SIMULATION = ("zmq", "threading", "time")
 # Each of these is a port, or the business of the shell that runs the actor.
@@ -22,7 +22,8 @@ _NEVER_IN_ACTORS = (
 )
 _ONLY_IN_MESSAGES = (
     *("__future__", "collections.abc", "dataclasses", "enum", "typing", "msgspec"),
-    *("actors.messages", "rollbook.checkers", "rollbook.durable", "rollbook.errors", "rollbook.model", "rollbook.wire"),
+    *("actors.messages", "rollbook.checkers", "rollbook.durable", "rollbook.durable_bodies", "rollbook.errors"),
+    *("rollbook.model", "rollbook.wire"),
 )
 
 # The command line, in one file or several, and the test fixture; rollbook/client.py is neither.

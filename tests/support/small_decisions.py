@@ -11,15 +11,10 @@ from typing import Any
 import msgspec
 
 from rollbook.durable import INTENT_FIELDS, IntentField, Namespace, ServiceSettings, decisions_of
-from rollbook.errors import Code
-from rollbook.model import Instance, InstanceKey, Service
-from rollbook.orders import DecisionBody
-from rollbook.wire import (
+from rollbook.durable_bodies import (
     ClearIntent,
     DeleteNamespace,
     DeleteService,
-    Done,
-    Failed,
     GetService,
     ListNamespaces,
     Namespaces,
@@ -28,8 +23,11 @@ from rollbook.wire import (
     ServiceShown,
     SetIntent,
     ShownIntent,
-    Tag,
 )
+from rollbook.errors import Code
+from rollbook.model import Instance, InstanceKey, Service
+from rollbook.orders import DecisionBody
+from rollbook.wire import Done, Failed, Tag
 
 WRITTEN_MS = 1_700_000_000_000
 Instances = Callable[[Service], dict[InstanceKey, Instance]]

@@ -15,6 +15,7 @@ from typing import Any
 import zmq
 
 from rollbook import wire
+from rollbook.durable_bodies import PublishPersistent, WithdrawPersistent
 from rollbook.errors import Code
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import NodeStatus
@@ -28,7 +29,6 @@ from rollbook.wire import (
     Ping,
     Pong,
     Publish,
-    PublishPersistent,
     PushAck,
     Query,
     Services,
@@ -37,7 +37,6 @@ from rollbook.wire import (
     Tag,
     Unsubscribe,
     Withdraw,
-    WithdrawPersistent,
 )
 from tests.support.small_decisions import SmallDecisions
 from tests.support.small_rows import SmallRows

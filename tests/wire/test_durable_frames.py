@@ -28,9 +28,10 @@ from actors.messages.peers import PeerTag
 from actors.peer_frames import decode_peer
 from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings
+from rollbook.durable_bodies import INTENT_MS_MAX
 from rollbook.errors import RemoteProtocolError
 from rollbook.model import Instance, InstanceKey, Service
-from rollbook.wire import INTENT_MS_MAX, Tag, open_envelope, request_body
+from rollbook.wire import Tag, open_envelope, request_body
 from tests.support.protocol_text import client_arrays, peer_arrays
 from tests.wire.test_golden_frames import GOLDEN
 from tests.wire.test_grown_frames import NEWEST

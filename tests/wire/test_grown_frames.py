@@ -31,21 +31,11 @@ from actors.messages.values import DigestEntry
 from actors.peer_frames import decode_peer, encode_peer
 from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings
+from rollbook.durable_bodies import ClearIntent, ShownIntent
 from rollbook.kept_rows import DurableRows, InstanceRow, IntentRow, NamespaceRow, ServiceRow
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import DurableStatus, LatencyCounts, MemberStatus, NodeStatus, OwnerStatus, StoreMember
-from rollbook.wire import (
-    ANSWERS,
-    REQUESTS,
-    ClearIntent,
-    Failed,
-    ShownIntent,
-    Tag,
-    answer_body,
-    encode,
-    open_envelope,
-    request_body,
-)
+from rollbook.wire import ANSWERS, REQUESTS, Failed, Tag, answer_body, encode, open_envelope, request_body
 from tests.support.protocol_text import REQUIRED, Fields, client_arrays, fields_of, peer_arrays
 from tests.wire.test_golden_frames import ANSWER_BODIES, GOLDEN, PEER_BODY_VALUES, REQUEST_BODIES
 
