@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 from pathlib import Path
 
 from tests.chaos.clock_shim import ClockShim
@@ -53,26 +51,6 @@ class ChaosNode(RealNode):
     def ended(self) -> int | None:
         """The exit code of its supervisor if that has ended by itself; afterwards it can be started again."""
         return self._reap(0.1) if self.has_ended() else None
-
-    def process(self) -> int | None:
-        """The node process, if there is one now."""
-        if self._supervisor is None:
-            return None
-        with contextlib.suppress(AssertionError, FileNotFoundError, ProcessLookupError):  # between two lives
-            return self.pid
-        return None
-
-    def kill_process(self) -> bool:
-        """kill -9 of the node alone: its supervisor sees it. False if there was none at this moment."""
-        pid = self.process()
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-        return pid is not None
-
-    def kill_supervisor(self) -> None:
-        """kill -9 of the supervisor alone: its node sees it, and leaves."""
-        os.kill(self.supervisor_pid, signal.SIGKILL)
-        self._reap(5.0)
 
     def resident_kib(self) -> int | None:
         pid = self.process()

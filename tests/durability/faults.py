@@ -36,21 +36,20 @@ Fault = Callable[[RealCluster, random.Random], Damage]
 
 
 def faults_of(engine: Engine, nodes: int) -> dict[str, Fault]:
-    whole: dict[str, Fault] = {}
+    any_engine: dict[str, Fault] = {"kill a node process": _kill_process, "kill a supervisor": _kill_supervisor}
     for count in range(1, nodes + 1):
-        whole[f"kill {count}"] = partial(_kill, count, engine == "etcd" and count <= (nodes - 1) // 2)
-        whole[f"kill {count} starting"] = partial(_kill_starting, count)
+        any_engine[f"kill {count}"] = partial(_kill, count, engine == "etcd" and count <= (nodes - 1) // 2)
+        any_engine[f"kill {count} starting"] = partial(_kill_starting, count)
     if engine == "single_home":
-        return {**whole, "kill the home": _kill_home, "stop the home": _stop_home}
+        return {**any_engine, "kill the home": _kill_home, "stop the home": _stop_home}
     members: dict[str, Fault] = {f"kill {count} etcd": partial(_kill_etcd, count) for count in range(1, nodes + 1)}
-    parts: dict[str, Fault] = {"kill a node process": _kill_process, "kill a supervisor": _kill_supervisor}
-    leader: dict[str, Fault] = {
+    others: dict[str, Fault] = {
         "kill the leader": _kill_leader,
         "kill the leader's node": _kill_leader_node,
         "stop the leader": _stop_leader,
         "lose a disk": _lose_disk,
     }
-    return {**whole, **members, **parts, **leader}
+    return {**any_engine, **members, **others}
 
 
 def drawn(kinds: Sequence[str], rounds: int, chance: random.Random) -> list[str]:

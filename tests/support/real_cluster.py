@@ -6,6 +6,7 @@ Everything that was started is ended by ``close``, by process id, whatever happe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import select
@@ -143,10 +144,20 @@ class RealNode:
         os.kill(self.supervisor_pid, signal.SIGKILL)
         self._reap(5.0)
 
+    def process(self) -> int | None:
+        """The node process, if there is one now."""
+        if self._supervisor is None:
+            return None
+        with contextlib.suppress(AssertionError, FileNotFoundError, ProcessLookupError):  # between two lives
+            return self.pid
+        return None
+
     def kill_process(self) -> bool:
-        """kill -9 of the node process, which its supervisor starts again. Whether there was one."""
-        os.kill(self.pid, signal.SIGKILL)
-        return True
+        """kill -9 of the node alone: its supervisor sees it. False if there was none at this moment."""
+        pid = self.process()
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+        return pid is not None
 
     def kill_etcd(self) -> None:
         """kill -9 of every member that ran beside it; a supervisor starts another one."""
