@@ -37,6 +37,11 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> No
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
 
 
+def _state(thread: Path) -> str:
+    """Of a thread in /proc: what stands behind its name, which is in parentheses."""
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+
+
 class EtcdTestCluster:
     """``open`` as often as wanted; every store is closed and every member stopped by ``end``."""
 
@@ -101,7 +106,12 @@ class EtcdTestCluster:
         wait_until(lambda: not self.children[name].is_running, 5, f"{name} is gone")
 
     def pause(self, name: str) -> None:
+        """The signal stops the threads one after the other: one that still runs may answer."""
         self._signal(name, signal.SIGSTOP)
+        mark = self.children[name].mark
+        assert mark is not None
+        threads = Path(f"/proc/{mark.pid}/task")
+        wait_until(lambda: all(_state(thread) == "T" for thread in threads.iterdir()), 5, f"{name} stands still")
 
     def resume(self, name: str) -> None:
         self._signal(name, signal.SIGCONT)
