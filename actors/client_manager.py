@@ -133,7 +133,7 @@ class ClientManager:
             0,
         )
         self._stalls = Stalls(settings)
-        self._lingering = Lingering(settings)
+        self._lingering = Lingering()
 
     def start(self, now: Now) -> Effects:
         return [Remind(self.settings.collect_interval_ms, _CollectDue())]
@@ -206,7 +206,7 @@ class ClientManager:
             frame = ClientFrame(message.route, encode(Tag.FAILED, message.correlation, number, failed))
             return [Tell(Role.IO, AnswerClients((frame,))), Tell(Role.CONNECTIONS, SessionDiscarded(message.route))]
         effects = self._supersede(client, number, now)
-        self.sessions.open(Session(client, message.route, message.grace_ms))
+        self.sessions.open(Session(client, message.route, message.grace_ms, message.kind))
         standing = message.standing
         opened = SessionOpened(
             self.identity.node_id,
@@ -236,23 +236,27 @@ class ClientManager:
         session = self.sessions.at(message.route)
         if session is None:
             return []  # ended by ourselves before its transport was seen to close
-        if message.how == "lost" and self._stalls.settles(now.monotonic_ms):
+        is_lost = message.how == "lost" and not session.may_outlive_its_link
+        if is_lost and self._stalls.settles(now.monotonic_ms):
             self._stalls.put_off(message.route)
             return []
         return self._release(session, message.how, now)
 
     def _release(self, session: Session, how: Literal["leave", "lost", "moved"], now: Now) -> list[Effect]:
-        """Close the session. What it published goes now, or, if a higher session has it in hand, when that had its
-        time."""
+        """Close the session. What it published goes now, or, if a higher session has it in hand or may have it soon,
+        when that had its time."""
         self.sessions.close(session)
         is_looking = self._stalls.closed(session.route) and how == "lost"
         effects: list[Effect] = [Tell(Role.INDEX, SubscribersReleased((session.route,)))]
         number = session.number
         if not self._has_left(session.client, number):
             return effects
-        if how == "moved" or is_looking or self.sessions.highest(session.client) > number:
+        is_orphaned = how == "lost" and session.may_outlive_its_link
+        if how == "moved" or is_orphaned or is_looking or self.sessions.highest(session.client) > number:
             # A tombstone now could overtake the new session's record on its way to a third node and leave a gap there.
-            self._lingering.begin(session.client, number, now.monotonic_ms)
+            # Clients behind gateways redo when they please, but within the grace of their kind.
+            redo_ms = session.grace_ms if session.may_outlive_its_link else self.settings.stall_redo_ms
+            self._lingering.begin(session.client, number, now.monotonic_ms + redo_ms)
             return [*effects, Remind(session.grace_ms, _LingerEnded(session.client, number))]
         return effects + self._remove_publications([(session.client, number)], now)
 

@@ -8,6 +8,7 @@ from actors.messages.values import Record, Route
 from actors.owner_table import OwnerTable
 from actors.verdicts import is_verdicts_client
 from rollbook.model import Service
+from rollbook.wire import SessionKind
 
 _FORGET_ABOVE = 1_024  # below this many clients, forgetting is not worth a scan
 
@@ -15,13 +16,19 @@ _FORGET_ABOVE = 1_024  # below this many clients, forgetting is not worth a scan
 class Session:
     """One open session of one client."""
 
-    __slots__ = ("client", "grace_ms", "number", "route")
+    __slots__ = ("client", "grace_ms", "kind", "number", "route")
 
-    def __init__(self, client: str, route: Route, grace_ms: int) -> None:
+    def __init__(self, client: str, route: Route, grace_ms: int, kind: SessionKind = "native") -> None:
         self.client = client
         self.route = route
         self.number = route.session
         self.grace_ms = grace_ms
+        self.kind = kind
+
+    @property
+    def may_outlive_its_link(self) -> bool:
+        """The connection is a gateway's: that it is lost says nothing of the client behind it."""
+        return self.kind == "sdk"
 
 
 class SessionTable:

@@ -40,6 +40,7 @@ ANSWER_LIMITS = UnpackLimits(
 INTENT_MS_MAX = 366 * 86_400_000  # whoever means longer means for ever
 
 Wait = Literal["node", "cluster", "subscribers"]
+SessionKind = Literal["native", "sdk", "gateway"]
 
 
 class Tag(IntEnum):
@@ -87,12 +88,19 @@ class Tag(IntEnum):
 
 
 class OpenSession(msgspec.Struct, frozen=True, array_like=True):
-    """``session`` is higher than every earlier one of this client: max(last + 1, wall clock ms)."""
+    """``session`` is higher than every earlier one of this client: max(last + 1, wall clock ms).
+
+    A gateway opens sessions of kind ``sdk`` for those that speak other protocols to it, each with the ``ip`` of its
+    client, and one of kind ``gateway`` for itself, which publishes nothing. A connection that is lost takes native
+    sessions with it; what others published stays for the grace of their kind, for their clients may live.
+    """
 
     client_id: str
     session: int
     app: str = ""
     agent: str = ""
+    kind: SessionKind = "native"
+    ip: str = ""  # empty: of the connection
 
 
 class CloseSession(msgspec.Struct, frozen=True, array_like=True):

@@ -9,6 +9,7 @@ import msgspec
 from actors.messages.io import ClientFrame
 from actors.messages.values import WHOLE, Order, Origin, Route, Scope, Standing
 from rollbook.model import Service
+from rollbook.wire import SessionKind
 
 
 class OrdersReceived(msgspec.Struct, frozen=True):
@@ -25,6 +26,7 @@ class OpenSessionOrdered(msgspec.Struct, frozen=True):
     client: str
     grace_ms: int
     standing: Standing  # for the answer
+    kind: SessionKind = "native"
 
 
 class NewsPassed(msgspec.Struct, frozen=True):
@@ -35,8 +37,8 @@ class NewsPassed(msgspec.Struct, frozen=True):
 
 
 class ReleaseSession(msgspec.Struct, frozen=True):
-    """A session has ended. ``leave`` and ``lost`` remove its publications at once; ``moved`` leaves them to a newer
-    session, for at most their grace. From: ConnectionManager."""
+    """A session has ended. ``leave`` removes its publications at once, as does ``lost`` if its connection was its
+    client's own; ``moved`` leaves them to a newer session, for at most their grace. From: ConnectionManager."""
 
     route: Route
     how: Literal["leave", "lost", "moved"]

@@ -34,7 +34,18 @@ from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.kept_rows import DurableRows, InstanceRow, IntentRow, NamespaceRow, ServiceRow
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import DurableStatus, LatencyCounts, MemberStatus, NodeStatus, OwnerStatus, StoreMember
-from rollbook.wire import ANSWERS, REQUESTS, Failed, ShownIntent, Tag, answer_body, encode, open_envelope
+from rollbook.wire import (
+    ANSWERS,
+    REQUESTS,
+    Failed,
+    OpenSession,
+    ShownIntent,
+    Tag,
+    answer_body,
+    encode,
+    open_envelope,
+    request_body,
+)
 from tests.support.protocol_text import REQUIRED, Fields, client_arrays, fields_of, peer_arrays
 from tests.wire.test_golden_frames import ANSWER_BODIES, GOLDEN, PEER_BODY_VALUES, REQUEST_BODIES
 
@@ -47,6 +58,7 @@ LISTED = [["10.0.0.1", 8080, "DEFAULT", 2.5, True, False, True, {"zone": "a"}]]
 VIEW = [ORDERS, 9, LISTED, True, True, True, SESSION, True]
 ENTRY = ["n1", 7, 5, 3, 20, 2, 2**64 - 1, False, True, 4, 6, 15_000]
 NEWEST: dict[str, list[Any]] = {
+    "OPEN_SESSION": [1, 1, 7, SESSION, ["c1", SESSION, "app", "nacos-java", "sdk", "10.0.0.9"]],
     "VIEW": [1, 67, 7, SESSION, VIEW],
     "PUSH": [1, 69, 0, SESSION, VIEW],
     "FAILED": [1, 70, 7, SESSION, [31009, "not confirmed", "f", True, 3, ["n2"], ["h:2"], ["c1@n2"]]],
@@ -83,6 +95,7 @@ NEWEST: dict[str, list[Any]] = {
 }
 INSTANCE = Instance("10.0.0.1", 8080, "DEFAULT", 2.5, True, False, True, {"zone": "a"})
 BODIES: dict[str, Any] = {
+    "OPEN_SESSION": OpenSession("c1", SESSION, "app", "nacos-java", kind="sdk", ip="10.0.0.9"),
     "VIEW": View(Service("public", "DEFAULT_GROUP", "orders"), 9, (INSTANCE,), True, True, True, SESSION, True),
     "PUSH": View(Service("public", "DEFAULT_GROUP", "orders"), 9, (INSTANCE,), True, True, True, SESSION, True),
     "FAILED": Failed(31009, "not confirmed", "f", True, 3, ("n2",), ("h:2",), ("c1@n2",)),
@@ -171,7 +184,10 @@ def sent(name: str, body: Any) -> bytes:
 
 
 def read(name: str, frame: bytes) -> Any:
-    return decode_peer(frame) if name.startswith("PEER_") else answer_body(open_envelope(frame))
+    if name.startswith("PEER_"):
+        return decode_peer(frame)
+    envelope = open_envelope(frame)
+    return request_body(envelope) if envelope.tag in REQUESTS else answer_body(envelope)
 
 
 def written(name: str) -> Fields:
