@@ -251,7 +251,7 @@ class Agenda:
     def _intend(self, body: CallBody) -> Change | None:
         match body:
             case Publish():
-                return self._publications.publish(body.service, body.instances)
+                return self._publications.publish(body.service, body.instances, body.mode)
             case Withdraw():
                 return self._publications.withdraw(body.service, body.keys)
             case Subscribe():

@@ -40,6 +40,7 @@ ANSWER_LIMITS = UnpackLimits(
 INTENT_MS_MAX = 366 * 86_400_000  # whoever means longer means for ever
 
 Wait = Literal["node", "cluster", "subscribers"]
+PublishMode = Literal["add", "replace"]
 SessionKind = Literal["native", "sdk", "gateway"]
 
 
@@ -120,7 +121,7 @@ class Publish(msgspec.Struct, frozen=True, array_like=True):
 
     service: Service
     instances: tuple[Instance, ...]
-    mode: Literal["add", "replace"] = "add"
+    mode: PublishMode = "add"
     wait: Wait = "node"
     wait_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
     stamp: int = 0

@@ -108,6 +108,7 @@ class IoSettings(msgspec.Struct, frozen=True):
     listen_backlog_max: int
     linger_ms: int
     peer_frames_queued_max: int
+    gateway_frames_queued_max: int
     peer_retransmit_ms_max: int
     first_message_ms_max: int
 

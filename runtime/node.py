@@ -32,6 +32,7 @@ from runtime.clock import system_now
 from runtime.descriptors import descriptor_shares, raise_descriptor_limit
 from runtime.handover import EXIT_FAILED
 from runtime.io_thread import IoThread
+from runtime.local_socket import LocalSocket
 from runtime.members_file import WATCH_INTERVAL_MS, MembersFileWatch
 from runtime.node_store import NodeStore, StoreUnusable
 from runtime.prober import ProberThread
@@ -65,7 +66,12 @@ class Node:
             if self._store is not None:
                 undo.callback(self._store.close)
             self._census = open_census(settings, kind, self._members_seen, self._store_failed)
-            self._io = IoThread(settings.node.bound_client_address, settings.node.bound_peer_address, settings.io, kind)
+            self._local_socket = LocalSocket(directory) if settings.gateway.enabled else None
+            local_endpoint = "" if self._local_socket is None else self._local_socket.endpoint
+            if self._local_socket is not None:
+                undo.callback(self._local_socket.close)
+            addresses = (settings.node.bound_client_address, settings.node.bound_peer_address)
+            self._io = IoThread(*addresses, settings.io, kind, local_endpoint)
             undo.pop_all()
         self._prober = ProberThread(settings.health, self._shares.probes)
         self._ports: dict[Role, Callable[[Any], None]] = {Role.IO: self._io.put, Role.PROBER: self._prober.put}
@@ -129,6 +135,9 @@ class Node:
         if self._store_port is not None:
             self._store_port.close()
         self._io.stop()
+        if self._local_socket is not None:
+            self._local_socket.remove()
+            self._local_socket.close()
         if self._store is not None:
             self._store.close()  # last: a disk that hangs holds up nobody else
         try:

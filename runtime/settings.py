@@ -32,6 +32,7 @@ from actors.verify_timer import VerifySettings
 from rollbook.errors import SettingsError
 from rollbook.wire import RECORD_BYTES_MAX
 from runtime.edge import IoSettings
+from runtime.gateway.settings import GRPC_PORT_OFFSET, GatewaySettings
 from runtime.logs import LogSettings
 from runtime.members_file import (
     BASE_PORT_DEFAULT,
@@ -72,6 +73,10 @@ class NodeSettings(msgspec.Struct, frozen=True):
     data_directory: str
     members: tuple[str, ...]
     members_file: str
+
+    @property
+    def grpc_port(self) -> int:
+        return self.base_port + GRPC_PORT_OFFSET
 
     @property
     def is_standalone(self) -> bool:
@@ -121,6 +126,7 @@ class Settings(msgspec.Struct, frozen=True):
     health: HealthSettings
     sqlite: SqliteSettings
     etcd: EtcdSettings
+    gateway: GatewaySettings
     supervisor: SupervisorSettings
     log: LogSettings
 
@@ -259,6 +265,8 @@ def _check(settings: Settings, values: _SettingValues) -> Settings:
     if settings.clients.chunk_bytes_max > CHUNK_BYTES_MAX:
         raise values.error("clients.chunk_bytes_max", f"must be at most {CHUNK_BYTES_MAX}: peers refuse longer frames")
     _check_node(settings.node, values)
+    if settings.gateway.processes < 1:
+        raise values.error("gateway.processes", "must be at least 1; to have none, set gateway.enabled to false")
     _check_health(settings.health, values)
     _check_store(settings.store, settings.node, values)
     if settings.log.level not in LOG_LEVELS:

@@ -6,6 +6,8 @@ back-off, and an absent receiver is an error rather than silence.
 
 from __future__ import annotations
 
+import os
+
 import zmq
 
 from actors.peer_frames import PEER_FRAME_BYTES_MAX
@@ -56,6 +58,22 @@ def bind_client_router(
     socket.set(zmq.RCVHWM, settings.requests_in_flight_per_session_max)
     _set_silence(socket, settings.client_silence_ms)
     return _bound(socket, address)
+
+
+def bind_locally(socket: zmq.Socket[bytes], endpoint: str, settings: IoSettings) -> None:
+    """Let gateways of this machine connect to the clients' ROUTER too. One connection carries thousands of sessions, so
+    its queue is longer; options count for what is bound after them."""
+    length = socket.get(zmq.SNDHWM)
+    socket.set(zmq.SNDHWM, settings.gateway_frames_queued_max)
+    mask = os.umask(0o177)  # nobody else may open the file, not even for a moment
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        path = endpoint.removeprefix("ipc://")
+        raise AddressUnusable(f"cannot listen on the socket file {path}: {error.strerror or error}") from None
+    finally:
+        os.umask(mask)
+        socket.set(zmq.SNDHWM, length)
 
 
 def bind_peer_router(context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings) -> zmq.Socket[bytes]:
