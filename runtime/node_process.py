@@ -19,6 +19,7 @@ from runtime.handover import EXIT_CONFIGURATION, EXIT_FAILED, read_framed
 from runtime.logs import set_up_logs
 from runtime.node import Node
 from runtime.node_store import StoreUnusable
+from runtime.settings import Settings
 from runtime.sockets import AddressUnusable
 
 _INPUT = 0
@@ -26,7 +27,7 @@ _INPUT = 0
 
 def main() -> int:
     """Run one life of a node; the exit code."""
-    settings = read_framed(_INPUT)
+    settings = read_framed(_INPUT, Settings)
     if settings is None:
         return EXIT_FAILED
     try:
