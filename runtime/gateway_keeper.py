@@ -10,10 +10,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import msgspec
 from loguru import logger
 
 from runtime.children import code_of, spawn
-from runtime.gateway.plan import plan_beside_node
+from runtime.gateway.plan import GatewayPlan
 from runtime.handover import EXIT_CONFIGURATION
 from runtime.local_socket import FILE_NAME
 from runtime.restarts import RestartRhythm
@@ -108,3 +109,24 @@ class _KeptGateway:
         sentence = "{} ended with {}, {} times in {:g} s; the node goes on without it, it is tried again after as long"
         self._log.error(sentence, self._name, code, deaths, rest_seconds)
         return rest_seconds
+
+
+def plan_beside_node(settings: Settings, number: int) -> GatewayPlan:
+    """For the gateway with this number (from 1) that the supervisor keeps."""
+    return GatewayPlan(
+        settings.gateway,
+        msgspec.structs.replace(settings.log, file=_log_file(settings.log.file, number)),
+        settings.gateway.host or settings.node.host,
+        settings.node.base_port,
+        settings.node.grpc_port,
+        data_directory=settings.node.data_directory,
+        shares_ports=settings.gateway.processes > 1,
+    )
+
+
+def _log_file(node_file: str, number: int) -> str:
+    """Beside the node's: two processes cannot rotate one file."""
+    if not node_file:
+        return ""
+    path = Path(node_file)
+    return str(path.with_name(f"{path.stem}.gateway-{number}{path.suffix}"))

@@ -5,7 +5,6 @@ the plan there, and when it closes, for whatever reason, the gateway leaves and 
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -13,13 +12,13 @@ import sys
 from loguru import logger
 
 from rollbook.errors import SettingsError
+from runtime.collector import settle_collector
 from runtime.descriptors import raise_descriptor_limit
+from runtime.endpoints import AddressUnusable
 from runtime.gateway.gateway import Gateway
 from runtime.gateway.plan import GatewayPlan
 from runtime.handover import EXIT_CONFIGURATION, EXIT_FAILED, read_framed
 from runtime.logs import set_up_logs
-from runtime.node import GC_THRESHOLDS
-from runtime.sockets import AddressUnusable
 
 _INPUT = 0
 
@@ -55,9 +54,7 @@ async def _live(plan: GatewayPlan, has_supervisor: bool) -> None:
     if has_supervisor:
         loop.add_reader(_INPUT, _read_input, told_to_end)
     gateway = Gateway(plan)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    settle_collector()
     await gateway.run(told_to_end)
 
 

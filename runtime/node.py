@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import random
@@ -29,6 +28,7 @@ from actors.push_actor import PushActor
 from actors.verify_timer import VerifyTimer
 from rollbook.errors import SettingsError
 from runtime.clock import system_now
+from runtime.collector import settle_collector
 from runtime.descriptors import descriptor_shares, raise_descriptor_limit
 from runtime.handover import EXIT_FAILED
 from runtime.io_thread import IoThread
@@ -42,8 +42,6 @@ from runtime.store_port import StorePort
 from runtime.threads import Ending, ThreadStage
 
 LEAVE_MARGIN_MS = 1_000  # after the time a leave is given, the node ends anyway
-# A young collection per 50,000 objects instead of 700, and what start-up made is never looked at again: p99 is a third.
-GC_THRESHOLDS = (50_000, 20, 100)
 
 
 class Node:
@@ -100,9 +98,7 @@ class Node:
             self._stage.tell(Role.MEMBERS, MembersListed(self._members))
         if self._settings.node.members_file:
             self._watch(Path(self._settings.node.members_file))
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        settle_collector()
         if self._shares.sessions < self._settings.connections.sessions_max:
             self._stage.log.warning(
                 "the system allows this process {} open files: at most {} sessions, not {}; raise ulimit -n for more",

@@ -15,12 +15,12 @@ from types import FrameType
 from loguru import logger
 
 from rollbook.errors import SettingsError
+from runtime.endpoints import AddressUnusable
 from runtime.handover import EXIT_CONFIGURATION, EXIT_FAILED, read_framed
 from runtime.logs import set_up_logs
 from runtime.node import Node
 from runtime.node_store import StoreUnusable
 from runtime.settings import Settings
-from runtime.sockets import AddressUnusable
 
 _INPUT = 0
 

@@ -13,6 +13,7 @@ import zmq
 from actors.peer_frames import PEER_FRAME_BYTES_MAX
 from rollbook.wire import FRAME_BYTES_MAX
 from runtime.edge import IoSettings
+from runtime.endpoints import AddressUnusable, endpoint_of
 
 CLIENT_MESSAGE_BYTES_MAX = 4 * FRAME_BYTES_MAX  # up to here a frame that is too large is told so; beyond, cut off
 
@@ -28,17 +29,6 @@ DIAL_EVENTS = int(
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_CLOSED
 )
-
-
-class AddressUnusable(Exception):
-    """A port is taken or an address is not one of this machine; one line for the operator."""
-
-
-def endpoint_of(address: str) -> str:
-    """host:port as ZeroMQ writes it; a host with colons is IPv6 and gets brackets."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
 def node_context() -> zmq.Context[zmq.Socket[bytes]]:

@@ -10,9 +10,9 @@ import grpc.aio
 import msgspec
 
 from rollbook.errors import Code
+from runtime.endpoints import AddressUnusable
 from runtime.gateway.plan import GatewayPlan
 from runtime.gateway.wire.sdk_pb2 import Payload
-from runtime.sockets import AddressUnusable
 
 MESSAGE_BYTES_MAX = 10 * 1024 * 1024  # what SDKs are set to
 GRACE_SECONDS = 0.2  # for calls in progress at the end

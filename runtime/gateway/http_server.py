@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Iterator
 
 import uvicorn
 from starlette.applications import Starlette
 
+from runtime.endpoints import AddressUnusable
 from runtime.gateway.plan import GatewayPlan
-from runtime.sockets import AddressUnusable
 
 LISTEN_BACKLOG_MAX = 2_048
 GRACE_SECONDS = 1  # for requests in progress at the end; uvicorn takes whole seconds
@@ -46,6 +47,10 @@ class HttpServer:
         self._server.should_exit = True
         await self.task
         self._socket.close()
+
+
+# It says that it starts and ends, which the gateway says too.
+logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 
 class _Server(uvicorn.Server):
