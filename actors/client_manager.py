@@ -236,8 +236,7 @@ class ClientManager:
         session = self.sessions.at(message.route)
         if session is None:
             return []  # ended by ourselves before its transport was seen to close
-        is_lost = message.how == "lost" and not session.may_outlive_its_link
-        if is_lost and self._stalls.settles(now.monotonic_ms):
+        if message.how == "lost" and not session.may_outlive_its_link and self._stalls.settles(now.monotonic_ms):
             self._stalls.put_off(message.route)
             return []
         return self._release(session, message.how, now)
@@ -251,11 +250,10 @@ class ClientManager:
         number = session.number
         if not self._has_left(session.client, number):
             return effects
-        is_orphaned = how == "lost" and session.may_outlive_its_link
-        if how == "moved" or is_orphaned or is_looking or self.sessions.highest(session.client) > number:
+        may_live = how == "moved" or (how == "lost" and session.may_outlive_its_link) or is_looking
+        if may_live or self.sessions.highest(session.client) > number:
             # A tombstone now could overtake the new session's record on its way to a third node and leave a gap there.
-            # Clients behind gateways redo when they please, but within the grace of their kind.
-            redo_ms = session.grace_ms if session.may_outlive_its_link else self.settings.stall_redo_ms
+            redo_ms = session.redo_ms_max(self.settings.stall_redo_ms)
             self._lingering.begin(session.client, number, now.monotonic_ms + redo_ms)
             return [*effects, Remind(session.grace_ms, _LingerEnded(session.client, number))]
         return effects + self._remove_publications([(session.client, number)], now)

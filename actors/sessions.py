@@ -30,6 +30,10 @@ class Session:
         """The connection is a gateway's: that it is lost says nothing of the client behind it."""
         return self.kind == "sdk"
 
+    def redo_ms_max(self, native_ms: int) -> int:
+        """How long its client may take to redo elsewhere: behind a gateway as long as it pleases, within the grace."""
+        return self.grace_ms if self.may_outlive_its_link else native_ms
+
 
 class SessionTable:
     def __init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -25,11 +26,9 @@ def spawn(module: str, told: msgspec.Struct) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": path}
     process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, preexec_fn=_ignore_interrupts)
     assert process.stdin is not None
-    try:
+    with contextlib.suppress(BrokenPipeError):  # it has ended already, and its exit code says why
         process.stdin.write(framed(told))
         process.stdin.flush()
-    except BrokenPipeError:
-        pass  # it has ended already, and its exit code says why
     return process
 
 

@@ -46,12 +46,12 @@ class NodeSocket:
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._connection: _Connection | None = None
+        self._connection: _NodeConnection | None = None
 
     def connect(self) -> None:
         """Answered by ``socket_opened`` or ``socket_lost``."""
         self.disconnect()
-        connection = self._connection = _Connection(self._context, self._endpoint, self._frames_queued_max)
+        connection = self._connection = _NodeConnection(self._context, self._endpoint, self._frames_queued_max)
         for descriptor in connection.descriptors:
             self._loop.add_reader(descriptor, self._look, connection)
         try:
@@ -83,12 +83,12 @@ class NodeSocket:
         self.disconnect()
         self._context.term()
 
-    def _look_soon(self, connection: _Connection) -> None:
+    def _look_soon(self, connection: _NodeConnection) -> None:
         if not connection.is_look_due:
             connection.is_look_due = True
             self._loop.call_soon(self._look, connection)
 
-    def _look(self, connection: _Connection) -> None:
+    def _look(self, connection: _NodeConnection) -> None:
         """Read what waits: frames before the loss of their connection."""
         connection.is_look_due = False
         receive = connection.dealer.recv
@@ -103,7 +103,7 @@ class NodeSocket:
             self._listener.frame_received(payload)
         self._look_soon(connection)
 
-    def _read_events(self, connection: _Connection) -> None:
+    def _read_events(self, connection: _NodeConnection) -> None:
         for event in list(read_events(connection.monitor, EVENTS_PER_LOOK_MAX)):
             if connection is not self._connection:
                 return
@@ -112,13 +112,13 @@ class NodeSocket:
             elif event.kind in _LOST:
                 self._lost(connection, _LOST[event.kind])
 
-    def _lost(self, connection: _Connection, reason: str) -> None:
+    def _lost(self, connection: _NodeConnection, reason: str) -> None:
         if connection is self._connection:
             self.disconnect()
             self._listener.socket_lost(reason)
 
 
-class _Connection:
+class _NodeConnection:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, frames_queued_max: int) -> None:
         self.dealer = dealer(context, endpoint.partition("://")[2])
         self.dealer.set(zmq.SNDHWM, frames_queued_max)

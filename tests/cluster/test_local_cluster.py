@@ -17,7 +17,7 @@ import pytest
 
 from runtime.local_node import HOST, LocalNode
 from runtime.processes import ProcessMark, is_running, send_signal
-from tests.support.real_cluster import ROOT, free_base_ports, until
+from tests.support.real_cluster import ROOT, free_base_ports, gateways_wanted, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 
@@ -31,11 +31,12 @@ class Ran(NamedTuple):
 class Operator:
     """Someone who starts and stops clusters beside whatever else runs on this machine."""
 
-    def __init__(self, var: Path, base_port: int, engine: str = "single_home") -> None:
+    def __init__(self, var: Path, base_port: int, engine: str = "single_home", gateways: int = 0) -> None:
         self.engine = engine
         self.var = var
         self.base_port = base_port
         self.environment = {**os.environ, "ROLLBOOK_VAR": str(var), "ROLLBOOK_BASE_PORT": str(base_port)}
+        self.environment |= gateways_wanted(gateways)
         self.servers = ",".join(f"{HOST}:{base_port + 10 * number + 2}" for number in range(3))
 
     def cluster(self, *arguments: str) -> Ran:

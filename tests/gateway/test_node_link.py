@@ -25,10 +25,10 @@ from tests.support.settings import settings_of
 
 pytestmark = pytest.mark.cluster
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 30.0
 ASK_MS = 10_000
 ORDERS = Service("public", "DEFAULT_GROUP", "orders")
-SETTINGS = settings_of("gateway", GatewaySettings, request_timeout_ms=ASK_MS, node_patience_ms=15_000)
+SETTINGS = settings_of("gateway", GatewaySettings, request_timeout_ms=ASK_MS, node_patience_ms=60_000)
 
 
 def instance(number: int, weight: float = 1.0) -> Instance:
