@@ -132,8 +132,7 @@ class ClientManager:
             ),
             0,
         )
-        self._stalls = Stalls(settings)
-        self._lingering = Lingering()
+        self._stalls, self._lingering = Stalls(settings), Lingering()
 
     def start(self, now: Now) -> Effects:
         return [Remind(self.settings.collect_interval_ms, _CollectDue())]
@@ -250,11 +249,10 @@ class ClientManager:
         number = session.number
         if not self._has_left(session.client, number):
             return effects
-        may_live = how == "moved" or (how == "lost" and session.may_outlive_its_link) or is_looking
-        if may_live or self.sessions.highest(session.client) > number:
+        if session.client_may_live(how) or is_looking or self.sessions.highest(session.client) > number:
             # A tombstone now could overtake the new session's record on its way to a third node and leave a gap there.
-            redo_ms = session.redo_ms_max(self.settings.stall_redo_ms)
-            self._lingering.begin(session.client, number, now.monotonic_ms + redo_ms)
+            redone_by_ms = now.monotonic_ms + session.redo_ms_max(self.settings.stall_redo_ms)
+            self._lingering.begin(session.client, number, redone_by_ms)
             return [*effects, Remind(session.grace_ms, _LingerEnded(session.client, number))]
         return effects + self._remove_publications([(session.client, number)], now)
 

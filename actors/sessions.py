@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from actors.messages.values import Record, Route
 from actors.owner_table import OwnerTable
@@ -29,6 +30,10 @@ class Session:
     def may_outlive_its_link(self) -> bool:
         """The connection is a gateway's: that it is lost says nothing of the client behind it."""
         return self.kind == "sdk"
+
+    def client_may_live(self, how: Literal["leave", "lost", "moved"]) -> bool:
+        """Whether its client may be elsewhere now, by how the session ended."""
+        return how == "moved" or (how == "lost" and self.may_outlive_its_link)
 
     def redo_ms_max(self, native_ms: int) -> int:
         """How long its client may take to redo elsewhere: behind a gateway as long as it pleases, within the grace."""

@@ -23,16 +23,7 @@ from actors.messages.io import AnswerClients, PushToClients
 from actors.messages.members import SessionsGone
 from actors.messages.values import Route, Standing
 from rollbook.errors import Code
-from rollbook.wire import (
-    Done,
-    Failed,
-    MoveAdvised,
-    OpenSession,
-    ServersListed,
-    SessionKind,
-    answer_body,
-    open_envelope,
-)
+from rollbook.wire import Done, Failed, MoveAdvised, OpenSession, ServersListed, SessionKind, answer_body, open_envelope
 from tests.support.settings import settings_of
 
 T = TypeVar("T")
@@ -154,7 +145,6 @@ def test_a_leaving_node_names_others() -> None:
         (OpenSession("c", 1, "a" * 129), "app"),
         (OpenSession("c", 0), "session"),
         (OpenSession("c", 2), "session"),  # the envelope says 1
-        (OpenSession("c", 1, ip="1" * 129), "ip"),
     ],
 )
 def test_a_bad_field_is_named(order: OpenSession, field: str) -> None:

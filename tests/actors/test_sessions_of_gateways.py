@@ -23,6 +23,11 @@ def test_a_session_behind_a_gateway_is_opened_with_the_grace_of_its_kind() -> No
     assert ordered == OpenSessionOrdered(Route(b"g", 9), 7, "sdk-1", 45_000, READY, "sdk")
 
 
+def test_an_ip_without_end_is_named() -> None:
+    order = OpenSession("c", 1, kind="sdk", ip="1" * 129)
+    assert failure(Node().handle(SessionRequested(Route(b"g", 1), 7, "local", order))).field == "ip"
+
+
 def test_a_session_behind_a_gateway_counts_against_the_ip_of_its_own_client() -> None:
     node = Node(sessions_per_ip_max=1)
     node.open("g", 1, ip="local", behind="10.0.0.7")
