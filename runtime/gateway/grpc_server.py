@@ -11,6 +11,7 @@ import msgspec
 
 from rollbook.errors import Code
 from runtime.endpoints import AddressUnusable
+from runtime.gateway.listening import listen
 from runtime.gateway.plan import GatewayPlan
 from runtime.gateway.wire.sdk_pb2 import Payload
 
@@ -48,13 +49,14 @@ class GrpcServer:
             self._request, request_deserializer=Payload.FromString, response_serializer=Payload.SerializeToString
         )
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("Request", {"request": handler}),))
+        listen(plan, plan.grpc_port, "gRPC").close()  # gRPC itself would tell nobody but its own log why it cannot
         address = f"[{plan.host}]" if ":" in plan.host and "[" not in plan.host else plan.host
         try:
             bound = self._server.add_insecure_port(f"{address}:{plan.grpc_port}")
         except RuntimeError:
-            bound = 0  # the reason is told to gRPC's own log only
+            bound = 0
         if not bound:
-            raise AddressUnusable(f"cannot listen on {plan.host}:{plan.grpc_port} for gRPC: is the port in use?")
+            raise AddressUnusable(f"cannot listen on {plan.host}:{plan.grpc_port} for gRPC")
 
     async def start(self) -> None:
         await self._server.start()

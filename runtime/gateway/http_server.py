@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import Iterator
 
 import uvicorn
 from starlette.applications import Starlette
 
-from runtime.endpoints import AddressUnusable
+from runtime.gateway.listening import listen
 from runtime.gateway.plan import GatewayPlan
 
-LISTEN_BACKLOG_MAX = 2_048
 GRACE_SECONDS = 1  # for requests in progress at the end; uvicorn takes whole seconds
 
 
@@ -22,7 +20,7 @@ class HttpServer:
     """Binds in the constructor, so that a taken port is known before anything starts."""
 
     def __init__(self, app: Starlette, plan: GatewayPlan) -> None:
-        self._socket = _bound(plan)
+        self._socket = listen(plan, plan.http_port, "HTTP")
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -57,19 +55,3 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _bound(plan: GatewayPlan) -> socket.socket:
-    family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if plan.shares_ports:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((plan.host.strip("[]"), plan.http_port))
-        listener.listen(LISTEN_BACKLOG_MAX)
-    except OSError as error:
-        listener.close()
-        sentence = f"cannot listen on {plan.host}:{plan.http_port} for HTTP"
-        raise AddressUnusable(f"{sentence}: {error.strerror or error}") from None
-    return listener
