@@ -89,6 +89,32 @@ def stack() -> Iterator[ExitStack]:
         yield opened
 
 
+def test_a_node_is_ready_when_its_gateway_is_and_the_table_says_where_both_listen(
+    stack: ExitStack, tmp_path: Path
+) -> None:
+    operator = Operator(tmp_path / "var", free_base_ports(1)[0], gateways=1)
+    stack.callback(operator.cluster, "stop")
+    started = operator.cluster("start", "1")
+    assert started.code == 0, started.err
+    assert operator.node(1).is_gateway_ready(5.0)
+    row = started.out[started.out.index("\n1 ") :].split()[:5]
+    assert row == ["1", *(f"{HOST}:{operator.base_port + offset}" for offset in (0, 1_000, 2, 3))]
+    with socket.create_connection((HOST, operator.base_port + 1_000), timeout=5):
+        stopped = operator.cluster("stop")
+    assert (stopped.code, operator.processes()) == (0, [])
+
+
+def test_a_gateways_port_that_is_taken_is_named_before_anything_starts(stack: ExitStack, tmp_path: Path) -> None:
+    operator = Operator(tmp_path / "var", free_base_ports(1)[0], gateways=1)
+    taken = stack.enter_context(socket.socket())
+    taken.bind((HOST, operator.base_port + 1_000))
+    taken.listen()
+    started = operator.cluster("start", "1")
+    assert started.code == 2
+    assert f"port {operator.base_port + 1_000} (node 1) cannot be used" in started.err
+    assert operator.processes() == []
+
+
 def test_a_cluster_is_started_found_mended_and_stopped(operator: Operator) -> None:
     started = operator.cluster("start", "3")
     assert started.code == 0, started.err

@@ -14,7 +14,7 @@ import pytest
 
 from rollbook.errors import ClientClosed, ClusterUnreachable, Code, Refused, RequestTimeout, RollbookError
 from rollbook.model import Instance, Service, View
-from rollbook.wire import Publish, Query, Subscribe, Withdraw
+from rollbook.wire import GetStatus, Publish, Query, Subscribe, Withdraw
 from runtime.endpoints import endpoint_of
 from runtime.gateway.node_link import NodeLink
 from runtime.gateway.node_session import NodeSession, SessionSpec
@@ -262,6 +262,42 @@ def test_what_the_node_refuses_is_told_and_costs_nothing_else(node: BareNode) ->
         assert refused.value.field == "client_id"
         assert await world.shown(link) == [1_001]
         assert link.sessions == 1
+
+    in_world(node, script)
+
+
+def test_a_leaving_node_advises_every_session_to_move_and_the_gateway_decides(node: BareNode) -> None:
+    async def script(world: World) -> None:
+        link = await world.link(node_patience_ms=500)
+        advised: list[str] = []
+        ended: list[RollbookError] = []
+        sessions = await asyncio.gather(*(publisher(link, number) for number in range(3)))
+        for session in (*sessions, link.own):
+            session.on_advice = lambda advice: advised.append(advice.reason)
+            session.on_ended = ended.append
+        node.leave()
+        await until(lambda: len(advised) == 4, "all are told, the gateway too")
+        assert set(advised) == {"leaving"}
+        await asyncio.gather(*(session.close("moved") for session in sessions))
+        assert ended == [], "who closes a session is not told that it ends"
+        assert await asyncio.to_thread(node.wait) == 0, "it does not wait for the gateway's own session"
+
+    in_world(node, script)
+
+
+def test_a_session_that_nobody_waits_for_any_more_is_closed_at_the_node(node: BareNode) -> None:
+    async def script(world: World) -> None:
+        link = await world.link()
+        node.pause()
+        opening = asyncio.create_task(link.open(SessionSpec("sdk-1")))
+        await asyncio.sleep(0.05)
+        opening.cancel()
+        await asyncio.wait((opening,))
+        assert link.sessions == 0
+        node.resume()
+        await until(lambda: link.is_up, "the link stands")
+        status = await link.ask(GetStatus())
+        assert status.sessions == 1, "the gateway's own"
 
     in_world(node, script)
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from runtime.children import spawn
+from runtime.children import code_of, spawn
 from runtime.settings import load_settings
 from tests.support.real_cluster import free_base_ports
 
@@ -33,6 +33,16 @@ class BareNode:
     def kill(self) -> None:
         self._end(signal.SIGKILL)
 
+    def leave(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Its exit code, when it has ended by itself."""
+        process, self._process = self._process, None
+        assert process is not None, "it does not run"
+        process.wait(10)
+        return code_of(process)
+
     def close(self) -> None:
         if self._process is not None:
             self.resume()
@@ -45,12 +55,8 @@ class BareNode:
         self._signal(signal.SIGCONT)
 
     def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        assert process is not None, "it does not run"
-        assert process.stdin is not None
-        process.send_signal(number)
-        process.wait(10)
-        process.stdin.close()
+        self._signal(number)
+        self.wait()
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None, "it does not run"
