@@ -65,7 +65,7 @@ class NodeLink:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._socket = NodeSocket(endpoint, settings.frames_queued_max, self)
-        self._views = SharedViews(settings.views_kept_max)
+        self._views = SharedViews(settings.views_kept_max, settings.views_bytes_max)
         self._is_connected = False
         self._is_stopped = False
         self._has_patience = True

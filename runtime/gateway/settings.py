@@ -20,5 +20,6 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     frames_queued_max: int
     calls_per_session_max: int
     views_kept_max: int
+    views_bytes_max: int
     leave_timeout_ms: int
     sockets_max: int
