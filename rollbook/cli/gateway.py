@@ -37,13 +37,13 @@ def gateway(
     from runtime.settings import load_settings
 
     settings = load_settings(find_config(config))
-    http = http_port or settings.node.base_port
+    http = settings.node.base_port if http_port is None else http_port
     plan = GatewayPlan(
         settings.gateway,
         settings.log,
         host or settings.gateway.host or settings.node.host,
         _checked("--http-port", http),
-        _checked("--grpc-port", grpc_port or http + GRPC_PORT_OFFSET),
+        _checked("--grpc-port", http + GRPC_PORT_OFFSET if grpc_port is None else grpc_port),
         node_address=check_server(node),
     )
     return run(plan, has_supervisor=False)

@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,7 +20,7 @@ import msgspec
 import pytest
 
 from runtime.gateway.wire.sdk_pb2 import Payload
-from tests.support.real_cluster import RealNode, free_base_ports, until
+from tests.support.real_cluster import ROOT, RealNode, free_base_ports, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 
@@ -43,8 +45,12 @@ def started(stack: ExitStack, folder: Path, *options: str, gateways: int = 1) ->
 
 
 def asked(node: RealNode, path: str = READINESS) -> Any:
+    return answer_at(node.base_port, path)
+
+
+def answer_at(port: int, path: str) -> Any:
     """What HTTP answers; None while nothing listens."""
-    connection = http.client.HTTPConnection("127.0.0.1", node.base_port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)
         return msgspec.json.decode(connection.getresponse().read())
@@ -174,3 +180,36 @@ def test_several_gateways_share_the_ports_and_each_writes_its_own_log_file(stack
     until(lambda: is_ready(node), READY_SECONDS, "the other one answers")
     assert second in node.gateways()
     assert "gateway" not in (tmp_path / "own.log").read_text()
+
+
+def test_a_further_gateway_is_run_by_hand_and_waits_for_its_node(stack: ExitStack, tmp_path: Path) -> None:
+    base_port, port = free_base_ports(2)
+    command = [sys.executable, "-m", "rollbook.cli", "gateway", "--node", f"127.0.0.1:{base_port + 2}"]
+    with (tmp_path / "log").open("wb") as log:
+        gateway = subprocess.Popen([*command, "--http-port", str(port)], cwd=ROOT, stderr=log)
+    stack.callback(gateway.wait)
+    stack.callback(gateway.kill)
+    until(lambda: answer_at(port, READINESS), READY_SECONDS, "it answers")
+    assert answer_at(port, READINESS)["code"] != 0, "its node is away"
+    node = RealNode(tmp_path, base_port, [], (), "sqlite")
+    stack.callback(node.close)
+    node.start()
+    until(lambda: answer_at(port, READINESS)["code"] == 0, READY_SECONDS, "it has found its node")
+    taken = subprocess.run(
+        [*command, "--http-port", str(port)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (taken.returncode, taken.stderr.count("\n")) == (2, 1)
+    assert f"cannot listen on 127.0.0.1:{port + 1_000} for gRPC: Address already in use" in taken.stderr
+    gateway.terminate()
+    assert gateway.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(["--node", "nowhere"], "host:port"), (["--node", "h:1", "--http-port", "0"], "--http-port")],
+)
+def test_what_is_wrong_with_a_further_gateway_is_one_line(arguments: list[str], named: str) -> None:
+    command = [sys.executable, "-m", "rollbook.cli", "gateway", *arguments]
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert named in refused.stderr
