@@ -4,6 +4,7 @@ restarts, stands still or goes."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 
 import msgspec
 import pytest
+import zmq
 
 from rollbook.errors import ClientClosed, ClusterUnreachable, Code, Refused, RequestTimeout, RollbookError
 from rollbook.model import Instance, Service, View
-from rollbook.wire import GetStatus, Publish, Query, Subscribe, Withdraw
+from rollbook.wire import GetStatus, OpenSession, Publish, Query, Subscribe, Tag, Withdraw, encode
+from runtime.clock import system_now
 from runtime.endpoints import endpoint_of
 from runtime.gateway.node_link import NodeLink
 from runtime.gateway.node_session import NodeSession, SessionSpec
@@ -94,6 +97,15 @@ def node(tmp_path: Path) -> Iterator[BareNode]:
         yield made
     finally:
         made.close()
+
+
+@contextlib.contextmanager
+def raw_client(node: BareNode) -> Iterator[zmq.Socket[bytes]]:
+    """A native client that does nothing by itself."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+        dealer.set(zmq.LINGER, 0)
+        dealer.connect(endpoint_of(node.client_address))
+        yield dealer
 
 
 async def publisher(link: NodeLink, number: int, service: Service = ORDERS) -> NodeSession:
@@ -281,6 +293,24 @@ def test_a_leaving_node_advises_every_session_to_move_and_the_gateway_decides(no
         await asyncio.gather(*(session.close("moved") for session in sessions))
         assert ended == [], "who closes a session is not told that it ends"
         assert await asyncio.to_thread(node.wait) == 0, "it does not wait for the gateway's own session"
+
+    in_world(node, script)
+
+
+def test_a_client_that_had_a_higher_number_elsewhere_is_opened_above_it(node: BareNode) -> None:
+    async def script(world: World) -> None:
+        link = await world.link()
+        ahead = system_now().wall_ms + 10_000_000
+        with raw_client(node) as client:
+            client.send(encode(Tag.OPEN_SESSION, 1, ahead, OpenSession("sdk-1", ahead)))
+            assert await asyncio.to_thread(client.poll, 10_000)
+            session = await publisher(link, 1)
+        assert session.link is not None
+        assert session.link.session > ahead
+        after = await publisher(link, 3)
+        assert after.link is not None
+        assert after.link.session < ahead, "nobody else's number runs ahead because of that"
+        assert await world.shown(link) == [1_001, 1_003]
 
     in_world(node, script)
 
