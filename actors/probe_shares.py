@@ -1,4 +1,5 @@
-"""Which node probes an instance: rendezvous hashing, so a node that comes or goes moves only its own share. Pure rules.
+"""Which node probes an instance, or takes in an HTTP client: rendezvous hashing, so a node that comes or goes moves no
+more than its own share. Pure rules.
 
 The hashes are keyed and the same on every node and in every life; the order of the list of nodes does not matter.
 """
@@ -20,8 +21,13 @@ def identity_of(service: Service, key: InstanceKey) -> int:
     return _hashed(pack((service, key)))
 
 
+def identity_of_client(client: str) -> int:
+    """The same for an HTTP client."""
+    return _hashed(client.encode())
+
+
 class ProbeShares:
-    """The living nodes, ready to be asked about many instances."""
+    """The nodes that share the work, ready to be asked about many instances or clients."""
 
     def __init__(self, node_ids: Iterable[str]) -> None:
         self._nodes = tuple((_hashed(node_id.encode()), node_id) for node_id in sorted(node_ids))

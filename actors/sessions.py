@@ -7,7 +7,7 @@ from typing import Literal
 
 from actors.messages.values import Record, Route
 from actors.owner_table import OwnerTable
-from actors.verdicts import is_verdicts_client
+from actors.sessionless import is_sessionless
 from rollbook.model import Service
 from rollbook.wire import SessionKind
 
@@ -118,8 +118,6 @@ class SessionTable:
             assert session.route == route, "a session stands under its route"
             assert self._highest[session.client] >= route.session, "an open session is known"
         assert len(self._by_route) == len(self._by_client), "a client has at most one open session"
-        live = {
-            key for key, record in native.records.items() if record.instances and not is_verdicts_client(key.client)
-        }
+        live = {key for key, record in native.records.items() if record.instances and not is_sessionless(key.client)}
         listed = {(client, service) for client, services in self._published.items() for service in services}
         assert listed == live, "the list of native publications is the native table"

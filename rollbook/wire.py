@@ -16,6 +16,7 @@ import msgspec
 from rollbook.codec import UnpackLimits, pack, typed, unpack
 from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.errors import Code, RemoteProtocolError
+from rollbook.http_clients import Beaten, Beats, HttpPatch, HttpPublish, HttpWithdraw
 from rollbook.kept_rows import DurablePage, ReadDurable, RestoreRows
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import NodeStatus
@@ -70,6 +71,10 @@ class Tag(IntEnum):
     CLEAR_INTENT = 21
     READ_DURABLE = 22
     RESTORE_ROWS = 23
+    HTTP_PUBLISH = 30
+    HTTP_WITHDRAW = 31
+    HTTP_PATCH = 32
+    BEATS = 33
 
     SESSION_OPENED = 64
     SESSION_ENDED = 65
@@ -86,6 +91,7 @@ class Tag(IntEnum):
     SERVICE_SHOWN = 76
     NAMESPACES = 77
     DURABLE_PAGE = 78
+    BEATEN = 85
 
 
 class OpenSession(msgspec.Struct, frozen=True, array_like=True):
@@ -369,6 +375,10 @@ REQUESTS: dict[int, type[Any]] = {
     Tag.CLEAR_INTENT: ClearIntent,
     Tag.READ_DURABLE: ReadDurable,
     Tag.RESTORE_ROWS: RestoreRows,
+    Tag.HTTP_PUBLISH: HttpPublish,
+    Tag.HTTP_WITHDRAW: HttpWithdraw,
+    Tag.HTTP_PATCH: HttpPatch,
+    Tag.BEATS: Beats,
 }
 ANSWERS: dict[int, type[Any]] = {
     Tag.SESSION_OPENED: SessionOpened,
@@ -386,6 +396,7 @@ ANSWERS: dict[int, type[Any]] = {
     Tag.SERVICE_SHOWN: ServiceShown,
     Tag.NAMESPACES: Namespaces,
     Tag.DURABLE_PAGE: DurablePage,
+    Tag.BEATEN: Beaten,
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from actors.base import Behaviour, NodeIdentity, Role, StoreKind
+from actors.beat_keeper import BeatKeeper
 from actors.client_manager import ClientManager
 from actors.connection_manager import ConnectionManager
 from actors.distro_sync_actor import DistroSyncActor
@@ -204,6 +205,7 @@ def _behaviours(identity: NodeIdentity, settings: Settings, store_id: str, chanc
         PersistentStore(identity, settings.persistent, own()),
         DistroSyncActor(identity, settings.distro, own()),
         IndexManager(identity, settings.index, own()),
+        BeatKeeper(identity, settings.beats, own()),
         ClientManager(identity, settings.clients, own()),
         ConnectionManager(identity, settings.connections, own()),
         MemberManager(identity, settings.members, own()),

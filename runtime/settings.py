@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from actors.base import StoreKind
+from actors.beat_keeper import BeatsSettings
 from actors.client_manager import ClientsSettings
 from actors.connection_manager import ConnectionsSettings
 from actors.distro_sync_actor import DistroSettings
@@ -115,6 +116,7 @@ class Settings(msgspec.Struct, frozen=True):
     io: IoSettings
     connections: ConnectionsSettings
     clients: ClientsSettings
+    beats: BeatsSettings
     index: IndexSettings
     push: PushSettings
     distro: DistroSettings

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from actors.messages.io import ClientFrame
-from actors.messages.values import WHOLE, Order, Origin, Route, Scope, Standing
-from rollbook.model import Service
+from actors.messages.values import WHOLE, Order, Origin, RecordKey, Route, Scope, Standing
+from rollbook.model import Instance, Service
 from rollbook.wire import SessionKind
 
 
@@ -107,3 +107,19 @@ class PersistentServicesChanged(msgspec.Struct, frozen=True):
 
     added: tuple[Service, ...]
     removed: tuple[Service, ...]
+
+
+class HttpPublication(NamedTuple):
+    """What an HTTP client is to publish from now on; None: nothing any more."""
+
+    key: RecordKey
+    session: int
+    stamp: int  # 0: a new one
+    instance: Instance | None
+
+
+class HttpPublicationsOrdered(msgspec.Struct, frozen=True):
+    """To be records of this node, in this order. Answered by ``HttpCommitted``. From: BeatKeeper."""
+
+    publications: tuple[HttpPublication, ...]
+    grace_ms: int
