@@ -57,7 +57,7 @@ class BeatsSettings(msgspec.Struct, frozen=True):
     publications_max: int
 
 
-class _TickDue(msgspec.Struct, frozen=True):
+class _OverdueLookDue(msgspec.Struct, frozen=True):
     """Some of what is on its way, or waited for, may be overdue."""
 
 
@@ -85,7 +85,7 @@ BeatsInput = (
     | PeersChanged
     | NodesJudged
     | StatusRequested
-    | _TickDue
+    | _OverdueLookDue
 )
 
 _COUNTERS = (
@@ -143,7 +143,7 @@ class BeatKeeper:
             case StatusRequested():
                 counters = {**self.counters, "http_publications_kept": len(self.kept)}
                 return [Tell(Role.INDEX, message.with_counters(counters))]
-            case _TickDue():
+            case _OverdueLookDue():
                 self._on_tick(now)
             case _:
                 assert_never(message)
@@ -402,7 +402,7 @@ class BeatKeeper:
         effects += sending(frames)
         if not self._is_ticking and (self._forwards or self._awaited):
             self._is_ticking = True
-            effects.append(Remind(self.settings.tick_interval_ms, _TickDue()))
+            effects.append(Remind(self.settings.tick_interval_ms, _OverdueLookDue()))
         return effects
 
     def check_invariants(self) -> None:

@@ -52,9 +52,9 @@ def check_order(order: HttpOrder) -> None:
         check_instance(instance)
         if (instance.ip, instance.port) != (order.ip, order.port):
             raise InvalidField("ip and port are not those of the instance", field="instance")
-    if (instance is None) is (order.kind in ("register", "update")):
+    if instance is None and order.kind in ("register", "update"):
         raise InvalidField(f"an order to {order.kind} comes with an instance", field="instance")
-    if (order.changes is None) is (order.kind == "patch"):
+    if order.changes is None and order.kind == "patch":
         raise InvalidField(f"an order to {order.kind} comes with changes", field="changes")
 
 

@@ -59,7 +59,7 @@ class LeftPublication(NamedTuple):
     until_ms: int
 
 
-class Silence(NamedTuple):
+class FallenSilent(NamedTuple):
     """It has not been heard for its timeout; or for so long that it is gone."""
 
     kept: KeptPublication
@@ -114,10 +114,10 @@ class KeptPublications:
         left = self._left[kept.key] = LeftPublication(kept.key, kept.session, until_ms)
         self._wheel.add(left, until_ms)
 
-    def take_due(self, heard_ms: int, now_ms: int) -> tuple[list[Silence], list[LeftPublication]]:
+    def take_due(self, heard_ms: int, now_ms: int) -> tuple[list[FallenSilent], list[LeftPublication]]:
         """Who has fallen silent, and what was left and has had its time. Nobody counts as silent since before
         ``heard_ms``."""
-        silent: list[Silence] = []
+        silent: list[FallenSilent] = []
         left: list[LeftPublication] = []
         for place in self._wheel.take_due(now_ms):
             if isinstance(place, LeftPublication):
@@ -128,7 +128,7 @@ class KeptPublications:
                 silent += self._look(place.kept, heard_ms, now_ms)
         return silent, left
 
-    def _look(self, kept: KeptPublication, heard_ms: int, now_ms: int) -> list[Silence]:
+    def _look(self, kept: KeptPublication, heard_ms: int, now_ms: int) -> list[FallenSilent]:
         """Whether its time is really over; if not, or if it is only unhealthy from now on, it is looked at again."""
         kept.due_ms = None
         instance, patience = kept.instance, kept.patience
@@ -136,11 +136,11 @@ class KeptPublications:
             return []
         last_ms = max(kept.beaten_ms, heard_ms)
         if now_ms - last_ms >= patience.delete_ms:
-            return [Silence(kept, is_gone=True)]
+            return [FallenSilent(kept, is_gone=True)]
         is_silent = instance.healthy and now_ms - last_ms >= patience.timeout_ms
         is_next_its_end = is_silent or not instance.healthy
         self._place(kept, last_ms + (patience.delete_ms if is_next_its_end else patience.timeout_ms))
-        return [Silence(kept, is_gone=False)] if is_silent else []
+        return [FallenSilent(kept, is_gone=False)] if is_silent else []
 
     def _place(self, kept: KeptPublication, due_ms: int) -> None:
         kept.due_ms = due_ms

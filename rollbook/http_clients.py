@@ -48,7 +48,7 @@ class HttpPatch(msgspec.Struct, frozen=True, array_like=True):
     changes: InstanceChanges
 
 
-class Beat(msgspec.Struct, frozen=True, array_like=True):
+class HttpBeat(msgspec.Struct, frozen=True, array_like=True):
     """This instance lives. ``instance``: to be registered if it is not known."""
 
     service: Service
@@ -60,7 +60,7 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
 class Beats(msgspec.Struct, frozen=True, array_like=True):
     """Answered by BEATEN."""
 
-    beats: Annotated[tuple[Beat, ...], msgspec.Meta(max_length=BEATS_PER_ORDER_MAX)]
+    beats: Annotated[tuple[HttpBeat, ...], msgspec.Meta(max_length=BEATS_PER_ORDER_MAX)]
 
 
 class BeatOutcome(msgspec.Struct, frozen=True, array_like=True):

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from rollbook.http_clients import Beat, Beaten, Beats, HttpPatch, HttpPublish, HttpWithdraw, InstanceChanges
+from rollbook.http_clients import Beaten, Beats, HttpBeat, HttpPatch, HttpPublish, HttpWithdraw, InstanceChanges
 from rollbook.model import Instance
 from rollbook.wire import Done, Tag
 from runtime.simulation.clients import RawClient, service_of
@@ -119,7 +119,7 @@ class BeatingInstance:
 
     def beats(self, *, light: bool = True) -> Beats:
         instance = None if light else self.instance
-        return Beats((Beat(self._service, self.instance.ip, self.instance.port, instance),))
+        return Beats((HttpBeat(self._service, self.instance.ip, self.instance.port, instance),))
 
     def _beat(self, life: int) -> None:
         if not self.is_beating or life != self._life:

@@ -21,6 +21,8 @@ from actors.messages.peers import (
     Delta,
     DeltaAck,
     Digest,
+    HttpOrder,
+    HttpOutcome,
     PeerTag,
     Pull,
     SettledProposal,
@@ -31,6 +33,7 @@ from actors.messages.values import DigestEntry
 from actors.peer_frames import decode_peer, encode_peer
 from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings
+from rollbook.http_clients import BeatOutcome, HttpBeat, InstanceChanges
 from rollbook.kept_rows import DurableRows, InstanceRow, IntentRow, NamespaceRow, ServiceRow
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import DurableStatus, LatencyCounts, MemberStatus, NodeStatus, OwnerStatus, StoreMember
@@ -154,6 +157,9 @@ VALUES: dict[str, Any] = {  # by their name in the text
     "convergence": LatencyCounts,
     "durable": DurableStatus,
     "store_members": StoreMember,
+    "HttpBeat": HttpBeat,
+    "BeatOutcome": BeatOutcome,
+    "InstanceChanges": InstanceChanges,
 }
 PEER_VALUES: dict[str, Any] = {
     "entry": DigestEntry,
@@ -168,6 +174,8 @@ PEER_VALUES: dict[str, Any] = {
     "stored_service": StoredService,
     "stored_intent": StoredIntent,
     "stored_namespace": StoredNamespace,
+    "http_order": HttpOrder,
+    "http_outcome": HttpOutcome,
 }
 
 
