@@ -176,7 +176,7 @@ class BeatKeeper:
             try:
                 key = http_key(order.service, order.ip, order.port)
                 kept = self.kept.get(key)
-                if order.kind != "beat" or kept is None:
+                if order.kind != "beat" or kept is None or kept.instance is None:
                     check_order(order)
             except InvalidField as error:
                 self._settle(
@@ -305,7 +305,7 @@ class BeatKeeper:
     # -- what is elsewhere
 
     def _on_forward_settled(self, link: str, body: ForwardSettled, now: Now) -> None:
-        tasks = self._forwards.settled(link, body.number, len(body.outcomes))
+        tasks = self._forwards.settled(link, body.number, body.outcomes)
         self.counters["forwards_refused"] += not tasks
         for task, outcome in zip(tasks, body.outcomes, strict=False):
             origin = Origin(outcome.owner, outcome.epoch)

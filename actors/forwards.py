@@ -18,6 +18,9 @@ from actors.messages.values import RecordKey, Route
 from actors.peer_frames import encode_peer
 from rollbook.wire import NUMBER_MAX
 
+_WORDS_OF_BEATS = ("renewed", "registered", "unknown", "refused")
+_WORDS = ("done", "refused")
+
 
 class AskedByClient(NamedTuple):
     route: Route
@@ -98,10 +101,12 @@ class Forwards:
         self._leaving.clear()
         return frames
 
-    def settled(self, link: str, number: int, outcomes: int) -> tuple[HttpTask, ...]:
+    def settled(self, link: str, number: int, outcomes: tuple[HttpOutcome, ...]) -> tuple[HttpTask, ...]:
         """The tasks of that frame, in order; none if it is not under way, or that is no answer to it."""
         forward = self._under_way.get(number)
-        if forward is None or forward.link != link or len(forward.tasks) != outcomes:
+        if forward is None or forward.link != link or len(forward.tasks) != len(outcomes):
+            return ()
+        if not all(_answers(task, outcome) for task, outcome in zip(forward.tasks, outcomes, strict=True)):
             return ()
         self._end(number)
         return forward.tasks
@@ -140,3 +145,8 @@ class Forwards:
         for forward in self._under_way.values():
             counted[forward.link] += len(forward.tasks)
         assert counted == self._orders, "orders on their way are miscounted"
+
+
+def _answers(task: HttpTask, outcome: HttpOutcome) -> bool:
+    words = _WORDS_OF_BEATS if task.order.kind == "beat" else _WORDS
+    return outcome.word in words

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -20,7 +22,7 @@ from tests.support.keeping import EPOCH, ONE, ORDERS, WALL_MS, KeeperBench, beat
 RENEWED = HttpOutcome("renewed", 5_000)
 
 
-def bench_of(*names: str, **overrides: int) -> KeeperBench:
+def bench_of(*names: str, **overrides: Any) -> KeeperBench:
     """With these other nodes, the first of which owns ONE."""
     bench = KeeperBench(**overrides)
     bench.meet(*names)
@@ -162,8 +164,9 @@ def test_what_is_no_answer_to_what_was_sent_there_is_dropped(link: str) -> None:
     bench.settled(link, sent.number, *outcomes)
     bench.settled(link, sent.number + 1, RENEWED)
     bench.settled("a stranger", sent.number, RENEWED)
+    bench.settled("b", sent.number, HttpOutcome("done"))
     assert asked not in bench.answers
-    assert bench.keeper.counters["forwards_refused"] == 3
+    assert bench.keeper.counters["forwards_refused"] == 4
     bench.settled("b", sent.number, RENEWED)
     assert asked in bench.answers
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -202,7 +203,7 @@ def test_of_two_nodes_that_take_a_client_over_at_once_one_stays(seed: int) -> No
     for each in world.instances:
         each.end()
     cluster.crash(0)
-    answers: list[object] = []
+    answers: list[Any] = []
     for number in (1, 2):  # neither has heard of the other's
         for each in world.instances:
             world.gateways.ask(number, Tag.BEATS, each.beats(), answers.append)
@@ -218,7 +219,7 @@ def test_of_two_nodes_that_take_a_client_over_at_once_one_stays(seed: int) -> No
 def test_two_gateways_that_get_the_first_beats_of_a_client_at_once_agree(seed: int) -> None:
     world = BeatenWorld(seed)
     cluster = world.cluster
-    answers: list[object] = []
+    answers: list[Any] = []
     for each in world.instances:
         for number in range(3):
             world.gateways.ask(number, Tag.BEATS, each.beats(light=False), answers.append)

@@ -125,6 +125,11 @@ class KeeperBench:
         record = self.clients.native.records.get(http_key(ORDERS, instance.ip, instance.port))
         return record.instances[0] if record is not None and record.instances else None
 
+    def is_healthy(self) -> bool:
+        shown = self.shown()
+        assert shown is not None
+        return shown.healthy
+
     def take_sent(self, kind: type[Any]) -> list[tuple[str, Any]]:
         """What has left for other nodes since the last look."""
         taken = [(link, body) for link, body in self.sent if isinstance(body, kind)]
