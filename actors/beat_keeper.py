@@ -225,9 +225,11 @@ class BeatKeeper:
         if kept is not None:
             if wish.renews:
                 kept.beaten_ms = now.monotonic_ms
-            if wish.instance == held and not kept.unmade:
+            if wish.instance == held and (order.kind == "beat" or not kept.unmade):
                 self._settle(task, self._outcome(wish.word, kept, self.records.native(key)))
                 return
+            if order.kind != "beat":  # above whatever a node that hears nobody has taken over before
+                kept.session = max(kept.session, order.session)
             stamp = kept.stamp if order.kind != "register" else 0
             self._publish(kept, stamp, wish.instance, _Unmade(kept, task, wish.word))
         elif wish.instance is not None and len(self.kept) >= self.settings.publications_max:

@@ -13,7 +13,7 @@ from rollbook.errors import Code
 from rollbook.http_clients import BeatOutcome, Beats, HttpBeat, HttpPatch, HttpPublish, HttpWithdraw, InstanceChanges
 from rollbook.model import Instance
 from rollbook.wire import Done, Failed
-from tests.support.keeping import ONE, ORDERS, KeeperBench, beats
+from tests.support.keeping import ONE, ORDERS, KeeperBench, beats, record_of
 
 TWO = Instance("10.0.0.2", 80)
 UNHEALTHY = msgspec.structs.replace(ONE, healthy=False)
@@ -103,6 +103,29 @@ def test_what_is_withdrawn_is_unknown_and_may_come_back() -> None:
     numbers = [record.session for record in bench.made]
     assert numbers == sorted(numbers)
     assert numbers[-1] > numbers[0], "a later publication supersedes the removal wherever it is"
+
+
+def test_an_order_stands_above_what_a_node_beyond_a_cut_has_taken_over_before_it_and_a_beat_does_not() -> None:
+    bench = KeeperBench()
+    bench.register()
+    number = bench.made[-1].session
+    bench.run(16)
+    bench.beat()
+    assert [record.session for record in bench.made] == [number] * 3
+    bench.answer(HttpPatch(ORDERS, ONE.ip, ONE.port, InstanceChanges(weight=2.0)))
+    assert bench.made[-1].session == number + 16_000
+    bench.hold(record_of("b", number + 20_000, ONE))
+    bench.ms += 30_000
+    bench.withdraw()
+    assert bench.made[-1].is_tombstone
+    assert bench.made[-1].session > number + 20_000
+
+
+def test_beats_behind_a_registration_that_is_not_made_yet_make_no_further_versions() -> None:
+    bench = KeeperBench()
+    outcomes = bench.answer(beats(*[ONE] * 50, light=False)).outcomes
+    assert [outcome.word for outcome in outcomes] == ["registered", *["renewed"] * 49]
+    assert len(bench.made) == 1
 
 
 def test_to_withdraw_what_nobody_knows_leaves_a_tombstone() -> None:
