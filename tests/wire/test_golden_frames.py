@@ -47,15 +47,6 @@ from actors.peer_frames import decode_peer, encode_peer
 from actors.records import make_record, read_record
 from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings
-from rollbook.kept_rows import (
-    DurablePage,
-    DurableRows,
-    InstanceRow,
-    IntentRow,
-    NamespaceRow,
-    ReadDurable,
-    RestoreRows,
-    ServiceRow,
 from rollbook.http_clients import (
     Beaten,
     BeatOutcome,
@@ -65,6 +56,16 @@ from rollbook.http_clients import (
     HttpPublish,
     HttpWithdraw,
     InstanceChanges,
+)
+from rollbook.kept_rows import (
+    DurablePage,
+    DurableRows,
+    InstanceRow,
+    IntentRow,
+    NamespaceRow,
+    ReadDurable,
+    RestoreRows,
+    ServiceRow,
 )
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import MemberStatus, NodeStatus, OwnerStatus
