@@ -25,6 +25,7 @@ from rollbook.errors import (
     RemoteProtocolError,
     RollbookError,
 )
+from rollbook.http_clients import Beaten, Beats, HttpPatch, HttpPublish, HttpWithdraw
 from rollbook.kept_rows import DurablePage, ReadDurable, RestoreRows
 from rollbook.link import Request
 from rollbook.model import Service, View
@@ -70,6 +71,10 @@ ANSWER_OF: dict[type[Any], type[Any]] = {
     SetIntent: Done,
     ClearIntent: Done,
     RestoreRows: Done,
+    HttpPublish: Done,
+    HttpWithdraw: Done,
+    HttpPatch: Done,
+    Beats: Beaten,
     Unsubscribe: Done,
     Query: View,
     Subscribe: View,

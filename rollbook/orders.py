@@ -13,6 +13,7 @@ import msgspec
 
 from rollbook.cache import Snapshot
 from rollbook.errors import RollbookError
+from rollbook.http_clients import Beats, HttpPatch, HttpPublish, HttpWithdraw
 from rollbook.kept_rows import ReadDurable, RestoreRows
 from rollbook.model import Service
 from rollbook.wire import (
@@ -38,8 +39,9 @@ from rollbook.wire import (
 
 DecisionBody = PutService | DeleteService | PutNamespace | DeleteNamespace | SetIntent | ClearIntent
 DurableBody = PublishPersistent | WithdrawPersistent | DecisionBody | RestoreRows
+HttpBody = HttpPublish | HttpWithdraw | HttpPatch | Beats  # of a gateway's session, for clients that speak HTTP
 QuestionBody = Query | ListServices | GetService | ListNamespaces | ReadDurable | GetStatus | Ping
-CallBody = Publish | Withdraw | DurableBody | Subscribe | Unsubscribe | QuestionBody
+CallBody = Publish | Withdraw | DurableBody | Subscribe | Unsubscribe | QuestionBody | HttpBody
 
 
 class Chance(Protocol):

@@ -12,7 +12,7 @@ import random
 from loguru import logger
 
 from runtime.gateway.grpc_server import GrpcServer
-from runtime.gateway.http_app import http_app
+from runtime.gateway.http_app import HttpApp
 from runtime.gateway.http_server import HttpServer
 from runtime.gateway.node_link import NodeLink
 from runtime.gateway.plan import GatewayPlan, node_endpoint
@@ -28,12 +28,14 @@ class Gateway:
         self._grpc = GrpcServer(plan)
         endpoint, self._local_socket = node_endpoint(plan)
         self.link = NodeLink(endpoint, plan.settings, random.Random(os.urandom(32)))
-        self._http = HttpServer(http_app(self.link), plan)
+        self._http_app = HttpApp(self.link, plan.settings)
+        self._http = HttpServer(self._http_app.routes, plan)
 
     async def run(self, told_to_end: asyncio.Event) -> None:
         """Until it is told to end, or a server ends by itself."""
         self.link.start()
         await self._grpc.start()
+        await self._http_app.start(self._plan.host)
         self._http.start()
         _LOG.info("started: HTTP at {0}:{1}, gRPC at {0}:{2}", *self._addresses())
         wanted = asyncio.create_task(told_to_end.wait())
@@ -47,6 +49,7 @@ class Gateway:
     async def _leave(self) -> None:
         await self._grpc.stop()
         await self._http.stop()
+        await self._http_app.stop()
         await self.link.stop()
         if self._local_socket is not None:
             self._local_socket.close()

@@ -1,65 +1,67 @@
-"""The HTTP side of the gateway: which path is answered by what."""
+"""HTTP as a whole: what its parts share, and the tables of routes that stand beside each other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
-
-from rollbook.errors import Code
+from rollbook.model import View
+from runtime.gateway.http_beats import BeatGatherer
+from runtime.gateway.http_changes import HttpChanges
+from runtime.gateway.http_health import HttpHealth
+from runtime.gateway.http_instances import HttpInstances
+from runtime.gateway.http_lists import HttpLists
+from runtime.gateway.http_operator import HttpOperator
+from runtime.gateway.http_others import HttpOthers
+from runtime.gateway.http_push import UdpPush
+from runtime.gateway.http_routes import HttpRoutes
+from runtime.gateway.http_views import ServiceViews
 from runtime.gateway.node_link import NodeLink
+from runtime.gateway.service_lists import ServiceLists
+from runtime.gateway.settings import GatewaySettings
 
-NOT_READY_TEXT = "the node is not ready"
-_NOT_READY_CODE = 30_000  # of the envelope; SDKs of version 3 look at it and not at the status
-
-
-def http_app(link: NodeLink) -> Starlette:
-    health = _Health(link)
-    routes: list[tuple[str, Callable[[Request], Response]]] = [
-        ("/v1/console/health/liveness", health.live_in_words),
-        ("/v1/console/health/readiness", health.ready_in_words),
-        ("/v2/console/health/liveness", health.live),
-        ("/v2/console/health/readiness", health.ready),
-        ("/v3/console/health/liveness", health.live),
-        ("/v3/console/health/readiness", health.ready),
-        ("/v3/admin/core/state/liveness", health.live),
-        ("/v3/admin/core/state/readiness", health.ready),
-    ]
-    return Starlette(routes=[Route(f"/nacos{path}", _on_the_loop(answer)) for path, answer in routes])
+LOOK_SECONDS = 1.0  # at what nobody wants any more
 
 
-class _Health:
-    """Live: this process answers. Ready: its node does too."""
+class HttpApp:
+    """``routes`` is what a server serves. ``start`` and ``stop`` on the loop. It takes the pushes of the gateway's own
+    session."""
 
-    def __init__(self, link: NodeLink) -> None:
+    def __init__(self, link: NodeLink, settings: GatewaySettings) -> None:
         self._link = link
+        lists = ServiceLists(settings.http_lists_encoded_max, settings.http_lists_kept_max)
+        self.views = ServiceViews(link, settings.http_lists_kept_max, settings.http_list_idle_ms, link.now_ms)
+        self.beats = BeatGatherer(link, settings.http_beats_gather_ms, settings.http_beats_waiting_max)
+        self.push = UdpPush(lists, settings.http_udp_subscribers_max, link.now_ms)
+        self.views.on_change = self.push.changed
+        link.own.on_push = self._pushed
+        self.routes = HttpRoutes(
+            [
+                HttpInstances(link, self.views, self.beats).routes(),
+                HttpLists(self.views, lists, self.push).routes(),
+                HttpChanges(link, self.views).routes(),
+                HttpOperator(link, self.push).routes(),
+                HttpHealth(link).routes(),
+                HttpOthers(link).routes(),
+            ]
+        )
+        self._timer: asyncio.TimerHandle | None = None
 
-    def live_in_words(self, _: Request) -> Response:
-        return PlainTextResponse("OK")
+    async def start(self, host: str) -> None:
+        await self.push.start(host)
+        self._look()
 
-    def ready_in_words(self, _: Request) -> Response:
-        return PlainTextResponse("OK") if self._link.is_up else PlainTextResponse(NOT_READY_TEXT, int(Code.INTERNAL))
+    async def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self.push.stop()
+        await self.beats.stop()
+        await self.views.stop()
 
-    def live(self, _: Request) -> Response:
-        return _result(0, "success", "ok")
+    def _pushed(self, view: View) -> None:
+        self._link.own.acknowledge(view.service, view.version)
+        self.views.changed(view)
 
-    def ready(self, _: Request) -> Response:
-        if self._link.is_up:
-            return _result(0, "success", "ok")
-        return _result(_NOT_READY_CODE, NOT_READY_TEXT, None)
-
-
-def _result(code: int, message: str, data: object) -> Response:
-    return JSONResponse({"code": code, "message": message, "data": data})
-
-
-def _on_the_loop(answer: Callable[[Request], Response]) -> Callable[[Request], object]:
-    """Starlette would run a plain function in a thread."""
-
-    async def answered(request: Request) -> Response:
-        return answer(request)
-
-    return answered
+    def _look(self) -> None:
+        self.views.look()
+        self.push.look()
+        self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from runtime.gateway.listening import listen
 from runtime.gateway.plan import GatewayPlan
@@ -19,13 +19,14 @@ GRACE_SECONDS = 1  # for requests in progress at the end; uvicorn takes whole se
 class HttpServer:
     """Binds in the constructor, so that a taken port is known before anything starts."""
 
-    def __init__(self, app: Starlette, plan: GatewayPlan) -> None:
+    def __init__(self, app: ASGIApp, plan: GatewayPlan) -> None:
         self._socket = listen(plan, plan.http_port, "HTTP")
         config = uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
             lifespan="off",
+            ws="none",
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )

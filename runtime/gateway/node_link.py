@@ -81,12 +81,17 @@ class NodeLink:
         self._own_link_settings = LinkSettings()
         self._link_settings = LinkSettings(idle_ms=_NEVER_MS)
         spec = SessionSpec(f"gateway-{chance.getrandbits(128):032x}", agent="rollbook-gateway", kind="gateway")
-        self.own = NodeSession(spec, self, self._own_link_settings, settings.calls_per_session_max)
+        self.own = NodeSession(spec, self, self._own_link_settings, settings.http_calls_max)
 
     @property
     def is_up(self) -> bool:
         """The node is there and ready."""
         return self._is_connected and self.own.is_open
+
+    @property
+    def has_given_up(self) -> bool:
+        """The node is away for longer than clients should wait."""
+        return not self._has_patience
 
     @property
     def sessions(self) -> int:

@@ -221,6 +221,8 @@ class NodeSession:
         if self._link is not None:
             self._last_view = view
             self._agenda.pushed(view, self._link.session)
+            if not self._actions:  # whoever holds the session has it already, as an answer
+                self.acknowledge(view.service, view.version)
             self._perform()
 
     def received(self, correlation: int, body: Any) -> None:

@@ -23,3 +23,10 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     views_bytes_max: int
     leave_timeout_ms: int
     sockets_max: int
+    http_calls_max: int
+    http_lists_kept_max: int
+    http_list_idle_ms: int
+    http_lists_encoded_max: int
+    http_beats_gather_ms: int
+    http_beats_waiting_max: int
+    http_udp_subscribers_max: int
