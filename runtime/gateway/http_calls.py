@@ -205,8 +205,11 @@ async def read_call(scope: Scope, receive: Receive, tail: str, limits: HttpLimit
 
 
 def path_text(part: str) -> str:
-    """The last word of a path, as it was before it was encoded."""
-    return _decoded(unquote_to_bytes(part))
+    """A word of a path, as it was before it was encoded."""
+    try:
+        return unquote_to_bytes(part).decode()
+    except UnicodeDecodeError:
+        raise HttpRefused(HTTPStatus.BAD_REQUEST, "the path is not UTF-8", ResultCode.PARAMETER_INVALID) from None
 
 
 def _parameters(encoded: bytes) -> dict[str, str]:
@@ -221,13 +224,6 @@ def _parameters(encoded: bytes) -> dict[str, str]:
     for name, value in pairs:
         parameters.setdefault(name, value)
     return parameters
-
-
-def _decoded(encoded: bytes) -> str:
-    try:
-        return encoded.decode()
-    except UnicodeDecodeError:
-        raise HttpRefused(HTTPStatus.BAD_REQUEST, "the path is not UTF-8", ResultCode.PARAMETER_INVALID) from None
 
 
 async def _read_body(headers: Headers, receive: Receive, limits: HttpLimits) -> bytes:

@@ -77,10 +77,13 @@ class _UdpPort(asyncio.DatagramProtocol):
 class UdpPush:
     """``start`` on the loop; ``changed`` with every list that has changed, ``look`` now and then."""
 
-    def __init__(self, lists: ServiceLists, subscribers_max: int, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, lists: ServiceLists, subscribers_max: int, now_ms: Callable[[], int], *, ack_ms: int = ACK_MS
+    ) -> None:
         self._lists = lists
         self._subscribers_max = subscribers_max
         self._now_ms = now_ms
+        self._ack_ms = ack_ms
         self._numbers_taken = 0
         self._subscribers: dict[Service, dict[tuple[Address, str], _Subscriber]] = {}
         self._count = 0
@@ -176,7 +179,7 @@ class UdpPush:
         if transport is not None:
             transport.sendto(payload, address)
         again = (payload, address, subscriber, attempts - 1)
-        subscriber.timer = asyncio.get_running_loop().call_later(ACK_MS / 1000, self._send, *again)
+        subscriber.timer = asyncio.get_running_loop().call_later(self._ack_ms / 1000, self._send, *again)
 
     def _settle(self, subscriber: _Subscriber) -> None:
         self._waiting.pop(str(subscriber.unanswered), None)

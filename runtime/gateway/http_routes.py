@@ -71,7 +71,7 @@ class HttpRoutes:
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        path: str = scope["path"]
+        path = scope["raw_path"].decode("latin-1")  # a word may hold an encoded slash
         by_method = self._exact.get(path)
         stem, _, last = path.rpartition("/")
         if by_method is None and last:

@@ -63,6 +63,12 @@ class HttpCaller:
         assert answer.status == 200, answer
         return answer.json
 
+    def finds_it_ready(self) -> bool:
+        try:
+            return bool(self.ask("GET", "/v3/admin/core/state/readiness").json["code"] == 0)
+        except OSError:
+            return False
+
     def shown(self, service: str, **parameters: object) -> list[str]:
         """``ip:port`` of who is listed."""
         return [f"{host['ip']}:{host['port']}" for host in self.listed(service, **parameters)["hosts"]]
@@ -71,20 +77,14 @@ class HttpCaller:
 class HttpNode:
     """One node with one gateway. ``close`` it."""
 
-    def __init__(self, folder: Path, *options: str, members: list[str] | None = None, base_port: int = 0) -> None:
-        self.base_port = base_port or free_base_ports(1)[0]
-        self.node = RealNode(folder, self.base_port, members or [], options, "sqlite", 1)
+    def __init__(self, folder: Path) -> None:
+        (self.base_port,) = free_base_ports(1)
+        self.node = RealNode(folder, self.base_port, [], (), "sqlite", 1)
         self.caller = HttpCaller(self.base_port)
         self.node.start()
 
     def until_ready(self) -> None:
-        until(self._is_ready, READY_SECONDS, f"the gateway is ready; {self.node.log.read_text()}")
+        until(self.caller.finds_it_ready, READY_SECONDS, "the gateway is ready")
 
     def close(self) -> None:
         self.node.close()
-
-    def _is_ready(self) -> bool:
-        try:
-            return bool(self.caller.ask("GET", "/v3/admin/core/state/readiness").json["code"] == 0)
-        except OSError:
-            return False
