@@ -120,17 +120,19 @@ class HttpLists:
         return instance_shape(*await self._found(call))
 
     async def _found(self, call: HttpCall) -> tuple[Service, Instance]:
+        """Where no cluster is said, the one at this address is found in any: SDKs register in one that they never
+        name again."""
         service, (ip, port) = call.service(), call.address()
-        cluster = cluster_filter(call.text("cluster", "clusterName", default=DEFAULT_CLUSTER))
+        said = cluster_filter(call.text("cluster", "clusterName"))
         view = await self._views.view(service)
-        of_cluster = [one for one in view.instances if one.cluster == cluster]
-        if not of_cluster:
-            text = f"no ips found for cluster {cluster} in service {service.grouped_name}"
+        there = [one for one in view.instances if not said or one.cluster == said]
+        if not there:
+            text = f"no ips found for cluster {said or DEFAULT_CLUSTER} in service {service.grouped_name}"
             raise _absent(text, ResultCode.NOT_FOUND)
-        for one in of_cluster:
-            if (one.ip, one.port) == (ip, port):
-                return service, one
-        raise _absent("no matched ip found!", Code.INSTANCE_NOT_FOUND)
+        matching = [one for one in there if (one.ip, one.port) == (ip, port)]
+        if not matching:
+            raise _absent("no matched ip found!", Code.INSTANCE_NOT_FOUND)
+        return service, next((one for one in matching if one.cluster == DEFAULT_CLUSTER), matching[0])
 
     async def _statuses(self, call: HttpCall) -> object:
         namespace, _, name = (call.tail or call.required("key")).rpartition(KEY_SEPARATOR)

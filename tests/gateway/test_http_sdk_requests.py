@@ -139,8 +139,9 @@ def test_python_registers_without_a_cluster_beats_modifies_and_removes(http_node
     assert (modified.status, modified.body) == OK
     (host,) = python.listed("py")["hosts"]
     assert (host["weight"], host["clusterName"], host["metadata"]) == (2.0, "None", {"a": "b"})
-    got = python.ask("GET", "/v1/ns/instance?serviceName=py&ip=1.1.1.1&port=80&cluster=None&clusterName=None")
-    assert (got.json["service"], got.json["weight"]) == ("DEFAULT_GROUP@@py", 2.0)
+    for cluster in ("", "&cluster=None&clusterName=None"):
+        got = python.ask("GET", f"/v1/ns/instance?serviceName=py&ip=1.1.1.1&port=80{cluster}")
+        assert (got.json["service"], got.json["weight"]) == ("DEFAULT_GROUP@@py", 2.0)
     removed = python.ask(
         "DELETE",
         "/v1/ns/instance?ip=1.1.1.1&port=80&serviceName=py&ephemeral=True&groupName=DEFAULT_GROUP&clusterName=DEFAULT",
