@@ -47,7 +47,7 @@ def takes_pushes(agent: str) -> bool:
     return lowest is not None and (int(found[2]), int(found[3]), int(found[4] or 0)) >= lowest
 
 
-class _Subscriber:
+class _UdpSubscriber:
     def __init__(self, clusters: str) -> None:
         self.clusters = clusters
         self.until_ms = 0
@@ -85,9 +85,9 @@ class UdpPush:
         self._now_ms = now_ms
         self._ack_ms = ack_ms
         self._numbers_taken = 0
-        self._subscribers: dict[Service, dict[tuple[Address, str], _Subscriber]] = {}
+        self._subscribers: dict[Service, dict[tuple[Address, str], _UdpSubscriber]] = {}
         self._count = 0
-        self._waiting: dict[str, _Subscriber] = {}  # for an answer, by the number as text
+        self._waiting: dict[str, _UdpSubscriber] = {}  # for an answer, by the number as text
         self._transports: dict[bool, asyncio.DatagramTransport] = {}  # whether for IPv6
         self.pushes = 0
         self.answers = 0
@@ -119,7 +119,7 @@ class UdpPush:
                 if not subscribers:
                     del self._subscribers[service]
                 return
-            subscriber = subscribers[(address, clusters)] = _Subscriber(clusters)
+            subscriber = subscribers[(address, clusters)] = _UdpSubscriber(clusters)
             self._count += 1
         subscriber.until_ms = self._now_ms() + POLLS_EVERY_MS
         subscriber.is_deaf = False
@@ -152,7 +152,7 @@ class UdpPush:
                     self.answers += 1
                     self._settle(subscriber)
 
-    def _push(self, view: View, address: Address, subscriber: _Subscriber) -> None:
+    def _push(self, view: View, address: Address, subscriber: _UdpSubscriber) -> None:
         """In the place of an older list that was not answered yet."""
         self._settle(subscriber)
         number = self._numbers_taken = max(self._numbers_taken + 1, self._now_ms() * 1_000_000)
@@ -170,7 +170,7 @@ class UdpPush:
         self.pushes += 1
         self._send(payload, address, subscriber, ATTEMPTS_MAX)
 
-    def _send(self, payload: bytes, address: Address, subscriber: _Subscriber, attempts: int) -> None:
+    def _send(self, payload: bytes, address: Address, subscriber: _UdpSubscriber, attempts: int) -> None:
         if attempts == 0:
             self._settle(subscriber)
             subscriber.is_deaf = True
@@ -181,6 +181,6 @@ class UdpPush:
         again = (payload, address, subscriber, attempts - 1)
         subscriber.timer = asyncio.get_running_loop().call_later(self._ack_ms / 1000, self._send, *again)
 
-    def _settle(self, subscriber: _Subscriber) -> None:
+    def _settle(self, subscriber: _UdpSubscriber) -> None:
         self._waiting.pop(str(subscriber.unanswered), None)
         subscriber.settle()

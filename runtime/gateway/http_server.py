@@ -10,9 +10,11 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from runtime.gateway.http_protocol import BoundedHttpProtocol
 from runtime.gateway.listening import listen
 from runtime.gateway.plan import GatewayPlan
 
+IDLE_SECONDS_MAX = 60  # SDKs poll and beat every 5 to 10 s, and a connection that ends between two of these fails one
 GRACE_SECONDS = 1  # for requests in progress at the end; uvicorn takes whole seconds
 
 
@@ -27,6 +29,8 @@ class HttpServer:
             access_log=False,
             lifespan="off",
             ws="none",
+            http=BoundedHttpProtocol,
+            timeout_keep_alive=IDLE_SECONDS_MAX,
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )

@@ -13,7 +13,8 @@ BACKLOG_MAX = 2_048
 def listen(plan: GatewayPlan, port: int, what: str) -> socket.socket:
     """A socket that listens there."""
     family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # By its protocol asyncio knows that answers in two pieces are not to wait for an acknowledgement of the first.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if plan.shares_ports:

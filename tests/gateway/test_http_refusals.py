@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import socket
+import time
 from urllib.parse import urlencode
 
 import pytest
 
+from runtime.gateway.http_protocol import HEAD_SECONDS_MAX
 from tests.support.http_gateway import HttpCaller, HttpNode
 
 pytestmark = pytest.mark.cluster
@@ -119,6 +122,32 @@ def test_what_is_too_large_is_refused_before_it_is_read(caller: HttpCaller, http
         chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
         connection.sendall(chunk * 5)
         assert connection.recv(64).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_head_without_end_is_cut_off(http_node: HttpNode) -> None:
+    for start in (b"GET /nacos/", b"GET / HTTP/1.1\r\nx: "):
+        with socket.create_connection(("127.0.0.1", http_node.base_port), timeout=10) as connection:
+            connection.sendall(start + b"x" * 80_000)
+            assert connection.recv(64).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_head_that_does_not_come_is_not_waited_for(http_node: HttpNode) -> None:
+    with socket.create_connection(("127.0.0.1", http_node.base_port), timeout=2 * HEAD_SECONDS_MAX) as connection:
+        connection.sendall(b"GET /nacos/v1/ns/operator/metrics HTTP/1.1\r\n")
+        assert connection.recv(64) == b""
+
+
+def test_a_kept_connection_answers_at_once(http_node: HttpNode) -> None:
+    """An answer in two pieces would wait 40 ms for the acknowledgement of the first."""
+    connection = http.client.HTTPConnection("127.0.0.1", http_node.base_port, timeout=10)
+    took_s = []
+    for _ in range(20):
+        started = time.monotonic()
+        connection.request("GET", f"/nacos{V1}/list?serviceName=kept-connection")
+        assert connection.getresponse().read()
+        took_s.append(time.monotonic() - started)
+    connection.close()
+    assert min(took_s) < 0.03
 
 
 def test_names_at_their_limits_and_above(caller: HttpCaller) -> None:
