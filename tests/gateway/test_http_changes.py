@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.support.http_gateway import HttpCaller
+from rollbook import NamingClient
+from tests.support.http_gateway import HttpCaller, HttpNode
 
 pytestmark = pytest.mark.cluster
 
@@ -79,6 +80,18 @@ def test_persistent_instances_are_changed_by_intents_in_every_version(caller: Ht
     assert caller.say("DELETE", V1, **kept, clusterName="any").body == b"ok"
     register(caller, "kept", ephemeral="false")
     assert host_of(caller, "kept") == (1.0, True, {}), "another incarnation"
+
+
+def test_what_a_connection_publishes_is_changed_by_an_intent(http_node: HttpNode) -> None:
+    caller = http_node.caller
+    with NamingClient([http_node.node.client_address]) as native:
+        native.register_instance("connected", "10.0.0.1", 80, metadata={"a": "b"})
+        assert caller.say("PUT", V1, **about("connected", weight=2, enabled="false")).body == b"ok"
+        assert host_of(caller, "connected") == (2.0, False, {"a": "b"})
+        native.register_instance("connected", "10.0.0.1", 80, weight=5)
+        assert host_of(caller, "connected") == (2.0, False, {})
+        assert caller.say("DELETE", V1, **about("connected")).body == b"ok"
+        assert host_of(caller, "connected") == (2.0, False, {}), "it is another client's"
 
 
 def test_what_is_not_there_cannot_be_changed(caller: HttpCaller) -> None:

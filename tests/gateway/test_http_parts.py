@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from starlette.datastructures import Headers
 
 from rollbook.errors import ClusterUnreachable, Code, Refused, RollbookError
 from rollbook.http_clients import BEATS_PER_ORDER_MAX, Beaten, BeatOutcome, Beats, HttpBeat
@@ -14,6 +15,9 @@ from rollbook.model import Instance, Service, View
 from rollbook.orders import CallBody
 from rollbook.wire import Done, Query, Subscribe, Unsubscribe
 from runtime.gateway.http_beats import BATCH_BYTES_MAX, BeatGatherer
+from runtime.gateway.http_calls import HttpCall
+from runtime.gateway.http_errors import HttpRefused
+from runtime.gateway.http_instances import HttpInstances
 from runtime.gateway.http_views import ServiceViews
 
 ORDERS = Service("public", "DEFAULT_GROUP", "orders")
@@ -98,6 +102,19 @@ def test_above_the_limit_and_while_the_node_is_away_beats_are_refused_at_once() 
         node.has_given_up = True
         with pytest.raises(ClusterUnreachable):
             await gatherer.beat(beat(3))
+
+    asyncio.run(run())
+
+
+def test_a_beat_that_an_isolated_node_took_sends_the_client_to_another_server_too() -> None:
+    async def run() -> None:
+        node = ScriptedNode(lambda _: Beaten((BeatOutcome("renewed", 5_000),), isolated=True))
+        views = ServiceViews(node, 10, 1_000, lambda: 0)
+        beat_route = HttpInstances(node, views, BeatGatherer(node, 1, 10)).routes()[0]
+        call = HttpCall("PUT", beat_route.path, {"serviceName": "s", "ip": "10.0.0.1", "port": "80"}, Headers())
+        with pytest.raises(HttpRefused) as refused:
+            await beat_route.answer(call)
+        assert refused.value.status == 503
 
     asyncio.run(run())
 
