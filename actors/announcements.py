@@ -25,7 +25,7 @@ class Announcements:
     def __init__(self, standing: Standing, me: NodeIdentity) -> None:
         self.standing = standing
         self._me = me
-        self._peers_to = (Role.DISTRO, *_FOLLOWS_PEERS.get(me.store, ()))
+        self._peers_to = (Role.DISTRO, Role.BEATS, *_FOLLOWS_PEERS.get(me.store, ()))
         self._peers = PeersChanged((), ())
         self._visible = OwnersVisible(())
         self._living: LivingMembersChanged | None = None

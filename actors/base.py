@@ -22,6 +22,7 @@ class Role(Enum):
     STORE = "store"  # the port to durable data; a behaviour only where another node keeps it
     CONNECTIONS = "connections"
     CLIENTS = "clients"
+    BEATS = "beats"
     INDEX = "index"
     PUSH = "push"
     DISTRO = "distro"
@@ -112,7 +113,7 @@ class Behaviour(Protocol):
 class StatusRequested(msgspec.Struct, frozen=True):
     """A question that passes every actor in turn, each adding what it owns, and is answered by the last one.
 
-    CONNECTIONS → CLIENTS → INDEX → PERSISTENT → (HOME or STORE) → HEALTH → PUSH → DISTRO → MEMBERS → IO.
+    CONNECTIONS → CLIENTS → BEATS → INDEX → PERSISTENT → (HOME or STORE) → HEALTH → PUSH → DISTRO → MEMBERS → IO.
     """
 
     link: bytes

@@ -31,6 +31,7 @@ from rollbook.durable_bodies import (
     WithdrawPersistent,
 )
 from rollbook.errors import Code, InvalidField
+from rollbook.http_clients import Beats, HttpPatch, HttpPublish, HttpWithdraw
 from rollbook.kept_rows import ReadDurable, RestoreRows, check_rows
 from rollbook.model import Instance, Service, check_instance, check_service, instance_key
 from rollbook.wire import Done, Failed, ListServices, Ping, Pong, Publish, Query, Subscribe, Tag, Unsubscribe, Withdraw
@@ -66,6 +67,7 @@ class OrderBatch:
         self.waits: list[ClusterWait] = []
         self.requests: list[Order] = []
         self.persistent: list[Order] = []
+        self.http: list[Order] = []
         self.broken: list[tuple[Session, str]] = []  # sessions that an unexpected exception costs, and why
         self.refused = 0
 
@@ -229,6 +231,15 @@ class OrderBatch:
             return
         self.persistent.append(Order(order.route, order.correlation, order.body, session.client))
 
+    # -- orders about HTTP clients, which pass on too
+
+    def _pass_to_keeper(self, session: Session, order: Order) -> None:
+        if self.has_stood_still:  # the same client may have beaten elsewhere since, or gone
+            sentence = "this node has just stood still, try another"
+            self._refuse(order, Failed(Code.NOT_READY, sentence, retryable=True))
+            return
+        self.http.append(Order(order.route, order.correlation, order.body, session.client))
+
     # -- orders that ask
 
     def _ask_index(self, _session: Session, order: Order) -> None:
@@ -289,4 +300,8 @@ _HANDLERS: dict[type[Any], Callable[[OrderBatch, Session, Order], None]] = {
     ClearIntent: OrderBatch._about_instance,
     ReadDurable: OrderBatch._pass_on,
     RestoreRows: OrderBatch._restore_rows,
+    HttpPublish: OrderBatch._pass_to_keeper,
+    HttpWithdraw: OrderBatch._pass_to_keeper,
+    HttpPatch: OrderBatch._pass_to_keeper,
+    Beats: OrderBatch._pass_to_keeper,
 }

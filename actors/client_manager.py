@@ -2,8 +2,8 @@
 
 Owns: every record this node holds, native and synced, with versions, tombstones and digest sums; the node's seq;
 the sessions whose orders it admits. Accepts: messages/clients.py, the standing, verdicts. Tells: IndexManager (changes,
-the answers that wait for them, and what a digest says), DistroSyncActor (ranges, progress), ConnectionManager (sessions
-it ended), I/O.
+the answers that wait for them, and what a digest says), BeatKeeper (orders and records of HTTP clients),
+DistroSyncActor (ranges, progress), ConnectionManager (sessions it ended), I/O.
 
 It is the one that opens sessions, so no order can precede its session or outlive it. An order is validated and
 computed first and committed last; an exception before that costs the session that sent it and changes nothing.
@@ -16,16 +16,19 @@ from typing import Literal, assert_never
 
 import msgspec
 
+from actors.arrivals import arrived
 from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
 from actors.batch import OrderBatch
 from actors.holdings import Holdings
 from actors.leavings import Leavings, LingerEnded, committed
+from actors.messages.beats import HttpCommitted, HttpOrdersAdmitted
 from actors.messages.clients import (
     ApplyDelta,
     BeatPassed,
     ExpectParts,
     GetRecordRange,
     GiveUpParts,
+    HttpPublicationsOrdered,
     NewsPassed,
     OpenSessionOrdered,
     OrdersReceived,
@@ -40,12 +43,12 @@ from actors.messages.index import RecordsChanged
 from actors.messages.io import AnswerClients, ClientFrame, PushToClients
 from actors.messages.members import DigestsTaken
 from actors.messages.values import WHOLE, Origin, Watermark
-from actors.owner_table import Chunk, OwnerTable
+from actors.owner_table import OwnerTable
 from actors.ranges import RangeDesk, ScanDue
-from actors.records import HybridClock, read_record
+from actors.records import HybridClock
+from actors.sessionless import made_publications, made_verdicts, told_of_http, told_of_removed
 from actors.sessions import Session, SessionTable
 from actors.stalls import Lingering, Stalls
-from actors.verdicts import judged_publications
 from rollbook.errors import Code, RemoteProtocolError
 from rollbook.model import Service
 from rollbook.wire import Failed, SessionEnded, SessionOpened, Tag, encode
@@ -83,6 +86,7 @@ ClientsInput = (
     | StandingChanged
     | PersistentServicesChanged
     | HealthJudged
+    | HttpPublicationsOrdered
     | StatusRequested
     | ScanDue
     | _CollectDue
@@ -128,8 +132,9 @@ class ClientManager:
         self._stalls = Stalls(settings)
         self._leavings = Leavings(
             *(self.native, self.sessions, self.clock, self._holdings, self._stalls),
-            Lingering(settings),
+            Lingering(),
             settle_ms=settings.stall_settle_ms,
+            redo_ms=settings.stall_redo_ms,
         )
 
     def start(self, now: Now) -> Effects:
@@ -155,8 +160,8 @@ class ClientManager:
                 return self._on_owners_purged(message)
             case StandingChanged() | PersistentServicesChanged():
                 return self._take_note(message, now)
-            case HealthJudged():
-                return self._on_health_judged(message, now)
+            case HealthJudged() | HttpPublicationsOrdered():
+                return self._on_sessionless(message, now)
             case StatusRequested():
                 return self._on_status(message)
             case _CollectDue():
@@ -187,6 +192,8 @@ class ClientManager:
         self.counters["orders"] += len(message.orders)
         self.counters["orders_refused"] += batch.refused
         effects: list[Effect] = [Tell(Role.INDEX, batch.changes())]
+        if batch.http:
+            effects.append(Tell(Role.BEATS, HttpOrdersAdmitted(tuple(batch.http))))
         if batch.records:
             effects.append(Tell(Role.DISTRO, batch.advanced()))
         for session, reason in batch.broken:
@@ -202,7 +209,7 @@ class ClientManager:
             frame = ClientFrame(message.route, encode(Tag.FAILED, message.correlation, number, failed))
             return [Tell(Role.IO, AnswerClients((frame,))), Tell(Role.CONNECTIONS, SessionDiscarded(message.route))]
         effects = self._supersede(client, number, now)
-        self.sessions.open(Session(client, message.route, message.grace_ms))
+        self.sessions.open(Session(client, message.route, message.grace_ms, message.kind))
         standing = message.standing
         opened = SessionOpened(
             self.identity.node_id,
@@ -232,7 +239,7 @@ class ClientManager:
         session = self.sessions.at(message.route)
         if session is None:
             return []  # ended by ourselves before its transport was seen to close
-        if message.how == "lost" and self._stalls.settles(now.monotonic_ms):
+        if message.how == "lost" and not session.may_outlive_its_link and self._stalls.settles(now.monotonic_ms):
             self._stalls.put_off(message.route)
             return []
         return self._leavings.release(session, message.how, now)
@@ -255,14 +262,14 @@ class ClientManager:
             *self._leavings.release(session, how, now),
         ]
 
-    # -- verdicts of this node, records without a session
+    # -- records without a session: verdicts of this node, and what HTTP clients publish here
 
-    def _on_health_judged(self, message: HealthJudged, now: Now) -> Effects:
-        records = []
-        for key, instances in judged_publications(self.origin.owner, message, self.native.records):
-            version = (self.origin.epoch, self.clock.next(now.wall_ms), message.grace_ms)
-            records.append(self.native.commit(key, *version, instances, now.monotonic_ms))
-        return committed(records, self.native)
+    def _on_sessionless(self, message: HealthJudged | HttpPublicationsOrdered, now: Now) -> Effects:
+        if isinstance(message, HealthJudged):
+            return committed(made_verdicts(message, self.native, self.clock, now), self.native)
+        made = made_publications(message, self.native, self.clock, self._persistent_services, now)
+        told = Tell(Role.BEATS, HttpCommitted(tuple(made)))
+        return [*committed([record for record in made if record is not None], self.native), told]
 
     # -- replicas
 
@@ -272,25 +279,12 @@ class ClientManager:
             fact = Log("WARNING", "refused records that claim this node's own epoch", {"link": message.link})
             return [fact, Tell(Role.DISTRO, DeltaRejected(message.link, message.origin, self.native.applied, 0))]
         try:
-            records = tuple(read_record(message.origin, body) for body in message.bodies)
+            chunk = arrived(message)
         except RemoteProtocolError as error:
             self.counters["records_invalid"] += 1
             fact = Log("WARNING", "refused an invalid record", {"link": message.link, "reason": error.message})
             return [fact, self._rejection(message)]
         table = self.tables.get(message.origin) or OwnerTable(message.origin)
-        chunk = Chunk(
-            message.link,
-            message.after,
-            message.upper,
-            message.full,
-            message.resume,
-            message.gc_floor,
-            message.index,
-            message.last,
-            records,
-            message.scope,
-            message.whole,
-        )
         applied = table.apply(chunk, now.monotonic_ms)
         if applied is None:
             return [self._rejection(message)]
@@ -305,6 +299,7 @@ class ClientManager:
         removed = tuple((message.origin, key) for key in applied.removed)
         if applied.changed or removed or watermarks:
             effects.append(Tell(Role.INDEX, RecordsChanged(applied.changed, removed, watermarks=watermarks)))
+            effects += told_of_http(applied.changed, removed)
         in_part = message.scope.length > 0
         if in_part or not message.last:
             through = table.resume_point(message.link)
@@ -341,15 +336,14 @@ class ClientManager:
         gone = tuple(origin for origin in message.origins if origin in self.tables and origin != self.origin)
         self.ranges.forget(gone)
         removed = self._holdings.purge(gone)
-        return [Tell(Role.INDEX, RecordsChanged(removed=tuple(removed)))] if removed else []
+        return told_of_removed(removed)
 
     def _on_collect(self, now: Now) -> Effects:
         removed = self._holdings.collect(now.monotonic_ms, self.settings.tombstone_age_ms, self.settings.tombstones_max)
         self.counters["tombstones_collected"] += len(removed)
         self.ranges.forget_old(now.monotonic_ms)
         self.sessions.forget_unknown_clients(self.tables.values())
-        again = Remind(self.settings.collect_interval_ms, _CollectDue())
-        return [again, Tell(Role.INDEX, RecordsChanged(removed=tuple(removed)))] if removed else [again]
+        return [Remind(self.settings.collect_interval_ms, _CollectDue()), *told_of_removed(removed)]
 
     def _on_status(self, message: StatusRequested) -> Effects:
         owners = self._holdings.status()
@@ -360,7 +354,7 @@ class ClientManager:
             owners=owners,
             counters={**message.parts.get("counters", {}), **self.counters},
         )
-        return [Tell(Role.INDEX, parts)]
+        return [Tell(Role.BEATS, parts)]
 
     def check_invariants(self) -> None:
         self._holdings.check_invariants()

@@ -12,11 +12,11 @@ It admits; ClientManager opens. A session counts from its admission until it is 
 from __future__ import annotations
 
 import random
-from collections import Counter
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 import msgspec
 
+from actors.admissions import Admission, Admissions
 from actors.advice import AdvicesGiven, AdviceUnderWay, ServerNews
 from actors.base import Effect, Effects, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
 from actors.messages.clients import NewsPassed, OpenSessionOrdered, ReleaseSession
@@ -34,7 +34,7 @@ from actors.messages.members import SessionsCounted, SessionsGone
 from actors.messages.values import Route, Standing
 from actors.rebalance import plan
 from rollbook.errors import RETRYABLE, Code, InvalidField
-from rollbook.model import APP_LENGTH_MAX, check_client_id
+from rollbook.model import APP_LENGTH_MAX, IP_LENGTH_MAX, check_client_id
 from rollbook.wire import NUMBER_MAX, Done, Failed, OpenSession, Tag, encode
 
 
@@ -44,6 +44,7 @@ class ConnectionsSettings(msgspec.Struct, frozen=True):
     sessions_per_app_max: int
     lost_delay_ms: int
     native_grace_ms: int
+    sdk_grace_ms: int
     shed_sessions_per_step_max: int
     shed_interval_ms: int
     isolation_advice_interval_ms: int
@@ -95,13 +96,6 @@ ConnectionsInput = (
 )
 
 
-class Admission(NamedTuple):
-    """What a session counts against. An empty app is no application and has no limit of its own."""
-
-    ip: str
-    app: str
-
-
 class ConnectionManager:
     role = Role.CONNECTIONS
 
@@ -120,10 +114,7 @@ class ConnectionManager:
             ),
             0,
         )
-        self._sessions: dict[Route, Admission] = {}  # in order of admission
-        self._by_link: dict[bytes, set[Route]] = {}
-        self._by_ip: Counter[str] = Counter()
-        self._by_app: Counter[str] = Counter()
+        self._sessions = Admissions()
         self._standing = Standing()  # not ready, until MemberManager says so
         self._shedding = False
         self._gone_told = False
@@ -172,15 +163,17 @@ class ConnectionManager:
 
     def _on_session_requested(self, message: SessionRequested) -> list[Effect]:
         route, order = message.route, message.order
-        failed = self._invalid(route, order) or self._unfit() or self._over_limit(message.ip, order.app)
+        ip = order.ip or message.ip
+        failed = self._invalid(route, order) or self._unfit() or self._over_limit(ip, order.app)
         if failed is not None:
             self.counters["sessions_refused"] += 1
             frame = ClientFrame(route, encode(Tag.FAILED, message.correlation, route.session, failed))
             return [Tell(Role.IO, AnswerClients((frame,)))]
         self.counters["sessions_admitted"] += 1
-        self._count(route, Admission(message.ip, order.app))
-        grace_ms = self.settings.native_grace_ms
-        opening = OpenSessionOrdered(route, message.correlation, order.client_id, grace_ms, self._standing)
+        self._sessions.add(route, Admission(ip, order.app, order.kind))
+        grace_ms = self.settings.sdk_grace_ms if order.kind == "sdk" else self.settings.native_grace_ms
+        known = (order.client_id, grace_ms, self._standing, order.kind)
+        opening = OpenSessionOrdered(route, message.correlation, *known)
         return [Tell(Role.CLIENTS, opening), *self._count_soon()]
 
     def _invalid(self, route: Route, order: OpenSession) -> Failed | None:
@@ -190,6 +183,8 @@ class ConnectionManager:
             return Failed(error.code, error.message, field=error.field)
         if len(order.app) > APP_LENGTH_MAX:
             return _invalid_field("app", f"app is longer than {APP_LENGTH_MAX} characters")
+        if len(order.ip) > IP_LENGTH_MAX:
+            return _invalid_field("ip", f"ip is longer than {IP_LENGTH_MAX} characters")
         if not 0 < order.session <= NUMBER_MAX:
             return _invalid_field("session", f"session must lie between 1 and {NUMBER_MAX}, not {order.session}")
         if order.session != route.session:
@@ -212,10 +207,10 @@ class ConnectionManager:
         if len(self._sessions) >= settings.sessions_max:
             sentence = f"this node has as many sessions as it takes: sessions_max is {settings.sessions_max}"
             return self._elsewhere(Code.OVER_LIMIT, sentence, "session")
-        if self._by_ip[ip] >= settings.sessions_per_ip_max:
+        if self._sessions.of_ip(ip) >= settings.sessions_per_ip_max:
             sentence = f"too many sessions from {ip}: sessions_per_ip_max is {settings.sessions_per_ip_max}"
             return self._elsewhere(Code.OVER_LIMIT, sentence, "ip")
-        if app and self._by_app[app] >= settings.sessions_per_app_max:
+        if app and self._sessions.of_app(app) >= settings.sessions_per_app_max:
             sentence = f"too many sessions of app {app}: sessions_per_app_max is {settings.sessions_per_app_max}"
             return self._elsewhere(Code.OVER_LIMIT, sentence, "app")
         return None
@@ -231,7 +226,7 @@ class ConnectionManager:
         effects: list[Effect] = []
         if route in self._sessions:
             self.counters["sessions_closed"] += 1
-            self._uncount(route)
+            self._forget(route)
             effects.append(Tell(Role.CLIENTS, ReleaseSession(route, message.reason)))
             effects += self._count_soon()
         frame = ClientFrame(route, encode(Tag.DONE, message.correlation, route.session, Done()))
@@ -239,13 +234,13 @@ class ConnectionManager:
 
     def _on_transport_closed(self, message: TransportClosed) -> list[Effect]:
         """An abrupt close takes effect after a moment, in which the client may be back with a higher session."""
-        routes = tuple(sorted(self._by_link.get(message.link, ())))
+        routes = self._sessions.on(message.link)
         return [Remind(self.settings.lost_delay_ms, _LostDue(routes))] if routes else []
 
     def _on_lost_due(self, message: _LostDue) -> list[Effect]:
         lost = [route for route in message.routes if route in self._sessions]
         for route in lost:
-            self._uncount(route)
+            self._forget(route)
         self.counters["sessions_lost"] += len(lost)
         released = [Tell(Role.CLIENTS, ReleaseSession(route, "lost")) for route in lost]
         return [*released, *self._gone_if_empty(), *self._count_soon()]
@@ -254,7 +249,7 @@ class ConnectionManager:
         if message.route not in self._sessions:
             return []  # closed meanwhile
         self.counters["sessions_discarded"] += 1
-        self._uncount(message.route)
+        self._forget(message.route)
         return [*self._gone_if_empty(), *self._count_soon()]
 
     # -- advice to move, in steps: a burst of moves would only shift the load
@@ -281,12 +276,13 @@ class ConnectionManager:
         """Some sessions may serve better elsewhere; each of them is asked once in a while at most."""
         if self._shedding or self._standing.isolated or self._advice.is_under_way:
             return []
-        shares = plan(len(self._sessions), message.members, self.settings)
+        callers = self._sessions.of_callers()
+        shares = plan(len(callers), message.members, self.settings)
         if not shares:
             return []
         self._rebalanced.forget_old(now.monotonic_ms)
         servers = [(share.server,) for share in shares for _ in range(share.sessions)]
-        free = [route for route in self._sessions if route not in self._rebalanced]
+        free = [route for route in callers if route not in self._rebalanced]
         chosen = self._chance.sample(free, min(len(servers), len(free)))
         self._rebalanced.note(chosen, now.monotonic_ms)
         self.counters["sessions_rebalanced"] += len(chosen)
@@ -316,7 +312,7 @@ class ConnectionManager:
         return effects
 
     def _gone_if_empty(self) -> list[Effect]:
-        return self._say_gone() if self._shedding and not self._sessions else []
+        return self._say_gone() if self._shedding and not self._sessions.has_callers else []
 
     def _say_gone(self) -> list[Effect]:
         if self._gone_told:
@@ -358,32 +354,12 @@ class ConnectionManager:
         counters = {**message.parts.get("counters", {}), **self.counters}
         return [Tell(Role.CLIENTS, message.with_parts(sessions=len(self._sessions), counters=counters))]
 
-    def _count(self, route: Route, admission: Admission) -> None:
-        self._sessions[route] = admission
-        self._by_link.setdefault(route.link, set()).add(route)
-        self._by_ip[admission.ip] += 1
-        self._by_app[admission.app] += 1
-
-    def _uncount(self, route: Route) -> None:
-        admission = self._sessions.pop(route)
+    def _forget(self, route: Route) -> None:
+        self._sessions.remove(route)
         self._rebalanced.forget(route)
-        routes = self._by_link[route.link]
-        routes.discard(route)
-        if not routes:
-            del self._by_link[route.link]
-        for counter, key in ((self._by_ip, admission.ip), (self._by_app, admission.app)):
-            counter[key] -= 1
-            if not counter[key]:
-                del counter[key]
 
     def check_invariants(self) -> None:
-        admissions = self._sessions.values()
-        assert self._by_ip == Counter(admission.ip for admission in admissions), "ips count the sessions"
-        assert self._by_app == Counter(admission.app for admission in admissions), "apps count the sessions"
-        by_link: dict[bytes, set[Route]] = {}
-        for route in self._sessions:
-            by_link.setdefault(route.link, set()).add(route)
-        assert self._by_link == by_link, "links name their sessions"
+        self._sessions.check_invariants()
         assert len(self._sessions) <= self.settings.sessions_max, "sessions have a limit"
         assert self._is_news_due or not self._news.is_under_way, "sessions would never hear of other servers"
         assert self._is_count_due or len(self._sessions) == self._count_told, "a number is not told"

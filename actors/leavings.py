@@ -41,6 +41,7 @@ class Leavings:
         lingering: Lingering,
         *,
         settle_ms: int,
+        redo_ms: int,
     ) -> None:
         self.native = native
         self.sessions = sessions
@@ -49,6 +50,7 @@ class Leavings:
         self._stalls = stalls
         self.lingering = lingering
         self._settle_ms = settle_ms
+        self._redo_ms = redo_ms
 
     @property
     def is_uncertain(self) -> bool:
@@ -68,17 +70,18 @@ class Leavings:
         return [*released, *self._remove_overdue(now)]
 
     def release(self, session: Session, how: Literal["leave", "lost", "moved"], now: Now) -> list[Effect]:
-        """Close the session. What it published goes now, or, if a higher session has it in hand, when that had its
-        time."""
+        """Close the session. What it published goes now, or, if a higher session has it in hand or may have it soon,
+        when that had its time."""
         self.sessions.close(session)
         is_looking = self._stalls.closed(session.route) and how == "lost"
         effects: list[Effect] = [Tell(Role.INDEX, SubscribersReleased((session.route,)))]
         number = session.number
         if not self._has_left(session.client, number):
             return effects
-        if how == "moved" or is_looking or self.sessions.highest(session.client) > number:
+        if session.client_may_live(how) or is_looking or self.sessions.highest(session.client) > number:
             # A tombstone now could overtake the new session's record on its way to a third node and leave a gap there.
-            self.lingering.begin(session.client, number, now.monotonic_ms)
+            redone_by_ms = now.monotonic_ms + session.redo_ms_max(self._redo_ms)
+            self.lingering.begin(session.client, number, redone_by_ms)
             return [*effects, Remind(session.grace_ms, LingerEnded(session.client, number))]
         return effects + self._remove_publications([(session.client, number)], now)
 

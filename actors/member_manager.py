@@ -2,7 +2,8 @@
 
 Owns: the member list, the links to other nodes, the leases of all owners, the evidence of their death, and from these
 what this node is good for (``Standing``). Accepts: messages/members.py. Tells: DistroSyncActor (peers, digests), I/O,
-IndexManager (hidden owners, standing), ClientManager (purged owners, standing), ConnectionManager (standing, leaving).
+IndexManager (hidden owners, standing), ClientManager (purged owners, standing), ConnectionManager (standing, leaving),
+BeatKeeper (peers, what is judged of nodes).
 
 The rules stand beside it: links.py (which links can be sent on), handshake.py (who may speak on them), liveness.py
 (leases, hiding, purging), roster.py (what the members are up to), swim.py and probing.py (above ten members),
@@ -29,6 +30,7 @@ from actors.links import LinkTable, PeerLink, send
 from actors.liveness import Leases
 from actors.loading import Loading
 from actors.member_status import completed
+from actors.messages.beats import NodesJudged
 from actors.messages.distro import CatchUpOrdered, DigestAccepted, DigestRound
 from actors.messages.io import DialPeers
 from actors.messages.members import (
@@ -315,7 +317,17 @@ class MemberManager:
             return ending
         effects = [*self._call(now), *self._judgement.judge(at_ms), *self._review(now)]
         effects += self._balance.compare(at_ms, is_serving=self._departure.stage == "serving")
+        effects.append(self._judged(message.proves_life, at_ms))
         return [*effects, Tell(Role.DISTRO, DigestRound(self._roster.digest(self._told.standing, at_ms)))]
+
+    def _judged(self, proves_life: bool, at_ms: int) -> Tell:
+        """For who judges HTTP clients: by the same guard, at the same moments."""
+        standing, keepers = self._told.standing, self._roster.keepers(at_ms)
+        if standing.ready and not standing.leaving:
+            keepers.append(self._me.node_id)
+        suspended = standing.hides_nobody or not proves_life
+        living = self._roster.census(at_ms).living
+        return Tell(Role.BEATS, NodesJudged(tuple(sorted(keepers)), living, standing.isolated, suspended))
 
     def _call(self, now: Now) -> list[Effect]:
         """Frames may be lost, so who has not shaken hands is greeted again; of the others all are pinged, or some."""

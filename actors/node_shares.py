@@ -21,8 +21,13 @@ def identity_of(service: Service, key: InstanceKey) -> int:
     return _hashed(pack((service, key)))
 
 
+def identity_of_client(client: str) -> int:
+    """The same for an HTTP client."""
+    return _hashed(client.encode())
+
+
 class NodeShares:
-    """The living nodes, ready to be asked about many instances."""
+    """The living nodes, ready to be asked about many instances or clients."""
 
     def __init__(self, node_ids: Iterable[str]) -> None:
         self._nodes = tuple((_hashed(node_id.encode()), node_id) for node_id in sorted(node_ids))

@@ -212,6 +212,17 @@ class Roster:
         """Who caught up with nodes that have just started cold knows no more than they do."""
         return all(self._ready(now_ms).values()) and self.configured > 1
 
+    def keepers(self, now_ms: int) -> list[str]:
+        """Node ids of ready members that are heard and do not leave."""
+        return [
+            member.node_id
+            for member in self.members.values()
+            if member.report is not None
+            and member.report.ready
+            and not member.report.leaving
+            and self.heard(member, now_ms)
+        ]
+
     def _ready(self, now_ms: int) -> dict[str, bool]:
         """Node ids of ready members that are heard, and whether they have started cold a moment ago."""
         return {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from actors.messages.values import Record, Route
 from actors.owner_table import OwnerTable
-from actors.verdicts import is_verdicts_client
+from actors.sessionless import is_sessionless
 from rollbook.model import Service
+from rollbook.wire import SessionKind
 
 _FORGET_ABOVE = 1_024  # below this many clients, forgetting is not worth a scan
 
@@ -15,13 +17,27 @@ _FORGET_ABOVE = 1_024  # below this many clients, forgetting is not worth a scan
 class Session:
     """One open session of one client."""
 
-    __slots__ = ("client", "grace_ms", "number", "route")
+    __slots__ = ("client", "grace_ms", "kind", "number", "route")
 
-    def __init__(self, client: str, route: Route, grace_ms: int) -> None:
+    def __init__(self, client: str, route: Route, grace_ms: int, kind: SessionKind = "native") -> None:
         self.client = client
         self.route = route
         self.number = route.session
         self.grace_ms = grace_ms
+        self.kind = kind
+
+    @property
+    def may_outlive_its_link(self) -> bool:
+        """The connection is a gateway's: that it is lost says nothing of the client behind it."""
+        return self.kind == "sdk"
+
+    def client_may_live(self, how: Literal["leave", "lost", "moved"]) -> bool:
+        """Whether its client may be elsewhere now, by how the session ended."""
+        return how == "moved" or (how == "lost" and self.may_outlive_its_link)
+
+    def redo_ms_max(self, native_ms: int) -> int:
+        """How long its client may take to redo elsewhere: behind a gateway as long as it pleases, within the grace."""
+        return self.grace_ms if self.may_outlive_its_link else native_ms
 
 
 class SessionTable:
@@ -102,8 +118,6 @@ class SessionTable:
             assert session.route == route, "a session stands under its route"
             assert self._highest[session.client] >= route.session, "an open session is known"
         assert len(self._by_route) == len(self._by_client), "a client has at most one open session"
-        live = {
-            key for key, record in native.records.items() if record.instances and not is_verdicts_client(key.client)
-        }
+        live = {key for key, record in native.records.items() if record.instances and not is_sessionless(key.client)}
         listed = {(client, service) for client, services in self._published.items() for service in services}
         assert listed == live, "the list of native publications is the native table"

@@ -26,9 +26,6 @@ class StallPatience(Protocol):
     @property
     def stall_welcome_ms(self) -> int: ...
 
-    @property
-    def stall_redo_ms(self) -> int: ...
-
 
 class StallBeat(NamedTuple):
     """What a beat says of the node that it passes."""
@@ -106,25 +103,25 @@ class Lingering:
     A node that preserves cannot hear where they have gone: what nobody has taken over stays until that has ended.
     """
 
-    def __init__(self, patience: StallPatience) -> None:
-        self._patience = patience
-        self._since_ms: dict[tuple[str, int], int] = {}  # by client and session
+    def __init__(self) -> None:
+        self._redone_by_ms: dict[tuple[str, int], int] = {}  # by client and session
         self.is_preserving = False
         self.has_overdue = False  # something has outlived its grace because of that
 
-    def begin(self, client: str, number: int, now_ms: int) -> None:
-        self._since_ms[client, number] = now_ms
+    def begin(self, client: str, number: int, redone_by_ms: int) -> None:
+        """Until then its client may still be redoing elsewhere."""
+        self._redone_by_ms[client, number] = redone_by_ms
 
     def end(self, client: str, number: int) -> None:
-        self._since_ms.pop((client, number), None)
+        self._redone_by_ms.pop((client, number), None)
 
     def has(self, client: str, number: int) -> bool:
-        return (client, number) in self._since_ms
+        return (client, number) in self._redone_by_ms
 
     @property
     def is_uncertain(self) -> bool:
         """Something is here that may have been withdrawn where nobody is heard."""
-        return self.has_overdue or (self.is_preserving and bool(self._since_ms))
+        return self.has_overdue or (self.is_preserving and bool(self._redone_by_ms))
 
     def take_overdue(self, *, settles: bool) -> bool:
         """Whether what is overdue goes now. A node that ceases to preserve has heard the others for long enough to have
@@ -143,6 +140,6 @@ class Lingering:
             return []
         return [
             (client, number)
-            for (client, number), since_ms in sorted(self._since_ms.items())
-            if now_ms - since_ms >= self._patience.stall_redo_ms and not is_here(client)
+            for (client, number), redone_by_ms in sorted(self._redone_by_ms.items())
+            if now_ms >= redone_by_ms and not is_here(client)
         ]

@@ -39,6 +39,7 @@ from rollbook.errors import (
     RemoteProtocolError,
     RollbookError,
 )
+from rollbook.http_clients import Beaten, Beats, HttpPatch, HttpPublish, HttpWithdraw
 from rollbook.kept_rows import DurablePage, ReadDurable, RestoreRows
 from rollbook.link import Request
 from rollbook.model import Service, View
@@ -72,6 +73,10 @@ ANSWER_OF: dict[type[Any], type[Any]] = {
     SetIntent: Done,
     ClearIntent: Done,
     RestoreRows: Done,
+    HttpPublish: Done,
+    HttpWithdraw: Done,
+    HttpPatch: Done,
+    Beats: Beaten,
     Unsubscribe: Done,
     Query: View,
     Subscribe: View,
@@ -253,7 +258,7 @@ class Agenda:
     def _intend(self, body: CallBody) -> Change | None:
         match body:
             case Publish():
-                return self._publications.publish(body.service, body.instances)
+                return self._publications.publish(body.service, body.instances, body.mode)
             case Withdraw():
                 return self._publications.withdraw(body.service, body.keys)
             case Subscribe():

@@ -94,6 +94,12 @@ class ClusterUnreachable(RollbookError, ConnectionError):
     code = Code.UNREACHABLE
 
 
+class RequestTimeout(RollbookError, TimeoutError):
+    """The node that was asked did not answer in time; nobody knows what became of the request."""
+
+    code = Code.UNREACHABLE
+
+
 class NotConfirmed(RollbookError, TimeoutError):
     """Done on one node, but ``nodes`` had not confirmed it in time; with ``wait="subscribers"`` because of, as far as
     they know, ``subscribers`` (each ``client_id@node``)."""

@@ -30,6 +30,7 @@ WEIGHT_MAX = 10_000.0
 CLIENT_ID_LENGTH_MAX = 128
 APP_LENGTH_MAX = 128
 VERDICTS_CLIENT_PREFIX = "health/"  # of what nodes publish themselves: no client may pass for one of them
+HTTP_CLIENT_SUFFIX = "#true"  # ``ip:port#true`` is a client that has no session: beats keep what it publishes
 
 HEARTBEAT_INTERVAL_KEY = "preserved.heart.beat.interval"
 HEARTBEAT_TIMEOUT_KEY = "preserved.heart.beat.timeout"
@@ -186,11 +187,13 @@ def _check_ip(ip: str) -> None:
 def check_client_id(client_id: str) -> str:
     """Raise InvalidField unless the id is 1 to 128 printable characters without white space; return it.
 
-    Ids that begin like those of verdicts belong to nodes."""
+    Ids that begin like those of verdicts belong to nodes, and those that end like those of HTTP clients to beats."""
     if not 0 < len(client_id) <= CLIENT_ID_LENGTH_MAX or not client_id.isprintable() or " " in client_id:
         raise InvalidField(f"client_id must be 1 to {CLIENT_ID_LENGTH_MAX} printable characters", field="client_id")
     if client_id.startswith(VERDICTS_CLIENT_PREFIX):
         raise InvalidField(f"client_id must not begin with {VERDICTS_CLIENT_PREFIX}", field="client_id")
+    if client_id.endswith(HTTP_CLIENT_SUFFIX):
+        raise InvalidField(f"client_id must not end with {HTTP_CLIENT_SUFFIX}", field="client_id")
     return client_id
 
 

@@ -25,14 +25,16 @@ from rollbook.durable_bodies import (
     WithdrawPersistent,
 )
 from rollbook.errors import RollbookError
+from rollbook.http_clients import Beats, HttpPatch, HttpPublish, HttpWithdraw
 from rollbook.kept_rows import ReadDurable, RestoreRows
 from rollbook.model import Service
 from rollbook.wire import GetStatus, ListServices, Ping, Publish, Query, Subscribe, Unsubscribe, Withdraw
 
 DecisionBody = PutService | DeleteService | PutNamespace | DeleteNamespace | SetIntent | ClearIntent
 DurableBody = PublishPersistent | WithdrawPersistent | DecisionBody | RestoreRows
+HttpBody = HttpPublish | HttpWithdraw | HttpPatch | Beats  # of a gateway's session, for clients that speak HTTP
 QuestionBody = Query | ListServices | GetService | ListNamespaces | ReadDurable | GetStatus | Ping
-CallBody = Publish | Withdraw | DurableBody | Subscribe | Unsubscribe | QuestionBody
+CallBody = Publish | Withdraw | DurableBody | Subscribe | Unsubscribe | QuestionBody | HttpBody
 
 
 class Chance(Protocol):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from rollbook.codec import pack
 from rollbook.errors import Code, InvalidField
 from rollbook.model import Instance, InstanceKey, Service
-from rollbook.wire import INSTANCES_PER_RECORD_MAX, RECORD_BYTES_MAX, Publish, Wait, Withdraw
+from rollbook.wire import INSTANCES_PER_RECORD_MAX, RECORD_BYTES_MAX, Publish, PublishMode, Wait, Withdraw
 
 WITHDRAWN_MAX = 256  # services remembered for the next session; the oldest are forgotten first
 RECORD_BYTES_RESERVED = 4 * 1024  # for the client id, the service and the frame around the instances
@@ -65,18 +65,21 @@ class Publications:
         publication = self._publications.get(service)
         return () if publication is None else tuple(publication.instances[key] for key in sorted(publication.instances))
 
-    def publish(self, service: Service, instances: Iterable[Instance]) -> Change:
-        """Put these beside what is there; InvalidField if one record could not hold them all."""
-        after = {instance.key: instance for instance in instances}
+    def publish(self, service: Service, instances: Iterable[Instance], mode: PublishMode = "add") -> Change:
+        """Put these beside what is there, or in its place; InvalidField if one record could not hold them all."""
         publication = self._publications.get(service) or _Publication()
-        count = len(publication.instances.keys() | after.keys())
+        after: dict[InstanceKey, Instance | None] = {}
+        if mode == "replace":
+            after.update(dict.fromkeys(publication.instances))
+        after.update((instance.key, instance) for instance in instances)
+        count = sum(after.get(key, True) is not None for key in publication.instances.keys() | after.keys())
         if count > INSTANCES_PER_RECORD_MAX:
             raise InvalidField(
                 f"one client publishes at most {INSTANCES_PER_RECORD_MAX} instances of a service",
                 code=Code.INSTANCE_INVALID,
                 field="instances",
             )
-        change = self._commit(service, dict(after))
+        change = self._commit(service, after)
         if self._publications[service].bytes_total > RECORD_BYTES_MAX - RECORD_BYTES_RESERVED:
             self.undo(change)
             raise InvalidField(

@@ -30,6 +30,7 @@ from rollbook.durable_bodies import (
     WithdrawPersistent,
 )
 from rollbook.errors import Code, RemoteProtocolError
+from rollbook.http_clients import Beaten, Beats, HttpPatch, HttpPublish, HttpWithdraw
 from rollbook.kept_rows import DurablePage, ReadDurable, RestoreRows
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import NodeStatus
@@ -50,6 +51,8 @@ ANSWER_LIMITS = UnpackLimits(
 )
 
 Wait = Literal["node", "cluster", "subscribers"]
+PublishMode = Literal["add", "replace"]
+SessionKind = Literal["native", "sdk", "gateway"]
 
 
 class Tag(IntEnum):
@@ -78,6 +81,10 @@ class Tag(IntEnum):
     CLEAR_INTENT = 21
     READ_DURABLE = 22
     RESTORE_ROWS = 23
+    HTTP_PUBLISH = 30
+    HTTP_WITHDRAW = 31
+    HTTP_PATCH = 32
+    BEATS = 33
 
     SESSION_OPENED = 64
     SESSION_ENDED = 65
@@ -94,15 +101,23 @@ class Tag(IntEnum):
     SERVICE_SHOWN = 76
     NAMESPACES = 77
     DURABLE_PAGE = 78
+    BEATEN = 85
 
 
 class OpenSession(msgspec.Struct, frozen=True, array_like=True):
-    """``session`` is higher than every earlier one of this client: max(last + 1, wall clock ms)."""
+    """``session`` is higher than every earlier one of this client: max(last + 1, wall clock ms).
+
+    A gateway opens sessions of kind ``sdk`` for those that speak other protocols to it, each with the ``ip`` of its
+    client, and one of kind ``gateway`` for itself, which publishes nothing. A connection that is lost takes native
+    sessions with it; what others published stays for the grace of their kind, for their clients may live.
+    """
 
     client_id: str
     session: int
     app: str = ""
     agent: str = ""
+    kind: SessionKind = "native"
+    ip: str = ""  # empty: of the connection
 
 
 class CloseSession(msgspec.Struct, frozen=True, array_like=True):
@@ -122,7 +137,7 @@ class Publish(msgspec.Struct, frozen=True, array_like=True):
 
     service: Service
     instances: tuple[Instance, ...]
-    mode: Literal["add", "replace"] = "add"
+    mode: PublishMode = "add"
     wait: Wait = "node"
     wait_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
     stamp: int = 0
@@ -271,6 +286,10 @@ REQUESTS: dict[int, type[Any]] = {
     Tag.CLEAR_INTENT: ClearIntent,
     Tag.READ_DURABLE: ReadDurable,
     Tag.RESTORE_ROWS: RestoreRows,
+    Tag.HTTP_PUBLISH: HttpPublish,
+    Tag.HTTP_WITHDRAW: HttpWithdraw,
+    Tag.HTTP_PATCH: HttpPatch,
+    Tag.BEATS: Beats,
 }
 ANSWERS: dict[int, type[Any]] = {
     Tag.SESSION_OPENED: SessionOpened,
@@ -288,6 +307,7 @@ ANSWERS: dict[int, type[Any]] = {
     Tag.SERVICE_SHOWN: ServiceShown,
     Tag.NAMESPACES: Namespaces,
     Tag.DURABLE_PAGE: DurablePage,
+    Tag.BEATEN: Beaten,
 }
 
 

@@ -15,7 +15,7 @@ from actors.messages.io import ClientFrame
 from rollbook.wire import Probe, Tag, encode
 from runtime.edge import ClientEdge, IoSettings
 from runtime.router_port import RouterPort
-from runtime.sockets import ACCEPT_EVENTS, bind_client_router, monitor_of
+from runtime.sockets import ACCEPT_EVENTS, bind_client_router, bind_locally, monitor_of
 from runtime.version import installed_version
 
 VERSION = installed_version()
@@ -26,9 +26,17 @@ class ClientPort:
     """Every method but the constructor is called by the I/O thread."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings, connections_max: int
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        settings: IoSettings,
+        connections_max: int,
+        local_endpoint: str = "",
     ) -> None:
+        """``local_endpoint``: where gateways of this machine connect, if there are any."""
         router = bind_client_router(context, address, settings)
+        if local_endpoint:
+            bind_locally(router, local_endpoint, settings)
         self.edge = ClientEdge(settings)
         monitor = monitor_of(context, router, ACCEPT_EVENTS)
         self.router = RouterPort("client", router, monitor, _PROBE, settings, connections_max)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import resource
 import sys
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from runtime.edge import IoSettings
+if TYPE_CHECKING:
+    from runtime.edge import IoSettings
 
 
 class DescriptorShares(NamedTuple):

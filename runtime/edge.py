@@ -3,7 +3,7 @@
 Pure: no socket, no thread, no clock. The ZeroMQ I/O (runtime/io_thread.py) and the simulated one feed the same classes.
 Owns: the windows of requests in flight, the counts of bad frames per link. Tells: ClientManager (orders, one batch),
 ConnectionManager (sessions, status), PushActor (acknowledgements, links heard again), and for peers MemberManager,
-DistroSyncActor and who serves or follows the store of the cluster.
+DistroSyncActor, BeatKeeper and who serves or follows the store of the cluster.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from actors.base import Role, StatusRequested, StoreKind, Tell
+from actors.messages.beats import ForwardReceived
 from actors.messages.clients import OrdersReceived
 from actors.messages.connections import SessionCloseRequested, SessionRequested
 from actors.messages.distro import DeltaAcknowledged, DeltaReceived, PullReceived
@@ -22,6 +23,8 @@ from actors.messages.members import PeerFrameReceived
 from actors.messages.peers import (
     Delta,
     DeltaAck,
+    Forwarded,
+    ForwardSettled,
     Pull,
     StoreCut,
     StoreFollow,
@@ -56,7 +59,9 @@ _TAGS_FOR_THE_STORE = frozenset(
         ),
     )
 )
-_TAGS_OF_ORDERS = _TAGS_FOR_THE_STORE | frozenset(
+_TAGS_FOR_KEEPERS = frozenset(map(int, (Tag.HTTP_PUBLISH, Tag.HTTP_WITHDRAW, Tag.HTTP_PATCH, Tag.BEATS)))
+_TAGS_FOR_OTHERS = _TAGS_FOR_THE_STORE | _TAGS_FOR_KEEPERS  # which may be other nodes
+_TAGS_OF_ORDERS = _TAGS_FOR_OTHERS | frozenset(
     map(
         int,
         (
@@ -108,6 +113,7 @@ class IoSettings(msgspec.Struct, frozen=True):
     listen_backlog_max: int
     linger_ms: int
     peer_frames_queued_max: int
+    gateway_frames_queued_max: int
     peer_retransmit_ms_max: int
     first_message_ms_max: int
 
@@ -184,7 +190,7 @@ class ClientEdge:
             window = self._admit(link, state, session, correlation)
             if window is not None:
                 self._orders.append(Order(window.route, correlation, body))
-                if tag in _TAGS_FOR_THE_STORE or (tag in _TAGS_THAT_MAY_WAIT and body.wait != "node"):
+                if tag in _TAGS_FOR_OTHERS or (tag in _TAGS_THAT_MAY_WAIT and body.wait != "node"):
                     window.waits += 1
                     self._waits_in_flight += 1
         elif tag == Tag.PUSH_ACK:
@@ -319,6 +325,8 @@ class PeerEdge:
                 return [Tell(Role.DISTRO, DeltaAcknowledged(link, body))]
             case Pull():
                 return [Tell(Role.DISTRO, PullReceived(link, body))]
+            case Forwarded() | ForwardSettled():
+                return [Tell(Role.BEATS, ForwardReceived(link, body))]
             case StoreFollow() | StoreNewsAck() | StorePropose():
                 return self._store_tells("home", Role.HOME, StoreFrameReceived(link, body))
             case StoreOffered() | StoreCut() | StoreNews() | StoreSettled():

@@ -1,13 +1,14 @@
-"""What a supervisor and its node process agree on: the settings in a pipe, and what exit codes mean."""
+"""What a supervisor and its processes agree on: what each is told in a pipe, and what exit codes mean."""
 
 from __future__ import annotations
 
 import os
 import struct
+from typing import TypeVar
 
 import msgspec
 
-from runtime.settings import Settings
+Told = TypeVar("Told")
 
 EXIT_CONFIGURATION = 2  # nothing that a restart could mend
 EXIT_FAILED = 70  # an exception in an actor or in the I/O thread
@@ -16,14 +17,14 @@ EXIT_EPOCH = 75  # the node asks for another life above the epoch floor it has w
 _LENGTH = struct.Struct("!I")
 
 
-def framed(settings: Settings) -> bytes:
+def framed(told: msgspec.Struct) -> bytes:
     """What the supervisor writes first."""
-    text = msgspec.json.encode(settings)
+    text = msgspec.json.encode(told)
     return _LENGTH.pack(len(text)) + text
 
 
-def read_framed(descriptor: int) -> Settings | None:
-    """What the node process reads first; None if the supervisor is gone.
+def read_framed(descriptor: int, kind: type[Told]) -> Told | None:
+    """What the process reads first; None if the supervisor is gone.
 
     Read by descriptor: a buffered reader would be locked by the watching thread when the interpreter ends.
     """
@@ -32,7 +33,7 @@ def read_framed(descriptor: int) -> Settings | None:
         return None
     (length,) = _LENGTH.unpack(head)
     text = _read_exactly(descriptor, length)
-    return msgspec.json.decode(text, type=Settings) if len(text) == length else None
+    return msgspec.json.decode(text, type=kind) if len(text) == length else None
 
 
 def _read_exactly(descriptor: int, length: int) -> bytes:

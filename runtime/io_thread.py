@@ -40,7 +40,14 @@ class IoStopOrdered:
 class IoThread:
     """Binds in the constructor, so that a taken port is known before anything starts."""
 
-    def __init__(self, client_address: str, peer_address: str, settings: IoSettings, store: StoreKind = "none") -> None:
+    def __init__(
+        self,
+        client_address: str,
+        peer_address: str,
+        settings: IoSettings,
+        store: StoreKind = "none",
+        local_endpoint: str = "",
+    ) -> None:
         self._settings = settings
         self._context = node_context()
         self._inbox = WakingInbox()
@@ -53,7 +60,7 @@ class IoThread:
         self._next_cuts_ms = 0
         try:
             shares = descriptor_shares(settings)
-            self._clients = ClientPort(self._context, client_address, settings, shares.clients)
+            self._clients = ClientPort(self._context, client_address, settings, shares.clients, local_endpoint)
             self._peers = PeerPort(self._context, peer_address, settings, shares.peers, store)
         except BaseException:
             self._context.destroy(linger=0)

@@ -24,6 +24,7 @@ from runtime.local_node import (
     EXIT_NOT_READY,
     EXIT_OK,
     EXIT_USAGE,
+    GATEWAY_PORT_OFFSETS,
     HOST,
     PEER_PORT_OFFSET,
     ROOT,
@@ -37,7 +38,7 @@ from runtime.processes import send_signal
 
 NODES_MAX = 9
 BASE_PORT = 8848
-BASE_PORT_MAX = 65_535 - 1_000  # the gRPC port to come is P+1000
+BASE_PORT_MAX = 65_535 - 1_000  # the gRPC port is P+1000
 READY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 8.0  # a node leaves within 5 s of SIGTERM
 KILL_SECONDS_MAX = 5.0
@@ -102,7 +103,7 @@ class LocalCluster:
             print(f"rollbook: remains of node {node.number}: {outcome}", file=sys.stderr)
         durable = self._durable()
         for node in absent:
-            require_free_ports(node, *_etcd_ports(node, durable))
+            require_free_ports(node, *_gateway_ports(), *_etcd_ports(node, durable))
         for node in absent:
             node.spawn(self._members(), durable.environment)
 
@@ -113,7 +114,7 @@ class LocalCluster:
             raise ClusterTrouble(message, EXIT_USAGE)
         durable = choose_durable([node.data for node in self._nodes(NODES_MAX, base_port)], count, os.environ)
         for node in nodes:
-            require_free_ports(node, *_etcd_ports(node, durable))
+            require_free_ports(node, *_gateway_ports(), *_etcd_ports(node, durable))
         addresses = "".join(f"{HOST}:{node.base_port}\n" for node in nodes)
         write_whole(self.members_file, f"# The nodes of this cluster, ip:port; watched while they run.\n{addresses}")
         write_whole(self._plan, json.dumps({"nodes": count, "base_port": base_port, "durable": durable.value}))
@@ -203,14 +204,14 @@ def stop_nodes(nodes: Sequence[LocalNode]) -> list[str]:
 
 def describe(nodes: Sequence[LocalNode], var: Path, durable: Durable) -> str:
     """The table of a running cluster, and what to do with it."""
-    rows = [("node", "clients", "peers", "pid", "log file")]
+    rows = [("node", "HTTP", "gRPC", "clients", "peers", "pid", "log file")]
     for node in nodes:
         supervisor = node.supervisor
+        gateway = (node.http_address, node.grpc_address) if _gateway_ports() else ("-", "-")
         peers = f"{HOST}:{node.base_port + PEER_PORT_OFFSET}"
-        rows.append(
-            (str(node.number), node.client_address, peers, str(supervisor.pid) if supervisor else "-", str(node.log))
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        pid = str(supervisor.pid) if supervisor else "-"
+        rows.append((str(node.number), *gateway, node.client_address, peers, pid, str(node.log)))
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
     table = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True))]) for row in rows]
     servers = ",".join(node.client_address for node in nodes)
     command = _typed(Path(sys.executable).with_name("rollbook"))
@@ -236,9 +237,10 @@ def _is_ready(node: LocalNode) -> bool:
     from rollbook.status_question import fetch_status
 
     try:
-        return fetch_status(node.client_address, STATUS_SECONDS_MAX).ready
+        is_ready = fetch_status(node.client_address, STATUS_SECONDS_MAX).ready
     except RollbookError:
         return False  # not listening yet, or restarting: ask again until the deadline
+    return is_ready and (not _gateway_ports() or node.is_gateway_ready(STATUS_SECONDS_MAX))
 
 
 def _not_ready(node: LocalNode, what: str) -> ClusterTrouble:
@@ -260,6 +262,11 @@ def _outcome(was_killed: bool, had_supervisor: bool) -> str:
 
 def _etcd_ports(node: LocalNode, durable: Durable) -> Sequence[int]:
     return ETCD_PORT_OFFSETS if durable is Durable.CHILDREN and node.number <= CHILDREN else ()
+
+
+def _gateway_ports() -> Sequence[int]:
+    """None where the environment says that nodes shall have no gateway."""
+    return () if os.environ.get("ROLLBOOK_GATEWAY_ENABLED", "").lower() == "false" else GATEWAY_PORT_OFFSETS
 
 
 def _plural(count: int) -> str:

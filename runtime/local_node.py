@@ -7,6 +7,7 @@ so whatever moment a start dies at, stopping finds what it left behind.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import secrets
@@ -22,11 +23,13 @@ from runtime.processes import ProcessMark, carriers, is_running, mark_of
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 PORT_STEP = 10
-CLIENT_PORT_OFFSET, PEER_PORT_OFFSET = 2, 3  # P itself stays free for the HTTP gateway
+CLIENT_PORT_OFFSET, PEER_PORT_OFFSET = 2, 3
+GATEWAY_PORT_OFFSETS = HTTP_PORT_OFFSET, GRPC_PORT_OFFSET = (0, 1_000)
 ETCD_PORT_OFFSETS = (4, 5)  # where an etcd runs beside the node
 LOG_BYTES_MAX = 16 * 1024 * 1024  # then the log of the earlier runs moves to node.log.1
 LOG_LINES_SHOWN = 12
 TOKEN = "ROLLBOOK_LOCAL_NODE"
+READINESS_PATH = "/nacos/v1/console/health/readiness"
 
 EXIT_OK, EXIT_NOT_READY, EXIT_USAGE = 0, 1, 2
 
@@ -60,6 +63,25 @@ class LocalNode:
     @property
     def client_address(self) -> str:
         return f"{HOST}:{self.base_port + CLIENT_PORT_OFFSET}"
+
+    @property
+    def http_address(self) -> str:
+        return f"{HOST}:{self.base_port + HTTP_PORT_OFFSET}"
+
+    @property
+    def grpc_address(self) -> str:
+        return f"{HOST}:{self.base_port + GRPC_PORT_OFFSET}"
+
+    def is_gateway_ready(self, seconds_max: float) -> bool:
+        """Its gateway answers, and finds its node ready."""
+        connection = http.client.HTTPConnection(HOST, self.base_port + HTTP_PORT_OFFSET, timeout=seconds_max)
+        try:
+            connection.request("GET", READINESS_PATH)
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False  # not listening yet, or not HTTP: whoever waits asks again until a deadline
+        finally:
+            connection.close()
 
     @property
     def supervisor(self) -> ProcessMark | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import random
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 
 from actors.base import Behaviour, NodeIdentity, Role, StoreKind
+from actors.beat_keeper import BeatKeeper
 from actors.client_manager import ClientManager
 from actors.connection_manager import ConnectionManager
 from actors.distro_sync_actor import DistroSyncActor
@@ -29,9 +29,11 @@ from actors.push_actor import PushActor
 from actors.verify_timer import VerifyTimer
 from rollbook.errors import SettingsError
 from runtime.clock import system_now
+from runtime.collector import settle_collector
 from runtime.descriptors import descriptor_shares, raise_descriptor_limit
 from runtime.handover import EXIT_FAILED
 from runtime.io_thread import IoThread
+from runtime.local_socket import LocalSocket
 from runtime.members_file import WATCH_INTERVAL_MS, MembersFileWatch
 from runtime.node_store import NodeStore, StoreUnusable
 from runtime.prober import ProberThread
@@ -41,8 +43,6 @@ from runtime.store_port import StorePort
 from runtime.threads import Ending, ThreadStage
 
 LEAVE_MARGIN_MS = 1_000  # after the time a leave is given, the node ends anyway
-# A young collection per 50,000 objects instead of 700, and what start-up made is never looked at again: p99 is a third.
-GC_THRESHOLDS = (50_000, 20, 100)
 
 
 class Node:
@@ -65,7 +65,12 @@ class Node:
             if self._store is not None:
                 undo.callback(self._store.close)
             self._census = open_census(settings, kind, self._members_seen, self._store_failed)
-            self._io = IoThread(settings.node.bound_client_address, settings.node.bound_peer_address, settings.io, kind)
+            self._local_socket = LocalSocket(directory) if settings.gateway.enabled else None
+            local_endpoint = "" if self._local_socket is None else self._local_socket.endpoint
+            if self._local_socket is not None:
+                undo.callback(self._local_socket.close)
+            addresses = (settings.node.bound_client_address, settings.node.bound_peer_address)
+            self._io = IoThread(*addresses, settings.io, kind, local_endpoint)
             undo.pop_all()
         self._prober = ProberThread(settings.health, self._shares.probes)
         self._ports: dict[Role, Callable[[Any], None]] = {Role.IO: self._io.put, Role.PROBER: self._prober.put}
@@ -94,9 +99,7 @@ class Node:
             self._stage.tell(Role.MEMBERS, MembersListed(self._members))
         if self._settings.node.members_file:
             self._watch(Path(self._settings.node.members_file))
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        settle_collector()
         if self._shares.sessions < self._settings.connections.sessions_max:
             self._stage.log.warning(
                 "the system allows this process {} open files: at most {} sessions, not {}; raise ulimit -n for more",
@@ -129,6 +132,9 @@ class Node:
         if self._store_port is not None:
             self._store_port.close()
         self._io.stop()
+        if self._local_socket is not None:
+            self._local_socket.remove()
+            self._local_socket.close()
         if self._store is not None:
             self._store.close()  # last: a disk that hangs holds up nobody else
         try:
@@ -199,6 +205,7 @@ def _behaviours(identity: NodeIdentity, settings: Settings, store_id: str, chanc
         PersistentStore(identity, settings.persistent, own()),
         DistroSyncActor(identity, settings.distro, own()),
         IndexManager(identity, settings.index, own()),
+        BeatKeeper(identity, settings.beats, own()),
         ClientManager(identity, settings.clients, own()),
         ConnectionManager(identity, settings.connections, own()),
         MemberManager(identity, settings.members, own()),

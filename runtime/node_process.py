@@ -15,18 +15,19 @@ from types import FrameType
 from loguru import logger
 
 from rollbook.errors import SettingsError
+from runtime.endpoints import AddressUnusable
 from runtime.handover import EXIT_CONFIGURATION, EXIT_FAILED, read_framed
 from runtime.logs import set_up_logs
 from runtime.node import Node
 from runtime.node_store import StoreUnusable
-from runtime.sockets import AddressUnusable
+from runtime.settings import Settings
 
 _INPUT = 0
 
 
 def main() -> int:
     """Run one life of a node; the exit code."""
-    settings = read_framed(_INPUT)
+    settings = read_framed(_INPUT, Settings)
     if settings is None:
         return EXIT_FAILED
     try:

@@ -17,9 +17,10 @@ from actors.messages.members import LinkClosed, LinkOpened
 from actors.messages.peers import LinkPong, PeerTag
 from actors.peer_frames import encode_peer
 from runtime.edge import IoSettings, PeerEdge
+from runtime.endpoints import endpoint_of
 from runtime.monitor import read_events
 from runtime.router_port import RouterPort
-from runtime.sockets import ACCEPT_EVENTS, DIAL_EVENTS, bind_peer_router, endpoint_of, monitor_of, peer_dealer
+from runtime.sockets import ACCEPT_EVENTS, DIAL_EVENTS, bind_peer_router, monitor_of, peer_dealer
 
 ACCEPTED_PREFIX = "accept:"
 DIALLED_PREFIX = "dial:"

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from actors.base import StoreKind
+from actors.beat_keeper import BeatsSettings
 from actors.client_manager import ClientsSettings
 from actors.connection_manager import ConnectionsSettings
 from actors.distro_sync_actor import DistroSettings
@@ -32,6 +33,7 @@ from actors.verify_timer import VerifySettings
 from rollbook.errors import SettingsError
 from rollbook.wire import RECORD_BYTES_MAX
 from runtime.edge import IoSettings
+from runtime.gateway.settings import GRPC_PORT_OFFSET, GatewaySettings
 from runtime.logs import LogSettings
 from runtime.members_file import (
     BASE_PORT_DEFAULT,
@@ -74,6 +76,10 @@ class NodeSettings(msgspec.Struct, frozen=True):
     members_file: str
 
     @property
+    def grpc_port(self) -> int:
+        return self.base_port + GRPC_PORT_OFFSET
+
+    @property
     def is_standalone(self) -> bool:
         return not self.members and not self.members_file
 
@@ -110,6 +116,7 @@ class Settings(msgspec.Struct, frozen=True):
     io: IoSettings
     connections: ConnectionsSettings
     clients: ClientsSettings
+    beats: BeatsSettings
     index: IndexSettings
     push: PushSettings
     distro: DistroSettings
@@ -121,6 +128,7 @@ class Settings(msgspec.Struct, frozen=True):
     health: HealthSettings
     sqlite: SqliteSettings
     etcd: EtcdSettings
+    gateway: GatewaySettings
     supervisor: SupervisorSettings
     log: LogSettings
 
@@ -259,6 +267,8 @@ def _check(settings: Settings, values: _SettingValues) -> Settings:
     if settings.clients.chunk_bytes_max > CHUNK_BYTES_MAX:
         raise values.error("clients.chunk_bytes_max", f"must be at most {CHUNK_BYTES_MAX}: peers refuse longer frames")
     _check_node(settings.node, values)
+    if settings.gateway.processes < 1:
+        raise values.error("gateway.processes", "must be at least 1; to have none, set gateway.enabled to false")
     _check_health(settings.health, values)
     _check_store(settings.store, settings.node, values)
     if settings.log.level not in LOG_LEVELS:

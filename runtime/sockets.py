@@ -6,11 +6,14 @@ back-off, and an absent receiver is an error rather than silence.
 
 from __future__ import annotations
 
+import os
+
 import zmq
 
 from actors.peer_frames import PEER_FRAME_BYTES_MAX
 from rollbook.wire import FRAME_BYTES_MAX
 from runtime.edge import IoSettings
+from runtime.endpoints import AddressUnusable, endpoint_of
 
 CLIENT_MESSAGE_BYTES_MAX = 4 * FRAME_BYTES_MAX  # up to here a frame that is too large is told so; beyond, cut off
 
@@ -26,17 +29,6 @@ DIAL_EVENTS = int(
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_CLOSED
 )
-
-
-class AddressUnusable(Exception):
-    """A port is taken or an address is not one of this machine; one line for the operator."""
-
-
-def endpoint_of(address: str) -> str:
-    """host:port as ZeroMQ writes it; a host with colons is IPv6 and gets brackets."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
 def node_context() -> zmq.Context[zmq.Socket[bytes]]:
@@ -56,6 +48,22 @@ def bind_client_router(
     socket.set(zmq.RCVHWM, settings.requests_in_flight_per_session_max)
     _set_silence(socket, settings.client_silence_ms)
     return _bound(socket, address)
+
+
+def bind_locally(socket: zmq.Socket[bytes], endpoint: str, settings: IoSettings) -> None:
+    """Let gateways of this machine connect to the clients' ROUTER too. One connection carries thousands of sessions, so
+    its queue is longer; options count for what is bound after them."""
+    length = socket.get(zmq.SNDHWM)
+    socket.set(zmq.SNDHWM, settings.gateway_frames_queued_max)
+    mask = os.umask(0o177)  # nobody else may open the file, not even for a moment
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        path = endpoint.removeprefix("ipc://")
+        raise AddressUnusable(f"cannot listen on the socket file {path}: {error.strerror or error}") from None
+    finally:
+        os.umask(mask)
+        socket.set(zmq.SNDHWM, length)
 
 
 def bind_peer_router(context: zmq.Context[zmq.Socket[bytes]], address: str, settings: IoSettings) -> zmq.Socket[bytes]:

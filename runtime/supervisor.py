@@ -1,34 +1,31 @@
 """Starts the node process, starts it again when it dies, and gives up, saying why, when that does not help.
 
-It holds the node's standard input: however the supervisor ends, the node notices. Where the node has a seat it keeps
-the etcd member too, which outlives the lives of the node. It does nothing else, so that it has no reason to die.
+It holds the node's standard input: however the supervisor ends, the node notices. It keeps the node's gateways, and the
+etcd member where the node has a seat: both outlive the lives of the node. It does nothing else, so that it has no
+reason to die.
 """
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import socket
 import subprocess
-import sys
 import time
-from pathlib import Path
 from types import FrameType
 
 from loguru import logger
 
 from rollbook.errors import SettingsError
-from runtime.handover import EXIT_CONFIGURATION, EXIT_EPOCH, framed
+from runtime.children import EXIT_TERMINATED, code_of, spawn
+from runtime.gateway_keeper import GatewayKeeper
+from runtime.handover import EXIT_CONFIGURATION, EXIT_EPOCH
 from runtime.logs import LogSettings, set_up_logs
 from runtime.restarts import RestartRhythm
 from runtime.settings import Settings
 from runtime.store.etcd_seat import EtcdSeat, open_seat
 
 STOP_SECONDS_MAX = 6.0  # a node leaves within 5 s
-LOOK_SECONDS = 1.0  # between two looks at what a signal does not tell of
-_SIGNAL_EXIT_BASE = 128  # how a shell shows that a signal ended a process
-_ROOT = Path(__file__).resolve().parent.parent
 
 
 def run(settings: Settings) -> int:
@@ -48,6 +45,7 @@ class Supervisor:
         self._process: subprocess.Popen[bytes] | None = None
         self._stop_signals = 0
         self._rhythm = RestartRhythm(settings.supervisor)
+        self._gateways = GatewayKeeper(settings)
         self._seat: EtcdSeat | None = None
         self._wake_end, self._signal_end = socket.socketpair()
 
@@ -61,6 +59,7 @@ class Supervisor:
         try:
             return self._run_lives()
         finally:
+            self._end_gateways()
             if self._seat is not None:
                 self._seat.stop()
 
@@ -68,45 +67,43 @@ class Supervisor:
         while True:
             code = self._run_once()
             if self._is_stopping():
-                return 0 if code in (0, _SIGNAL_EXIT_BASE + signal.SIGTERM) else code
+                return 0 if code in (0, EXIT_TERMINATED) else code
             if code in (0, EXIT_CONFIGURATION):
                 return code
             delay_seconds = self._delay_after_death(code)
             if delay_seconds is None:
                 return code
-            self._wait(delay_seconds)
+            self._rest(delay_seconds)
             if self._is_stopping():
                 return 0
 
     def _run_once(self) -> int:
         """One life; how it ended."""
-        # -P: a folder named like one of our packages where the user stands must not take its place.
-        command = [sys.executable, "-P", "-m", "runtime.node_process"]
-        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-        environment = {**os.environ, "PYTHONPATH": path}
-        process = self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, env=environment, preexec_fn=_ignore_interrupts
-        )
-        assert process.stdin is not None
-        try:
-            process.stdin.write(framed(self._settings))
-            process.stdin.flush()
-        except BrokenPipeError:
-            self._log.error("the node process ended before it read its settings")
-        if self._stop_signals:  # it came while the process was being made
-            process.terminate()
+        process = self._process = spawn("runtime.node_process", self._settings)
         stopping_since: float | None = None
+        is_told = False
         while process.poll() is None:
-            self._wait(LOOK_SECONDS if self._seat is None or self._stop_signals else self._seat.look())
-            if self._stop_signals and stopping_since is None:
-                stopping_since = time.monotonic()
-            if stopping_since is not None and time.monotonic() - stopping_since > STOP_SECONDS_MAX:
+            self._wait(self._look())
+            if not self._stop_signals:
+                continue
+            now = time.monotonic()
+            stopping_since = stopping_since or now
+            if not is_told and not self._gateways.is_running:
+                is_told = True
+                process.terminate()
+            if now - stopping_since > STOP_SECONDS_MAX:
                 self._log.error("the node did not end within {:g} s; killed", STOP_SECONDS_MAX)
                 process.kill()
                 process.wait()
         self._process = None
-        process.stdin.close()
-        return process.returncode if process.returncode >= 0 else _SIGNAL_EXIT_BASE - process.returncode
+        return code_of(process)
+
+    def _look(self) -> float:
+        """At everything that outlives a life of the node; how long until the next look."""
+        if self._stop_signals:
+            self._gateways.stop()
+        seconds = self._gateways.look()
+        return seconds if self._seat is None or self._stop_signals else min(seconds, self._seat.look())
 
     def _is_stopping(self) -> bool:
         return self._stop_signals > 0
@@ -132,27 +129,33 @@ class Supervisor:
             signal.signal(number, self._stop)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Pass it on; whoever asks a second time does not want to wait."""
+        """Gateways are told to leave first, then the node; whoever asks a second time does not want to wait."""
         self._stop_signals += 1
-        process = self._process
-        if process is not None:
-            process.send_signal(signal.SIGTERM if self._stop_signals == 1 else signal.SIGKILL)
-        if self._seat is not None and self._stop_signals > 1:
+        if self._stop_signals == 1:
+            return
+        if self._process is not None:
+            self._process.kill()
+        self._gateways.kill()
+        if self._seat is not None:
             self._seat.kill()
+
+    def _rest(self, seconds: float) -> None:
+        """Between two lives of the node; gateways wait for it meanwhile."""
+        until = time.monotonic() + seconds
+        while not self._stop_signals and (left := until - time.monotonic()) > 0:
+            self._wait(min(left, self._gateways.look()))
+
+    def _end_gateways(self) -> None:
+        """The node has ended for good."""
+        self._gateways.stop()
+        while self._gateways.is_running:
+            self._wait(self._gateways.look())
 
     def _wait(self, seconds: float) -> None:
         """Until a signal comes, at most this long."""
         readable, _, _ = select.select([self._wake_end], [], [], seconds)
         if readable:
             self._wake_end.recv(4_096)
-
-
-def _ignore_interrupts() -> None:
-    """In the child, before its program: Ctrl-C goes to all processes of a terminal; the supervisor tells the node.
-
-    The node listens for itself once it is up; until then it would end in the middle of an import, with a traceback.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _wake_only(number: int, frame: FrameType | None) -> None:

@@ -15,4 +15,5 @@ done
 "$ROLLBOOK_PYTHON" -m ruff format --check --quiet .
 "$ROLLBOOK_PYTHON" -m ruff check --quiet .
 "$ROLLBOOK_PYTHON" -m mypy "${rooms[@]}"
+scripts/build_proto.sh --check
 "$ROLLBOOK_PYTHON" -m pytest --quiet tests/test_tidy.py

@@ -11,7 +11,8 @@ Does nothing if the cluster is up; starts again what is dead in it. scripts/stop
 
 Three or more nodes keep durable data in etcd beside the first three, if it is installed (Debian: etcd-server).
 
-  ROLLBOOK_BASE_PORT   first base port P (default 8848): native clients at P+2, peers at P+3, the next node at P+10
+  ROLLBOOK_BASE_PORT   first base port P (default 8848): HTTP at P, gRPC at P+1000, native clients at P+2, peers at P+3,
+                       the next node at P+10
   ROLLBOOK_VAR         where logs and state live (default: var in the checkout)
 
 exit codes: 0 all ready, 1 not ready in time, 2 wrong usage, a port in use, or another cluster is running

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from actors.messages.io import ClientFrame
-from actors.messages.values import WHOLE, Order, Origin, Route, Scope, Standing
-from rollbook.model import Service
+from actors.messages.values import WHOLE, Order, Origin, RecordKey, Route, Scope, Standing
+from rollbook.model import Instance, Service
+from rollbook.wire import SessionKind
 
 
 class OrdersReceived(msgspec.Struct, frozen=True):
@@ -25,6 +26,7 @@ class OpenSessionOrdered(msgspec.Struct, frozen=True):
     client: str
     grace_ms: int
     standing: Standing  # for the answer
+    kind: SessionKind = "native"
 
 
 class NewsPassed(msgspec.Struct, frozen=True):
@@ -35,8 +37,8 @@ class NewsPassed(msgspec.Struct, frozen=True):
 
 
 class ReleaseSession(msgspec.Struct, frozen=True):
-    """A session has ended. ``leave`` and ``lost`` remove its publications at once; ``moved`` leaves them to a newer
-    session, for at most their grace. From: ConnectionManager."""
+    """A session has ended. ``leave`` removes its publications at once, as does ``lost`` if its connection was its
+    client's own; ``moved`` leaves them to a newer session, for at most their grace. From: ConnectionManager."""
 
     route: Route
     how: Literal["leave", "lost", "moved"]
@@ -105,3 +107,19 @@ class PersistentServicesChanged(msgspec.Struct, frozen=True):
 
     added: tuple[Service, ...]
     removed: tuple[Service, ...]
+
+
+class HttpPublication(NamedTuple):
+    """What an HTTP client is to publish from now on; None: nothing any more."""
+
+    key: RecordKey
+    session: int
+    stamp: int  # 0: a new one
+    instance: Instance | None
+
+
+class HttpPublicationsOrdered(msgspec.Struct, frozen=True):
+    """To be records of this node, in this order. Answered by ``HttpCommitted``. From: BeatKeeper."""
+
+    publications: tuple[HttpPublication, ...]
+    grace_ms: int

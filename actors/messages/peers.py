@@ -6,15 +6,18 @@ Bodies are arrays whose fields are only appended. The encoding itself is rollboo
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from actors.messages.store import NOTHING, Fault, Proposal, Row, StoredChange
 from actors.messages.values import BUCKETS, LAGGARDS_MAX, Address, ClientId, Count, DigestEntry, NodeId, Origin, Scope
+from rollbook.http_clients import InstanceChanges
+from rollbook.model import Instance, Service
 from rollbook.wire import NUMBER_MAX
 
 PEER_VERSION = 1
+ORDERS_PER_FORWARD_MAX = 64  # the longest names and metadata that there are fill half a frame
 
 StoreId = Annotated[str, msgspec.Meta(max_length=64)]
 
@@ -44,6 +47,8 @@ class PeerTag(IntEnum):
     STORE_NEWS_ACK = 17
     STORE_PROPOSE = 18
     STORE_SETTLED = 19
+    FORWARDED = 20
+    FORWARD_SETTLED = 21
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
@@ -276,6 +281,52 @@ class StoreSettled(msgspec.Struct, frozen=True, array_like=True):
     settled: tuple[SettledProposal, ...]
 
 
+HttpOrderKind = Literal["register", "update", "patch", "withdraw", "beat"]
+OutcomeWord = Literal["done", "renewed", "registered", "unknown", "refused"]
+
+
+class HttpOrder(msgspec.Struct, frozen=True, array_like=True):
+    """One order about what one HTTP client publishes for one service; only the fields of its kind say anything."""
+
+    kind: HttpOrderKind
+    service: Service
+    ip: str
+    port: int
+    session: Count  # what its carrying out makes has this number, or a higher one if there is need
+    instance: Instance | None = None
+    changes: InstanceChanges | None = None
+
+
+class HttpOutcome(msgspec.Struct, frozen=True, array_like=True):
+    """What became of it. ``seq`` above 0: the record of that origin that says so, or a later one of its key."""
+
+    word: OutcomeWord
+    interval_ms: Count = 0
+    code: int = 0
+    message: str = ""
+    field: str = ""
+    retryable: bool = False
+    owner: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    epoch: Count = 0
+    seq: Count = 0
+    stamp: Count = 0
+
+
+class Forwarded(msgspec.Struct, frozen=True, array_like=True):
+    """Orders for the receiver to carry out, or to pass on if ``hops`` is 1. ``number`` rises on each link."""
+
+    number: Count
+    hops: Annotated[int, msgspec.Meta(ge=1, le=2)]
+    orders: Annotated[tuple[HttpOrder, ...], msgspec.Meta(max_length=ORDERS_PER_FORWARD_MAX)]
+
+
+class ForwardSettled(msgspec.Struct, frozen=True, array_like=True):
+    """What became of the orders of that number, in their order; on the link that they came by."""
+
+    number: Count
+    outcomes: Annotated[tuple[HttpOutcome, ...], msgspec.Meta(max_length=ORDERS_PER_FORWARD_MAX)]
+
+
 PEER_BODIES: dict[int, type[Any]] = {
     PeerTag.HELLO: Hello,
     PeerTag.WELCOME: Welcome,
@@ -296,4 +347,6 @@ PEER_BODIES: dict[int, type[Any]] = {
     PeerTag.STORE_NEWS_ACK: StoreNewsAck,
     PeerTag.STORE_PROPOSE: StorePropose,
     PeerTag.STORE_SETTLED: StoreSettled,
+    PeerTag.FORWARDED: Forwarded,
+    PeerTag.FORWARD_SETTLED: ForwardSettled,
 }

@@ -15,6 +15,7 @@ from rollbook.cli.backup import backup, restore
 from rollbook.cli.configuration import check
 from rollbook.cli.decide import offline, online, weight
 from rollbook.cli.exchange import export, import_
+from rollbook.cli.gateway import gateway
 from rollbook.cli.namespace import namespace
 from rollbook.cli.nodes import nodes
 from rollbook.cli.options import DEFAULT_SERVERS, JsonOption
@@ -41,7 +42,7 @@ config = typer.Typer(name="config", help="Look at the configuration of a node.")
 
 for group in (service, namespace, config):
     app.add_typer(group)
-for command in (start, register, deregister, services, instances, watch, offline, online, weight, nodes):
+for command in (start, gateway, register, deregister, services, instances, watch, offline, online, weight, nodes):
     app.command()(command)
 for transfer in (backup, restore, export):
     app.command()(transfer)

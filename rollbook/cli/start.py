@@ -18,7 +18,8 @@ def start(
     context: typer.Context,
     config: ConfigOption = None,
     base_port: Annotated[
-        int | None, typer.Option("--base-port", metavar="P", help="Native clients at P+2, peers at P+3.")
+        int | None,
+        typer.Option("--base-port", metavar="P", help="HTTP at P, gRPC at P+1000, clients at P+2, peers at P+3."),
     ] = None,
     host: Annotated[str | None, typer.Option("--host", help="What to listen on; loopback by default.")] = None,
     advertised_host: Annotated[

@@ -372,10 +372,10 @@ def test_a_caller_that_waits_for_the_cluster_waits_for_its_seq() -> None:
     assert (wait.seq, wait.wait_ms, wait.tag, changes.replies) == (1, 700, Tag.DONE, ())
 
 
-def test_status_names_every_owner_and_goes_on_to_the_index() -> None:
+def test_status_names_every_owner_and_goes_on() -> None:
     clients = manager()
     ordered(clients, opened(clients, "c1", 10), publish(ONE))
-    (status,) = told(clients.handle(StatusRequested(b"l", 0, 1, {"sessions": 1}), now()), StatusRequested, Role.INDEX)
+    (status,) = told(clients.handle(StatusRequested(b"l", 0, 1, {"sessions": 1}), now()), StatusRequested, Role.BEATS)
     assert (status.parts["sessions"], status.parts["seq"], status.parts["records"]) == (1, 1, 1)
     assert [owner.owner for owner in status.parts["owners"]] == ["n1"]
     assert status.parts["counters"]["orders"] == 1

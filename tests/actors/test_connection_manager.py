@@ -23,7 +23,7 @@ from actors.messages.io import AnswerClients, PushToClients
 from actors.messages.members import SessionsGone
 from actors.messages.values import Route, Standing
 from rollbook.errors import Code
-from rollbook.wire import Done, Failed, MoveAdvised, OpenSession, ServersListed, answer_body, open_envelope
+from rollbook.wire import Done, Failed, MoveAdvised, OpenSession, ServersListed, SessionKind, answer_body, open_envelope
 from tests.support.settings import settings_of
 
 T = TypeVar("T")
@@ -59,8 +59,17 @@ class Node:
         self.ms = until
         return effects
 
-    def open(self, link: str, session: int = 1, ip: str = "10.0.0.1", app: str = "", client: str = "c") -> Effects:
-        order = OpenSession(client, session, app)
+    def open(
+        self,
+        link: str,
+        session: int = 1,
+        ip: str = "10.0.0.1",
+        app: str = "",
+        client: str = "c",
+        kind: SessionKind = "native",
+        behind: str = "",
+    ) -> Effects:
+        order = OpenSession(client, session, app, kind="sdk" if behind else kind, ip=behind)
         return self.handle(SessionRequested(Route(link.encode(), session), 7, ip, order))
 
     def sessions(self) -> int:

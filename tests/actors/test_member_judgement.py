@@ -152,7 +152,7 @@ def test_larger_graces_are_hidden_when_they_have_ended_and_only_steps_are_told()
 
 
 def test_an_owner_is_purged_a_lease_after_it_is_hidden_wholly_and_comes_back_with_a_higher_counter_only() -> None:
-    node = MemberNode().running("bc")
+    node = MemberNode(graces_ms=[NATIVE_MS]).running("bc")
     node.kill("c")
     node.run(20, "b", links={"c": "refused"})
     assert node.take(OwnersPurged) == []

@@ -81,19 +81,14 @@ def test_what_was_lost_is_taken_up_once_in_its_order() -> None:
 
 
 def test_leavings_go_after_a_stall_unless_their_client_may_still_be_redoing() -> None:
-    lingering = Lingering(SETTINGS)
-    for client, since_ms in (
-        ("b", 1_000),
-        ("here", 1_000),
-        ("a", 1_000),
-        ("late", 41_000 - SETTINGS.stall_redo_ms + 1),
-    ):
-        lingering.begin(client, 5, since_ms)
+    lingering = Lingering()
+    for client, redone_by_ms in (("b", 2_000), ("here", 2_000), ("a", 41_000), ("late", 41_001)):
+        lingering.begin(client, 5, redone_by_ms)
     assert lingering.after_stall(lambda client: client == "here", 41_000) == [("a", 5), ("b", 5)]
 
 
 def test_what_has_had_its_grace_lingers_no_more() -> None:
-    lingering = Lingering(SETTINGS)
+    lingering = Lingering()
     lingering.begin("a", 5, 1_000)
     lingering.begin("a", 6, 1_000)
     lingering.end("a", 5)

@@ -17,7 +17,7 @@ import pytest
 
 from runtime.local_node import HOST, LocalNode
 from runtime.processes import ProcessMark, is_running, send_signal
-from tests.support.real_cluster import ROOT, free_base_ports, until
+from tests.support.real_cluster import ROOT, free_base_ports, gateways_wanted, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 
@@ -31,11 +31,12 @@ class Ran(NamedTuple):
 class Operator:
     """Someone who starts and stops clusters beside whatever else runs on this machine."""
 
-    def __init__(self, var: Path, base_port: int, engine: str = "single_home") -> None:
+    def __init__(self, var: Path, base_port: int, engine: str = "single_home", gateways: int = 0) -> None:
         self.engine = engine
         self.var = var
         self.base_port = base_port
         self.environment = {**os.environ, "ROLLBOOK_VAR": str(var), "ROLLBOOK_BASE_PORT": str(base_port)}
+        self.environment |= gateways_wanted(gateways)
         self.servers = ",".join(f"{HOST}:{base_port + 10 * number + 2}" for number in range(3))
 
     def cluster(self, *arguments: str) -> Ran:
@@ -86,6 +87,32 @@ def operator(tmp_path: Path) -> Iterator[Operator]:
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as opened:
         yield opened
+
+
+def test_a_node_is_ready_when_its_gateway_is_and_the_table_says_where_both_listen(
+    stack: ExitStack, tmp_path: Path
+) -> None:
+    operator = Operator(tmp_path / "var", free_base_ports(1)[0], gateways=1)
+    stack.callback(operator.cluster, "stop")
+    started = operator.cluster("start", "1")
+    assert started.code == 0, started.err
+    assert operator.node(1).is_gateway_ready(5.0)
+    row = started.out[started.out.index("\n1 ") :].split()[:5]
+    assert row == ["1", *(f"{HOST}:{operator.base_port + offset}" for offset in (0, 1_000, 2, 3))]
+    with socket.create_connection((HOST, operator.base_port + 1_000), timeout=5):
+        stopped = operator.cluster("stop")
+    assert (stopped.code, operator.processes()) == (0, [])
+
+
+def test_a_gateways_port_that_is_taken_is_named_before_anything_starts(stack: ExitStack, tmp_path: Path) -> None:
+    operator = Operator(tmp_path / "var", free_base_ports(1)[0], gateways=1)
+    taken = stack.enter_context(socket.socket())
+    taken.bind((HOST, operator.base_port + 1_000))
+    taken.listen()
+    started = operator.cluster("start", "1")
+    assert started.code == 2
+    assert f"port {operator.base_port + 1_000} (node 1) cannot be used" in started.err
+    assert operator.processes() == []
 
 
 def test_a_cluster_is_started_found_mended_and_stopped(operator: Operator) -> None:

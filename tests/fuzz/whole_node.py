@@ -25,6 +25,7 @@ from actors.base import (
     Tell,
     Terminate,
 )
+from actors.beat_keeper import BeatKeeper
 from actors.client_manager import ClientManager
 from actors.connection_manager import ConnectionManager
 from actors.distro_sync_actor import DistroSyncActor
@@ -227,6 +228,7 @@ def _behaviours(identity: NodeIdentity, store: StoreInTheLoop) -> list[Behaviour
         PushActor(identity, SETTINGS.push, chance),
         DistroSyncActor(identity, SETTINGS.distro, chance),
         IndexManager(identity, SETTINGS.index, chance),
+        BeatKeeper(identity, SETTINGS.beats, chance),
         ClientManager(identity, SETTINGS.clients, chance),
         ConnectionManager(identity, SETTINGS.connections, chance),
         MemberManager(identity, SETTINGS.members, chance),

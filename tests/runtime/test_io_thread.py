@@ -29,8 +29,9 @@ from actors.messages.values import Route
 from rollbook.errors import Code
 from rollbook.wire import FRAME_BYTES_MAX, OpenSession, Ping, Tag, answer_body, encode, open_envelope
 from runtime.edge import IoSettings
+from runtime.endpoints import AddressUnusable
 from runtime.io_thread import IoThread
-from runtime.sockets import CLIENT_MESSAGE_BYTES_MAX, AddressUnusable
+from runtime.sockets import CLIENT_MESSAGE_BYTES_MAX
 from tests.support.settings import settings_of
 
 WAIT_SECONDS = 5.0

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from runtime.endpoints import AddressUnusable
 from runtime.node import Node
 from runtime.node_store import NodeStore
 from runtime.settings import load_settings
-from runtime.sockets import AddressUnusable
 from runtime.store.opening import open_store
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.base import Role, StoreKind, Tell
+from actors.messages.beats import ForwardReceived
 from actors.messages.distro import DeltaAcknowledged, DeltaReceived, PullReceived
 from actors.messages.members import PeerFrameReceived
 from actors.messages.peers import (
@@ -17,8 +18,12 @@ from actors.messages.peers import (
     Delta,
     DeltaAck,
     Digest,
+    Forwarded,
+    ForwardSettled,
     Goodbye,
     Hello,
+    HttpOrder,
+    HttpOutcome,
     LinkPing,
     LinkPong,
     PeerRefused,
@@ -40,6 +45,7 @@ from actors.messages.store import NOTHING, Operation, Proposal, Row, StoredChang
 from actors.messages.values import DigestEntry
 from actors.peer_frames import PEER_FRAME_BYTES_MAX, decode_peer, encode_peer
 from rollbook.errors import Code, RemoteProtocolError
+from rollbook.model import Service
 from runtime.edge import IoSettings, PeerEdge
 from tests.support.settings import settings_of
 
@@ -72,6 +78,12 @@ TO_FOLLOWER: dict[PeerTag, Any] = {
     PeerTag.STORE_CUT: StoreCut(7, 1, "5f0c", 41, True, (Row("a", b"1", 41),)),
     PeerTag.STORE_NEWS: StoreNews(7, 2, 42, (StoredChange(42, (Operation("a", None),)),)),
     PeerTag.STORE_SETTLED: StoreSettled((SettledProposal(3, True, 42),)),
+}
+
+
+TO_KEEPER: dict[PeerTag, Any] = {
+    PeerTag.FORWARDED: Forwarded(5, 1, (HttpOrder("beat", Service("public", "g", "s"), "10.0.0.9", 80, 5),)),
+    PeerTag.FORWARD_SETTLED: ForwardSettled(5, (HttpOutcome("renewed", 5_000),)),
 }
 
 
@@ -108,8 +120,15 @@ def test_frames_about_the_store_go_to_who_keeps_it_or_follows_it_and_any_other_k
             assert (tells, edge.counters) == ([], {"peer_frames_of_the_store_dropped": 1})
 
 
+@pytest.mark.parametrize("tag", TO_KEEPER)
+def test_orders_about_http_clients_and_what_became_of_them_go_to_their_keeper(tag: PeerTag) -> None:
+    body = TO_KEEPER[tag]
+    assert edge_with().receive(LINK, [encode_peer(tag, body)], True) == [Tell(Role.BEATS, ForwardReceived(LINK, body))]
+
+
 def test_every_tag_has_a_receiver() -> None:
-    assert set(TO_MEMBERS) | set(TO_DISTRO) | set(TO_HOME) | set(TO_FOLLOWER) == set(PeerTag)
+    known = set(TO_MEMBERS) | set(TO_DISTRO) | set(TO_HOME) | set(TO_FOLLOWER) | set(TO_KEEPER)
+    assert known == set(PeerTag)
 
 
 def envelope_of(*items: object) -> bytes:

@@ -46,11 +46,18 @@ def vacant_base_port() -> int:
 class RunningNode:
     """A supervisor with its node process."""
 
-    def __init__(self, folder: Path, base_port: int, supervisor: dict[str, Any], **node: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        base_port: int,
+        supervisor: dict[str, Any],
+        gateway: dict[str, Any] | None = None,
+        **node: Any,
+    ) -> None:
         self.state = folder / "data" / "state.json"
         self.log = folder / "node.log"
         values = {"base_port": base_port, "data_directory": str(folder / "data"), **node}
-        sections = {"node": values, "supervisor": supervisor}
+        sections = {"node": values, "supervisor": supervisor, "gateway": gateway or {"enabled": False}}
         with self.log.open("ab") as log:
             command = [sys.executable, "-c", _PROGRAM, json.dumps(sections)]
             self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -20,6 +20,7 @@ from actors.messages.values import Order, Route, Standing
 from rollbook.model import Instance, Service
 from rollbook.wire import (
     Publish,
+    SessionKind,
     SessionOpened,
     answer_body,
     open_envelope,
@@ -48,9 +49,17 @@ def told(effects: Effects, kind: type[T], to: Role | None = None) -> list[T]:
     ]
 
 
-def opened(clients: ClientManager, client: str, session: int, link: bytes = b"l1", ms: int = 1_000) -> Route:
+def opened(
+    clients: ClientManager,
+    client: str,
+    session: int,
+    link: bytes = b"l1",
+    ms: int = 1_000,
+    kind: SessionKind = "native",
+) -> Route:
     route = Route(link, session)
-    effects = clients.handle(OpenSessionOrdered(route, 1, client, 15_000, Standing(ready=True)), now(ms))
+    grace_ms = 45_000 if kind == "sdk" else 15_000
+    effects = clients.handle(OpenSessionOrdered(route, 1, client, grace_ms, Standing(ready=True), kind), now(ms))
     frame = told(effects, AnswerClients)[0].frames[0]
     assert isinstance(answer(frame.payload), SessionOpened)
     clients.check_invariants()

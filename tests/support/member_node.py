@@ -6,10 +6,10 @@ import random
 from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
-from actors.base import Effect, NodeIdentity, Now, Tell, Terminate
+from actors.base import Effect, NodeIdentity, Now, Role, Tell, Terminate
 from actors.member_manager import MemberManager, MembersSettings
 from actors.messages.connections import StandingChanged
-from actors.messages.distro import DigestRound
+from actors.messages.distro import DigestRound, PeersChanged
 from actors.messages.io import SendToPeers
 from actors.messages.members import DigestsTaken, LinkClosed, LinkOpened, MembersListed, PeerFrameReceived
 from actors.messages.peers import Digest, Hello, LinkPing, LinkPong, Welcome
@@ -35,8 +35,9 @@ def entry(owner: str, heartbeat: int = 1, *, epoch: int = EPOCH, age_ms: int = 0
 
 
 def messages(effects: Iterable[Effect], kind: type[T]) -> list[T]:
-    """What actors are told of this kind."""
-    return [e.message for e in effects if isinstance(e, Tell) and isinstance(e.message, kind)]
+    """What actors are told of this kind; BeatKeeper hears of peers what DistroSyncActor does."""
+    told = [e for e in effects if isinstance(e, Tell) and isinstance(e.message, kind)]
+    return [e.message for e in told if not (e.to is Role.BEATS and isinstance(e.message, PeersChanged))]
 
 
 def frames(effects: Iterable[Effect], kind: type[T]) -> list[tuple[str, T]]:

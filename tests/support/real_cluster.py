@@ -45,13 +45,13 @@ def pause_s(seconds: float) -> None:
 
 
 def free_base_ports(count: int) -> list[int]:
-    """Base ports P whose P+2 to P+5 are free now."""
+    """Base ports P whose P to P+5, and P+1000 for gRPC, are free now."""
     found: list[int] = []
     # A place of its own for each call: clusters that start side by side must not find the same ports free. Below the
     # range from which the system hands out ports for outgoing connections.
     start = 10_000 + 10 * random.randrange(2_000)
     for port in range(start, 32_000, 10):
-        if all(_is_free(port + offset) for offset in (2, 3, 4, 5)):
+        if all(_is_free(port + offset) for offset in (0, 2, 3, 4, 5, 1_000)):
             found.append(port)
         if len(found) == count:
             return found
@@ -67,17 +67,30 @@ def _is_free(port: int) -> bool:
     return True
 
 
+def gateways_wanted(count: int) -> dict[str, str]:
+    """The environment of a node with so many: most tests need none, and each costs a second to start."""
+    if not count:
+        return {"ROLLBOOK_GATEWAY_ENABLED": "false"}
+    return {"ROLLBOOK_GATEWAY_ENABLED": "true", "ROLLBOOK_GATEWAY_PROCESSES": str(count)}
+
+
 class RealNode:
     """One node; ``start`` after ``kill`` is a restart with the same address and data directory."""
 
     def __init__(
-        self, folder: Path, base_port: int, members: list[str], options: tuple[str, ...], engine: str = "auto"
+        self,
+        folder: Path,
+        base_port: int,
+        members: list[str],
+        options: tuple[str, ...],
+        engine: str = "auto",
+        gateways: int = 0,
     ) -> None:
         self.base_port = base_port
         self.folder = folder
         self.client_address = f"127.0.0.1:{base_port + 2}"
         self.log = folder / "node.log"
-        self._environment = {**os.environ, "ROLLBOOK_STORE_ENGINE": engine}
+        self._environment = {**os.environ, "ROLLBOOK_STORE_ENGINE": engine, **gateways_wanted(gateways)}
         self._command = [sys.executable, "-m", "rollbook.cli", "start", "--base-port", str(base_port)]
         self._command += ["--data-directory", str(folder / "data"), *options]
         if members:
@@ -109,11 +122,18 @@ class RealNode:
 
     @property
     def pid(self) -> int:
-        """The node process: the supervisor's child that is not an etcd."""
-        children, members = self._children(), [mark.pid for mark in self.etcd_members()]
-        nodes = [child for child in children if child not in members]
-        assert len(nodes) == 1, f"the supervisor has children {children}"
+        """The node process."""
+        nodes = self.children("runtime.node_process")
+        assert len(nodes) == 1, f"the supervisor has the node processes {nodes}"
         return nodes[0]
+
+    def gateways(self) -> list[int]:
+        return self.children("runtime.gateway_process")
+
+    def children(self, module: str) -> list[int]:
+        """The supervisor's children that run this."""
+        commands = {child: Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0") for child in self._children()}
+        return [child for child, command in commands.items() if module.encode() in command]
 
     def etcd_members(self) -> list[ProcessMark]:
         """The one beside this node, if one runs, also without its supervisor."""
@@ -208,12 +228,18 @@ class RealCluster:
     """
 
     def __init__(
-        self, folder: Path, nodes: int, *options: str, ready: bool = True, engine: str = "single_home"
+        self,
+        folder: Path,
+        nodes: int,
+        *options: str,
+        ready: bool = True,
+        engine: str = "single_home",
+        gateways: int = 0,
     ) -> None:
         ports = free_base_ports(nodes)
         members = [f"127.0.0.1:{port}" for port in ports] if nodes > 1 else []
         self.nodes = [
-            RealNode(folder / f"node-{number}", port, members, options, engine if members else "sqlite")
+            RealNode(folder / f"node-{number}", port, members, options, engine if members else "sqlite", gateways)
             for number, port in enumerate(ports, 1)
         ]
         self._ready = ready

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from actors.base import Behaviour, NodeIdentity, Role
+from actors.beat_keeper import BeatKeeper, BeatsSettings
 from actors.client_manager import ClientManager, ClientsSettings
 from actors.connection_manager import ConnectionManager, ConnectionsSettings
 from actors.distro_sync_actor import DistroSettings, DistroSyncActor
@@ -49,6 +50,7 @@ _UNSCALED = frozenset({"push.interval_ms", "connections.shed_interval_ms", "io.p
 _ACTORS: tuple[tuple[type[Any], type[Any]], ...] = (
     (PushActor, PushSettings),
     (IndexManager, IndexSettings),
+    (BeatKeeper, BeatsSettings),
     (ClientManager, ClientsSettings),
     (ConnectionManager, ConnectionsSettings),
     (DistroSyncActor, DistroSettings),

@@ -149,6 +149,8 @@ class TurnChecks:
             return
         done = answer_body(envelope)
         assert isinstance(done, Done), "this is what the tag says"
+        if done.epoch not in (0, own.epoch):
+            return  # an HTTP client's: the record is another node's
         self.looked_at["acknowledgements"] += 1
         here = self._indexed.get(own, 0)
         assert done.seq <= here, f"A7: {name} acknowledged seq {done.seq}, and its index has come to {here}"

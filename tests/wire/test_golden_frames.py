@@ -18,8 +18,12 @@ from actors.messages.peers import (
     Delta,
     DeltaAck,
     Digest,
+    Forwarded,
+    ForwardSettled,
     Goodbye,
     Hello,
+    HttpOrder,
+    HttpOutcome,
     LinkPing,
     LinkPong,
     PeerRefused,
@@ -57,6 +61,16 @@ from rollbook.durable_bodies import (
     SetIntent,
     ShownIntent,
     WithdrawPersistent,
+)
+from rollbook.http_clients import (
+    Beaten,
+    BeatOutcome,
+    Beats,
+    HttpBeat,
+    HttpPatch,
+    HttpPublish,
+    HttpWithdraw,
+    InstanceChanges,
 )
 from rollbook.kept_rows import (
     DurablePage,
@@ -118,6 +132,7 @@ KEPT_ROWS = DurableRows(
     (InstanceRow(SERVICE, KEPT, *WRITTEN_BY, 1_700_000_000_000),),
     (IntentRow(SERVICE, KEPT.key, Intent(enabled=False), "kept 1700000000000", *WRITTEN_BY, 1_700_000_600_000),),
 )
+CHANGES = InstanceChanges(0.5, False, {"zone": "b"})
 ENTRY = DigestEntry("n1", 7, 5, 3, 20, 2, 2**64 - 1, False, True, 4)
 
 REQUEST_BODIES: dict[Tag, Any] = {
@@ -144,6 +159,10 @@ REQUEST_BODIES: dict[Tag, Any] = {
     Tag.CLEAR_INTENT: ClearIntent(SERVICE, KEPT.key),
     Tag.READ_DURABLE: ReadDurable(41, 2_000, True),
     Tag.RESTORE_ROWS: RestoreRows(KEPT_ROWS),
+    Tag.HTTP_PUBLISH: HttpPublish(SERVICE, INSTANCE, "update"),
+    Tag.HTTP_WITHDRAW: HttpWithdraw(SERVICE, "10.0.0.1", 8080),
+    Tag.HTTP_PATCH: HttpPatch(SERVICE, "10.0.0.1", 8080, CHANGES),
+    Tag.BEATS: Beats((HttpBeat(SERVICE, "10.0.0.1", 8080), HttpBeat(SERVICE, "10.0.0.1", 8080, INSTANCE))),
 }
 ANSWER_BODIES: dict[Tag, Any] = {
     Tag.SESSION_OPENED: SessionOpened("n1", 7, 1_700_000_000_000, 256, ("h:1", "h:2"), False, True),
@@ -180,6 +199,7 @@ ANSWER_BODIES: dict[Tag, Any] = {
     ),
     Tag.NAMESPACES: Namespaces((PROD, Namespace("public", "public", "built in"))),
     Tag.DURABLE_PAGE: DurablePage("5f0c", 41, 2_000, 2_004, KEPT_ROWS, True, 1, 1_700_000_000_000),
+    Tag.BEATEN: Beaten((BeatOutcome("renewed", 5_000), BeatOutcome("refused", 0, 20002, "not so", "ip")), True),
 }
 PEER_BODY_VALUES: dict[PeerTag, Any] = {
     PeerTag.HELLO: Hello("rollbook", "n1", 7, "h:3", "h:2", "h:13"),
@@ -211,6 +231,20 @@ PEER_BODY_VALUES: dict[PeerTag, Any] = {
     ),
     PeerTag.STORE_SETTLED: StoreSettled(
         (SettledProposal(3, True, 44), SettledProposal(4, False, 0, "unavailable", "the disk is full"))
+    ),
+    PeerTag.FORWARDED: Forwarded(
+        *(1_700_000_000_000, 1),
+        (
+            HttpOrder("register", SERVICE, "10.0.0.1", 8080, 1_700_000_000_000, INSTANCE),
+            HttpOrder("patch", SERVICE, "10.0.0.1", 8080, 1_700_000_000_000, None, CHANGES),
+        ),
+    ),
+    PeerTag.FORWARD_SETTLED: ForwardSettled(
+        1_700_000_000_000,
+        (
+            HttpOutcome("done", 5_000, 0, "", "", False, "n1", 7, 5, 77),
+            HttpOutcome("refused", 0, 503, "too many", "service", True),
+        ),
     ),
 }
 

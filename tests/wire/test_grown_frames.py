@@ -21,6 +21,8 @@ from actors.messages.peers import (
     Delta,
     DeltaAck,
     Digest,
+    HttpOrder,
+    HttpOutcome,
     PeerTag,
     Pull,
     SettledProposal,
@@ -32,10 +34,11 @@ from actors.peer_frames import decode_peer, encode_peer
 from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.durable_bodies import ClearIntent, ShownIntent
+from rollbook.http_clients import BeatOutcome, HttpBeat, InstanceChanges
 from rollbook.kept_rows import DurableRows, InstanceRow, IntentRow, NamespaceRow, ServiceRow
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import DurableStatus, LatencyCounts, MemberStatus, NodeStatus, OwnerStatus, StoreMember
-from rollbook.wire import ANSWERS, REQUESTS, Failed, Tag, answer_body, encode, open_envelope, request_body
+from rollbook.wire import ANSWERS, REQUESTS, Failed, OpenSession, Tag, answer_body, encode, open_envelope, request_body
 from tests.support.protocol_text import REQUIRED, Fields, client_arrays, fields_of, peer_arrays
 from tests.wire.test_golden_frames import ANSWER_BODIES, GOLDEN, PEER_BODY_VALUES, REQUEST_BODIES
 
@@ -49,6 +52,7 @@ VIEW = [ORDERS, 9, LISTED, True, True, True, SESSION, True]
 ENTRY = ["n1", 7, 5, 3, 20, 2, 2**64 - 1, False, True, 4, 6, 15_000]
 NEWEST: dict[str, list[Any]] = {
     "CLEAR_INTENT": [1, 21, 7, SESSION, [ORDERS, ["10.0.0.1", 8080, "DEFAULT"], ["enabled", "weight"]]],
+    "OPEN_SESSION": [1, 1, 7, SESSION, ["c1", SESSION, "app", "nacos-java", "sdk", "10.0.0.9"]],
     "VIEW": [1, 67, 7, SESSION, VIEW],
     "PUSH": [1, 69, 0, SESSION, VIEW],
     "FAILED": [1, 70, 7, SESSION, [31009, "not confirmed", "f", True, 3, ["n2"], ["h:2"], ["c1@n2"]]],
@@ -88,6 +92,7 @@ BODIES: dict[str, Any] = {
     "CLEAR_INTENT": ClearIntent(
         Service("public", "DEFAULT_GROUP", "orders"), InstanceKey("10.0.0.1", 8080), ("enabled", "weight")
     ),
+    "OPEN_SESSION": OpenSession("c1", SESSION, "app", "nacos-java", kind="sdk", ip="10.0.0.9"),
     "VIEW": View(Service("public", "DEFAULT_GROUP", "orders"), 9, (INSTANCE,), True, True, True, SESSION, True),
     "PUSH": View(Service("public", "DEFAULT_GROUP", "orders"), 9, (INSTANCE,), True, True, True, SESSION, True),
     "FAILED": Failed(31009, "not confirmed", "f", True, 3, ("n2",), ("h:2",), ("c1@n2",)),
@@ -146,6 +151,9 @@ VALUES: dict[str, Any] = {  # by their name in the text
     "convergence": LatencyCounts,
     "durable": DurableStatus,
     "store_members": StoreMember,
+    "HttpBeat": HttpBeat,
+    "BeatOutcome": BeatOutcome,
+    "InstanceChanges": InstanceChanges,
 }
 PEER_VALUES: dict[str, Any] = {
     "entry": DigestEntry,
@@ -160,6 +168,8 @@ PEER_VALUES: dict[str, Any] = {
     "stored_service": StoredService,
     "stored_intent": StoredIntent,
     "stored_namespace": StoredNamespace,
+    "http_order": HttpOrder,
+    "http_outcome": HttpOutcome,
 }
 
 

@@ -1,0 +1,58 @@
+"""One gateway: the link to its node, the gRPC server and the HTTP server, on one loop.
+
+It comes up without its node, and says that it is not ready; it goes in the order in which clients notice least.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+
+from loguru import logger
+
+from runtime.gateway.grpc_server import GrpcServer
+from runtime.gateway.http_app import HttpApp
+from runtime.gateway.http_server import HttpServer
+from runtime.gateway.node_link import NodeLink
+from runtime.gateway.plan import GatewayPlan, node_endpoint
+
+_LOG = logger.bind(actor="gateway")
+
+
+class Gateway:
+    """Make it on the loop: it binds its ports at once, and AddressUnusable says which one it cannot have."""
+
+    def __init__(self, plan: GatewayPlan) -> None:
+        self._plan = plan
+        self._grpc = GrpcServer(plan)
+        endpoint, self._local_socket = node_endpoint(plan)
+        self.link = NodeLink(endpoint, plan.settings, random.Random(os.urandom(32)))
+        self._http_app = HttpApp(self.link, plan.settings)
+        self._http = HttpServer(self._http_app.routes, plan)
+
+    async def run(self, told_to_end: asyncio.Event) -> None:
+        """Until it is told to end, or a server ends by itself."""
+        self.link.start()
+        await self._grpc.start()
+        await self._http_app.start(self._plan.host)
+        self._http.start()
+        _LOG.info("started: HTTP at {0}:{1}, gRPC at {0}:{2}", *self._addresses())
+        wanted = asyncio.create_task(told_to_end.wait())
+        try:
+            await asyncio.wait((wanted, self._http.task), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            wanted.cancel()
+            await self._leave()
+        _LOG.info("ended")
+
+    async def _leave(self) -> None:
+        await self._grpc.stop()
+        await self._http.stop()
+        await self._http_app.stop()
+        await self.link.stop()
+        if self._local_socket is not None:
+            self._local_socket.close()
+
+    def _addresses(self) -> tuple[str, int, int]:
+        return self._plan.host, self._plan.http_port, self._plan.grpc_port

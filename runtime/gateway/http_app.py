@@ -1,0 +1,67 @@
+"""HTTP as a whole: what its parts share, and the tables of routes that stand beside each other."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rollbook.model import View
+from runtime.gateway.http_beats import BeatGatherer
+from runtime.gateway.http_changes import HttpChanges
+from runtime.gateway.http_health import HttpHealth
+from runtime.gateway.http_instances import HttpInstances
+from runtime.gateway.http_lists import HttpLists
+from runtime.gateway.http_operator import HttpOperator
+from runtime.gateway.http_others import HttpOthers
+from runtime.gateway.http_push import UdpPush
+from runtime.gateway.http_routes import HttpRoutes
+from runtime.gateway.http_views import ServiceViews
+from runtime.gateway.node_link import NodeLink
+from runtime.gateway.service_lists import ServiceLists
+from runtime.gateway.settings import GatewaySettings
+
+LOOK_SECONDS = 1.0  # at what nobody wants any more
+
+
+class HttpApp:
+    """``routes`` is what a server serves. ``start`` and ``stop`` on the loop. It takes the pushes of the gateway's own
+    session."""
+
+    def __init__(self, link: NodeLink, settings: GatewaySettings) -> None:
+        self._link = link
+        lists = ServiceLists(settings.http_lists_encoded_max, settings.http_lists_kept_max)
+        self.views = ServiceViews(link, settings.http_lists_kept_max, settings.http_list_idle_ms, link.now_ms)
+        self.beats = BeatGatherer(link, settings.http_beats_gather_ms, settings.http_beats_waiting_max)
+        self.push = UdpPush(lists, settings.http_udp_subscribers_max, link.now_ms)
+        self.views.on_change = self.push.changed
+        link.own.on_push = self._pushed
+        self.routes = HttpRoutes(
+            [
+                HttpInstances(link, self.views, self.beats).routes(),
+                HttpLists(self.views, lists, self.push).routes(),
+                HttpChanges(link, self.views).routes(),
+                HttpOperator(link, self.push).routes(),
+                HttpHealth(link).routes(),
+                HttpOthers(link).routes(),
+            ]
+        )
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def start(self, host: str) -> None:
+        await self.push.start(host)
+        self._look()
+
+    async def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self.push.stop()
+        await self.beats.stop()
+        await self.views.stop()
+
+    def _pushed(self, view: View) -> None:
+        self._link.own.acknowledge(view.service, view.version)
+        self.views.changed(view)
+
+    def _look(self) -> None:
+        self.views.look()
+        self.push.look()
+        self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)

@@ -1,0 +1,133 @@
+"""The connection to the node, on an asyncio loop: dials, sends, reads, and says what became of it. Decides nothing.
+
+Each connection is a DEALER of its own that never reconnects by itself; its monitor tells when it stands and when it is
+gone. ZeroMQ signals only that something has changed, not that something waits, so after every send it is looked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import zmq
+
+from rollbook.transport import dealer
+from runtime.monitor import read_events
+
+FRAMES_PER_LOOK_MAX = 256  # then the loop has its turn; streams and HTTP live on it too
+EVENTS_PER_LOOK_MAX = 16
+
+_OPENED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+_LOST = {
+    int(zmq.EVENT_CLOSED): "connection refused",
+    int(zmq.EVENT_DISCONNECTED): "connection closed",
+    int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): "no ZeroMQ handshake",
+    int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): "does not speak ZeroMQ",
+    int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): "refused the handshake",
+}
+
+
+class SocketListener(Protocol):
+    """Who is told what becomes of the connection. Nothing is told within a call of the socket's own methods."""
+
+    def socket_opened(self) -> None: ...
+
+    def frame_received(self, payload: bytes) -> None: ...
+
+    def socket_lost(self, reason: str) -> None: ...
+
+
+class NodeSocket:
+    """One connection at a time. Every method is called on the loop."""
+
+    def __init__(self, endpoint: str, frames_queued_max: int, listener: SocketListener) -> None:
+        self._endpoint = endpoint
+        self._frames_queued_max = frames_queued_max
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._connection: _NodeConnection | None = None
+
+    def connect(self) -> None:
+        """Answered by ``socket_opened`` or ``socket_lost``."""
+        self.disconnect()
+        connection = self._connection = _NodeConnection(self._context, self._endpoint, self._frames_queued_max)
+        for descriptor in connection.descriptors:
+            self._loop.add_reader(descriptor, self._look, connection)
+        try:
+            connection.dealer.connect(self._endpoint)
+        except zmq.ZMQError as error:
+            self._loop.call_soon(self._lost, connection, error.strerror or str(error))
+        self._look_soon(connection)
+
+    def send(self, payload: bytes) -> None:
+        """What does not fit into the queue costs the connection: the other side does not read."""
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            connection.dealer.send(payload, zmq.NOBLOCK)
+        except zmq.Again:
+            self._loop.call_soon(self._lost, connection, "the node does not read")
+        self._look_soon(connection)
+
+    def disconnect(self) -> None:
+        """Close it once what was sent has left. Nothing more is told of it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            for descriptor in connection.descriptors:
+                self._loop.remove_reader(descriptor)
+            connection.close()
+
+    def close(self) -> None:
+        self.disconnect()
+        self._context.term()
+
+    def _look_soon(self, connection: _NodeConnection) -> None:
+        if not connection.is_look_due:
+            connection.is_look_due = True
+            self._loop.call_soon(self._look, connection)
+
+    def _look(self, connection: _NodeConnection) -> None:
+        """Read what waits: frames before the loss of their connection."""
+        connection.is_look_due = False
+        receive = connection.dealer.recv
+        for _ in range(FRAMES_PER_LOOK_MAX):
+            if connection is not self._connection:
+                return
+            try:
+                payload = receive(zmq.NOBLOCK)
+            except zmq.Again:
+                self._read_events(connection)
+                return
+            self._listener.frame_received(payload)
+        self._look_soon(connection)
+
+    def _read_events(self, connection: _NodeConnection) -> None:
+        for event in list(read_events(connection.monitor, EVENTS_PER_LOOK_MAX)):
+            if connection is not self._connection:
+                return
+            if event.kind == _OPENED:
+                self._listener.socket_opened()
+            elif event.kind in _LOST:
+                self._lost(connection, _LOST[event.kind])
+
+    def _lost(self, connection: _NodeConnection, reason: str) -> None:
+        if connection is self._connection:
+            self.disconnect()
+            self._listener.socket_lost(reason)
+
+
+class _NodeConnection:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, frames_queued_max: int) -> None:
+        self.dealer = dealer(context, endpoint.partition("://")[2])
+        self.dealer.set(zmq.SNDHWM, frames_queued_max)
+        self.monitor = self.dealer.get_monitor_socket(_OPENED | sum(_LOST))
+        self.monitor.set(zmq.LINGER, 0)
+        self.descriptors = (int(self.dealer.get(zmq.FD)), int(self.monitor.get(zmq.FD)))
+        self.is_look_due = False
+
+    def close(self) -> None:
+        self.dealer.disable_monitor()
+        self.monitor.close()
+        self.dealer.close()

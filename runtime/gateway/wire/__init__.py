@@ -1,0 +1,1 @@
+"""Generated code, and what it is generated from."""
