@@ -16,6 +16,7 @@ from runtime.gateway.http_app import HttpApp
 from runtime.gateway.http_server import HttpServer
 from runtime.gateway.node_link import NodeLink
 from runtime.gateway.plan import GatewayPlan, node_endpoint
+from runtime.gateway.service_lists import ServiceLists
 
 _LOG = logger.bind(actor="gateway")
 
@@ -28,7 +29,9 @@ class Gateway:
         self._grpc = GrpcServer(plan)
         endpoint, self._local_socket = node_endpoint(plan)
         self.link = NodeLink(endpoint, plan.settings, random.Random(os.urandom(32)))
-        self._http_app = HttpApp(self.link, plan.settings)
+        settings = plan.settings
+        lists = ServiceLists(settings.views_kept_max, settings.views_bytes_max, settings.http_lists_kept_max)
+        self._http_app = HttpApp(self.link, lists, settings)
         self._http = HttpServer(self._http_app.routes, plan)
 
     async def run(self, told_to_end: asyncio.Event) -> None:

@@ -26,14 +26,14 @@ class HttpApp:
     """``routes`` is what a server serves. ``start`` and ``stop`` on the loop. It takes the pushes of the gateway's own
     session."""
 
-    def __init__(self, link: NodeLink, settings: GatewaySettings) -> None:
+    def __init__(self, link: NodeLink, lists: ServiceLists, settings: GatewaySettings) -> None:
         self._link = link
-        lists = ServiceLists(settings.http_lists_encoded_max, settings.http_lists_kept_max)
         self.views = ServiceViews(link, settings.http_lists_kept_max, settings.http_list_idle_ms, link.now_ms)
         self.beats = BeatGatherer(link, settings.http_beats_gather_ms, settings.http_beats_waiting_max)
         self.push = UdpPush(lists, settings.http_udp_subscribers_max, link.now_ms)
         self.views.on_change = self.push.changed
         link.own.on_push = self._pushed
+        link.own.on_repeated = self._acknowledge
         self.routes = HttpRoutes(
             [
                 HttpInstances(link, self.views, self.beats).routes(),
@@ -58,8 +58,11 @@ class HttpApp:
         await self.views.stop()
 
     def _pushed(self, view: View) -> None:
-        self._link.own.acknowledge(view.service, view.version)
+        self._acknowledge(view)
         self.views.changed(view)
+
+    def _acknowledge(self, view: View) -> None:
+        self._link.own.acknowledge(view.service, view.version)
 
     def _look(self) -> None:
         self.views.look()

@@ -52,8 +52,9 @@ class HttpServer:
         self._socket.close()
 
 
-# It says that it starts and ends, which the gateway says too.
-logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+# It says that it starts and ends, which the gateway says too; and it warns of each request that is none, so that a
+# stranger could fill the log.
+logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 class _Server(uvicorn.Server):

@@ -26,7 +26,6 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     http_calls_max: int
     http_lists_kept_max: int
     http_list_idle_ms: int
-    http_lists_encoded_max: int
     http_beats_gather_ms: int
     http_beats_waiting_max: int
     http_udp_subscribers_max: int

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from tests.support.http_gateway import HttpCaller
+from tests.support.http_gateway import HttpCaller, HttpNode
 from tests.support.real_cluster import until
 
 pytestmark = pytest.mark.cluster
@@ -182,6 +182,19 @@ def test_last_ref_times_of_a_list_rise_and_stay_where_nothing_changes(caller: Ht
     assert caller.listed("times")["lastRefTime"] == first
     register(caller, "times", 81)
     assert caller.listed("times")["lastRefTime"] > first
+
+
+def test_pushes_that_say_what_an_answer_has_said_are_acknowledged_too(http_node: HttpNode) -> None:
+    def counted(name: str) -> int:
+        status = http_node.node.status()
+        return -1 if status is None else status.counters[name]
+
+    retries = counted("push_retries")
+    for number in range(20):
+        register(http_node.caller, "acknowledged", 1_000 + number)
+        assert len(http_node.caller.shown("acknowledged")) == number + 1
+    until(lambda: counted("push_pending") == 0, SILENT_SECONDS, "nothing is on its way")
+    assert counted("push_retries") == retries
 
 
 def test_what_was_written_is_in_the_next_list(caller: HttpCaller) -> None:

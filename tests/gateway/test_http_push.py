@@ -138,7 +138,7 @@ def view(*ports: int) -> View:
 
 
 def pushing(clock: Clock, subscribers_max: int = 10) -> UdpPush:
-    return UdpPush(ServiceLists(100, 100), subscribers_max, clock)
+    return UdpPush(ServiceLists(100, 1_000_000, 100), subscribers_max, clock)
 
 
 def test_a_subscription_lasts_until_the_next_poll_should_have_come(listener: Listener) -> None:
@@ -185,7 +185,7 @@ def test_what_is_not_answered_is_sent_once_more_and_then_its_client_is_left_alon
     listener: Listener,
 ) -> None:
     async def run() -> None:
-        push = UdpPush(ServiceLists(100, 100), 10, Clock(), ack_ms=50)
+        push = UdpPush(ServiceLists(100, 1_000_000, 100), 10, Clock(), ack_ms=50)
         await push.start("127.0.0.1")
         push.subscribe(ORDERS, "", ("127.0.0.1", listener.port))
         push.changed(view(80))
