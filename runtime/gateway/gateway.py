@@ -14,8 +14,11 @@ from loguru import logger
 from runtime.gateway.grpc_server import GrpcServer
 from runtime.gateway.http_app import http_app
 from runtime.gateway.http_server import HttpServer
+from runtime.gateway.naming_requests import NamingRequests
 from runtime.gateway.node_link import NodeLink
 from runtime.gateway.plan import GatewayPlan, node_endpoint
+from runtime.gateway.sdk_connections import SdkConnections
+from runtime.gateway.service_lists import ServiceLists
 
 _LOG = logger.bind(actor="gateway")
 
@@ -25,9 +28,12 @@ class Gateway:
 
     def __init__(self, plan: GatewayPlan) -> None:
         self._plan = plan
-        self._grpc = GrpcServer(plan)
+        settings, chance = plan.settings, random.Random(os.urandom(32))
         endpoint, self._local_socket = node_endpoint(plan)
-        self.link = NodeLink(endpoint, plan.settings, random.Random(os.urandom(32)))
+        self.link = NodeLink(endpoint, settings, chance)
+        lists = ServiceLists(settings.views_kept_max, settings.services_max)
+        self.connections = SdkConnections(self.link, lists, settings, chance)
+        self._grpc = GrpcServer(plan, self.link, self.connections, NamingRequests(lists, settings))
         self._http = HttpServer(http_app(self.link), plan)
 
     async def run(self, told_to_end: asyncio.Event) -> None:

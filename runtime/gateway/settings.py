@@ -23,3 +23,17 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     views_bytes_max: int
     leave_timeout_ms: int
     sockets_max: int
+    streams_max: int
+    streams_per_address_max: int
+    setup_ms: int
+    detect_interval_ms: int
+    silent_ms: int
+    detect_answer_ms: int
+    push_ack_ms: int
+    push_retry_ms: int
+    push_retry_ms_max: int
+    cluster_lists_max: int
+    services_max: int
+    move_ms: int
+    move_spread_ms: int
+    isolation_ms: int
