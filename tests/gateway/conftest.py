@@ -1,0 +1,20 @@
+"""A node for tests that do not end it. Each uses services of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.bare_node import BareNode
+
+
+@pytest.fixture(scope="module")
+def lasting_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BareNode]:
+    made = BareNode(tmp_path_factory.mktemp("node"), store={"engine": "sqlite"})
+    made.data.mkdir(parents=True)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.close()
