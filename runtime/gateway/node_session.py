@@ -83,6 +83,7 @@ class NodeSession:
     def __init__(self, spec: SessionSpec, desk: SessionDesk, link_settings: LinkSettings, calls_max: int) -> None:
         self.spec = spec
         self.on_push: Callable[[View], None] = _nothing
+        self.on_repeated: Callable[[View], None] = _nothing  # a push of what is known; the node wants to hear of it
         self.on_advice: Callable[[MoveAdvised], None] = _nothing
         self.on_ended: Callable[[RollbookError], None] = _nothing
         self.error: RollbookError | None = None  # why it has ended
@@ -221,7 +222,10 @@ class NodeSession:
         if self._link is not None:
             self._last_view = view
             self._agenda.pushed(view, self._link.session)
+            is_news = any(isinstance(action, Deliver) for action in self._actions)
             self._perform()
+            if not is_news:
+                self.on_repeated(view)
 
     def received(self, correlation: int, body: Any) -> None:
         """Everything else that the node says to this session."""

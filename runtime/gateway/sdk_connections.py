@@ -59,6 +59,14 @@ class SdkConnections:
     def __len__(self) -> int:
         return len(self._by_transport)
 
+    @property
+    def streams(self) -> int:
+        return len(self._streams)
+
+    def all(self) -> list[SdkConnection]:
+        """In order of setup."""
+        return list(self._by_transport.values())
+
     def start(self) -> None:
         self._look_timer = self._loop.call_later(1.0, self._look)
 
@@ -97,6 +105,7 @@ class SdkConnections:
                 return
             connection = SdkConnection(peer, setup, stream, session, self._lists, self._settings, self._loop.time())
             session.on_push = connection.subscriptions.pushed
+            session.on_repeated = connection.subscriptions.repeated
             session.on_ended = lambda error: self._on_session_ended(connection, error)
             session.on_advice = lambda advice: self._on_advice(connection, advice)
             self._replace(transport, stream)

@@ -42,6 +42,7 @@ class _Subscription:
         self.service = service
         self.clusters = clusters
         self.has: EncodedList | None = None
+        self.asking = 0  # requests that are yet to be answered, each with the list
         self.is_in_flight = False
         self.is_over = False
         self.failures = 0
@@ -83,12 +84,15 @@ class SdkSubscriptions:
         if subscription is None:
             self._check_room(watched)
             subscription = watched.lists[clusters] = _Subscription(service, clusters)
+        subscription.asking += 1
         try:
             view: View = await self._session.ask(Subscribe(service), self._settings.request_timeout_ms)
         except RollbookError:
             if is_new:
                 self._remove(service, clusters, subscription)
             raise
+        finally:
+            subscription.asking -= 1
         shown = self._lists.encode(view, clusters)
         if watched.newest is None or view.version >= watched.newest.version:
             watched.newest = view
@@ -112,6 +116,13 @@ class SdkSubscriptions:
         if watched is not None:
             watched.newest = view
             self._offer_all(watched)
+
+    def repeated(self, view: View) -> None:
+        """The node pushes what an answer told already, or what was acknowledged too late."""
+        watched = self._watched.get(view.service)
+        known = watched.acknowledged if watched is not None else None
+        if known is not None and known.version >= view.version:
+            self._session.acknowledge(view.service, view.version)
 
     def close(self) -> None:
         for watched in self._watched.values():
@@ -146,7 +157,7 @@ class SdkSubscriptions:
     def _offer(self, watched: _Watched, subscription: _Subscription) -> None:
         """Send the newest view, unless the SDK has what it shows, or a push is in flight or to be repeated."""
         view, has = watched.newest, subscription.has
-        if view is None or subscription.is_in_flight or subscription.timer is not None:
+        if view is None or subscription.asking or subscription.is_in_flight or subscription.timer is not None:
             return
         if has is not None and has.view is view:
             return

@@ -108,8 +108,7 @@ class SdkClient:
 
     async def set_up(self, version: str = PYTHON, **fields: Any) -> None:
         """Open the stream and say who this is; with an ability table, wait for the server's."""
-        self._streams.append(self._open())
-        self._readers.append(asyncio.create_task(self._read(self._streams[-1])))
+        self.open_stream()
         labels = {"source": "sdk", "module": "naming"}
         await self.say("ConnectionSetupRequest", {"clientVersion": version, "labels": labels, **fields})
         if fields.get("abilityTable") is not None:
@@ -118,6 +117,10 @@ class SdkClient:
     async def connected(self, version: str = PYTHON) -> Self:
         await self.set_up(version, abilityTable={})
         return self
+
+    def open_stream(self) -> None:
+        self._streams.append(self._open())
+        self._readers.append(asyncio.create_task(self._read(self._streams[-1])))
 
     async def say(self, kind: str, body: Body) -> None:
         await self._streams[-1].write(payload_of(kind, body))
