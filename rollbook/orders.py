@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 
 from rollbook.cache import Snapshot
+from rollbook.catalog import FindServices
 from rollbook.errors import RollbookError
 from rollbook.kept_rows import ReadDurable, RestoreRows
 from rollbook.model import Service
@@ -38,7 +39,7 @@ from rollbook.wire import (
 
 DecisionBody = PutService | DeleteService | PutNamespace | DeleteNamespace | SetIntent | ClearIntent
 DurableBody = PublishPersistent | WithdrawPersistent | DecisionBody | RestoreRows
-QuestionBody = Query | ListServices | GetService | ListNamespaces | ReadDurable | GetStatus | Ping
+QuestionBody = Query | ListServices | FindServices | GetService | ListNamespaces | ReadDurable | GetStatus | Ping
 CallBody = Publish | Withdraw | DurableBody | Subscribe | Unsubscribe | QuestionBody
 
 

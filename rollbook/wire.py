@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from rollbook.catalog import FindServices, ServicesFound
 from rollbook.codec import UnpackLimits, pack, typed, unpack
 from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.errors import Code, RemoteProtocolError
@@ -70,6 +71,7 @@ class Tag(IntEnum):
     CLEAR_INTENT = 21
     READ_DURABLE = 22
     RESTORE_ROWS = 23
+    FIND_SERVICES = 40
 
     SESSION_OPENED = 64
     SESSION_ENDED = 65
@@ -86,6 +88,7 @@ class Tag(IntEnum):
     SERVICE_SHOWN = 76
     NAMESPACES = 77
     DURABLE_PAGE = 78
+    SERVICES_FOUND = 90
 
 
 class OpenSession(msgspec.Struct, frozen=True, array_like=True):
@@ -369,6 +372,7 @@ REQUESTS: dict[int, type[Any]] = {
     Tag.CLEAR_INTENT: ClearIntent,
     Tag.READ_DURABLE: ReadDurable,
     Tag.RESTORE_ROWS: RestoreRows,
+    Tag.FIND_SERVICES: FindServices,
 }
 ANSWERS: dict[int, type[Any]] = {
     Tag.SESSION_OPENED: SessionOpened,
@@ -386,6 +390,7 @@ ANSWERS: dict[int, type[Any]] = {
     Tag.SERVICE_SHOWN: ServiceShown,
     Tag.NAMESPACES: Namespaces,
     Tag.DURABLE_PAGE: DurablePage,
+    Tag.SERVICES_FOUND: ServicesFound,
 }
 
 

@@ -23,7 +23,7 @@ from runtime.gateway.naming_requests import STARTING_TEXT, NamingRequests
 from runtime.gateway.node_link import NodeLink
 from runtime.gateway.other_modules import answer_of_other_modules
 from runtime.gateway.plan import GatewayPlan
-from runtime.gateway.sdk_connection import Peer, connection_id, peer_of
+from runtime.gateway.sdk_connection import SdkTransport, connection_id, peer_of
 from runtime.gateway.sdk_connections import SdkConnections
 from runtime.gateway.sdk_messages import (
     FAILURE,
@@ -31,7 +31,7 @@ from runtime.gateway.sdk_messages import (
     NOT_READABLE,
     STARTING,
     UNREGISTERED,
-    Answer,
+    SdkAnswer,
     SetupRequest,
     StreamResponse,
     doubtful,
@@ -105,7 +105,7 @@ class GrpcServer:
             answer = doubtful(FAILURE, "this request could not be answered")
         return payload(*answer)
 
-    async def _answer(self, kind: str, body: bytes, transport: str) -> Answer:
+    async def _answer(self, kind: str, body: bytes, transport: str) -> SdkAnswer:
         connection = await self._connections.of(transport)
         if connection is None and not self._link.is_up:
             return doubtful(STARTING, STARTING_TEXT)
@@ -144,7 +144,7 @@ class GrpcServer:
         if stream.ended.done():
             await context.abort(*stream.ended.result())
 
-    async def _read(self, messages: AsyncIterator[Payload], stream: SdkStream, peer: Peer) -> None:
+    async def _read(self, messages: AsyncIterator[Payload], stream: SdkStream, peer: SdkTransport) -> None:
         """Until the SDK ends the stream. The first message says who it is; what follows are answers."""
         silent = asyncio.get_running_loop().call_later(
             self._setup_seconds, stream.end, grpc.StatusCode.DEADLINE_EXCEEDED, "the stream did not say whose it is"
@@ -152,26 +152,26 @@ class GrpcServer:
         try:
             async for message in messages:
                 await self._read_one(message, stream, peer)
-                if self._connections.at(peer.transport) is not None:
+                if self._connections.at(peer.name) is not None:
                     silent.cancel()
         finally:
             silent.cancel()
 
-    async def _read_one(self, message: Payload, stream: SdkStream, peer: Peer) -> None:
+    async def _read_one(self, message: Payload, stream: SdkStream, peer: SdkTransport) -> None:
         kind = message.metadata.type
         try:
             if kind == "ConnectionSetupRequest":
                 await self._connections.set_up(stream, peer, read_body(message.body.value, SetupRequest))
                 return
-            connection = self._connections.at(peer.transport)
+            connection = self._connections.at(peer.name)
             if connection is not None:
                 self._connections.heard(connection)
             if kind.endswith("Response"):
                 stream.answered(read_body(message.body.value, StreamResponse))
             else:
-                _LOG.debug("{} from {} on a stream means nothing", kind, peer.transport)
+                _LOG.debug("{} from {} on a stream means nothing", kind, peer.name)
         except msgspec.MsgspecError as error:
-            _LOG.debug("{} from {} cannot be read: {}", kind, peer.transport, error)
+            _LOG.debug("{} from {} cannot be read: {}", kind, peer.name, error)
         except RollbookError as error:
             is_crowded = error.code == Code.OVER_LIMIT
             code = grpc.StatusCode.RESOURCE_EXHAUSTED if is_crowded else grpc.StatusCode.UNAVAILABLE

@@ -32,9 +32,9 @@ from runtime.gateway.sdk_messages import (
     OVER_THRESHOLD,
     PARAMETER_ILLEGAL,
     STARTING,
-    Answer,
     BatchInstanceRequest,
     InstanceRequest,
+    SdkAnswer,
     ServiceListRequest,
     ServiceQueryRequest,
     SubscribeServiceRequest,
@@ -56,7 +56,7 @@ _NOT_NOW = frozenset({Code.NOT_READY, Code.NODE_LEAVING, Code.UNREACHABLE, Code.
 
 class _Kind(NamedTuple):
     response: str
-    answer: Callable[[NamingRequests, SdkConnection, bytes], Awaitable[Answer]]
+    answer: Callable[[NamingRequests, SdkConnection, bytes], Awaitable[SdkAnswer]]
     always: Mapping[str, Any] = MappingProxyType({})  # what an SDK wants to find in a refusal too
 
 
@@ -70,7 +70,7 @@ class NamingRequests:
     def knows(self, kind: str) -> bool:
         return kind in _KINDS
 
-    async def answer(self, connection: SdkConnection, kind: str, body: bytes) -> Answer:
+    async def answer(self, connection: SdkConnection, kind: str, body: bytes) -> SdkAnswer:
         """msgspec.MsgspecError if the body is not what such a request has."""
         response, answer, always = _KINDS[kind]
         try:
@@ -78,7 +78,7 @@ class NamingRequests:
         except RollbookError as error:
             return _refusal(response, error, always)
 
-    async def _instance(self, connection: SdkConnection, body: bytes) -> Answer:
+    async def _instance(self, connection: SdkConnection, body: bytes) -> SdkAnswer:
         request = read_body(body, InstanceRequest)
         service, kind = request.service, request.type
         if kind == _REGISTER:
@@ -92,7 +92,7 @@ class NamingRequests:
             raise _unsupported(kind)
         return succeeded("InstanceResponse", type=kind)
 
-    async def _batch(self, connection: SdkConnection, body: bytes) -> Answer:
+    async def _batch(self, connection: SdkConnection, body: bytes) -> SdkAnswer:
         request = read_body(body, BatchInstanceRequest)
         service = request.service
         if request.type != _BATCH:
@@ -105,7 +105,7 @@ class NamingRequests:
             await connection.session.ask(Withdraw(service), self._timeout_ms)
         return succeeded("BatchInstanceResponse", type=_BATCH)
 
-    async def _persistent(self, connection: SdkConnection, body: bytes) -> Answer:
+    async def _persistent(self, connection: SdkConnection, body: bytes) -> SdkAnswer:
         request = read_body(body, InstanceRequest)
         service, kind = request.service, request.type
         if kind not in (_REGISTER, _DEREGISTER):
@@ -119,7 +119,7 @@ class NamingRequests:
             await connection.session.ask(WithdrawPersistent(service, (instance.key,)), self._timeout_ms)
         return succeeded("InstanceResponse", type=kind)
 
-    async def _subscribe(self, connection: SdkConnection, body: bytes) -> Answer:
+    async def _subscribe(self, connection: SdkConnection, body: bytes) -> SdkAnswer:
         request = read_body(body, SubscribeServiceRequest)
         service, clusters = request.service, cluster_filter(request.clusters)
         if request.subscribe is False:
@@ -127,14 +127,14 @@ class NamingRequests:
             return _listed("SubscribeServiceResponse", self._lists.encode(View(service, 0), clusters))
         return _listed("SubscribeServiceResponse", await connection.subscriptions.subscribe(service, clusters))
 
-    async def _query(self, connection: SdkConnection, body: bytes) -> Answer:
+    async def _query(self, connection: SdkConnection, body: bytes) -> SdkAnswer:
         request = read_body(body, ServiceQueryRequest)
         service, clusters = request.service, cluster_filter(request.cluster)
         view: View = await connection.session.ask(Query(service), self._timeout_ms)
         healthy_only = bool(request.healthy_only or request.health_only)
         return _listed("QueryServiceResponse", self._lists.encode(view, clusters, healthy_only=healthy_only))
 
-    async def _list(self, connection: SdkConnection, body: bytes) -> Answer:
+    async def _list(self, connection: SdkConnection, body: bytes) -> SdkAnswer:
         request = read_body(body, ServiceListRequest)
         namespace, group = listed_group(request.namespace, request.group_name)
         page = max(1, request.page_no or 1)
@@ -174,7 +174,7 @@ _KINDS = {
 }
 
 
-def _listed(response: str, shown: EncodedList) -> Answer:
+def _listed(response: str, shown: EncodedList) -> SdkAnswer:
     if len(shown.json) > LIST_BYTES_MAX:
         name = shown.view.service.grouped_name
         return failed(response, FAILURE, f"the list of {name} is longer than SDKs take: ask for fewer clusters")
@@ -185,7 +185,7 @@ def _unsupported(kind: str | None) -> InvalidField:
     return InvalidField(f"Unsupported request type {kind}", field="type")
 
 
-def _refusal(response: str, error: RollbookError, always: Mapping[str, Any]) -> Answer:
+def _refusal(response: str, error: RollbookError, always: Mapping[str, Any]) -> SdkAnswer:
     """In the type that the SDK expects, unless it had better look for another server."""
     if error.code in _NOT_NOW:
         return doubtful(STARTING, STARTING_TEXT)

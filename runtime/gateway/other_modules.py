@@ -3,7 +3,7 @@ and again. What is not here has no handler, which is what SDKs expect of a serve
 
 from __future__ import annotations
 
-from runtime.gateway.sdk_messages import NOT_IMPLEMENTED, NOT_READABLE, STARTING, Answer, failed, succeeded
+from runtime.gateway.sdk_messages import NOT_IMPLEMENTED, NOT_READABLE, STARTING, SdkAnswer, failed, succeeded
 
 _CONFIG_TEXT = "config module is not supported"
 _PEERS_ONLY = frozenset({"ServerLoaderInfoRequest", "ServerReloadRequest", "MemberReportRequest", "DistroDataRequest"})
@@ -19,7 +19,7 @@ _ANSWERS = {
 }
 
 
-def answer_of_other_modules(kind: str) -> Answer | None:
+def answer_of_other_modules(kind: str) -> SdkAnswer | None:
     """None: nothing handles it."""
     if kind in _PEERS_ONLY:
         return failed(kind.replace("Request", "Response"), NOT_READABLE, f"invoke {kind} from sdk is forbidden")

@@ -21,28 +21,28 @@ _AGENT_LENGTH_MAX = 128
 _MOVES_WHEN_ASKED = re.compile(r"Nacos-(Java|Go)-Client:v?[2-9]")
 
 
-class Peer(NamedTuple):
-    """``transport``: as gRPC calls it, the same for all calls of one HTTP/2 connection."""
+class SdkTransport(NamedTuple):
+    """``name``: as gRPC calls it, the same for all calls of one HTTP/2 connection."""
 
-    transport: str
+    name: str
     ip: str
     port: str
 
 
-def peer_of(transport: str) -> Peer:
+def peer_of(transport: str) -> SdkTransport:
     """Of ``ipv4:10.0.0.1:40448`` or ``ipv6:%5B::1%5D:40448``."""
     kind, _, address = transport.partition(":")
     ip, _, port = address.rpartition(":")
     if kind not in ("ipv4", "ipv6"):
-        return Peer(transport, kind, address)
-    return Peer(transport, ip.replace("%5B", "").replace("%5D", "").strip("[]"), port)
+        return SdkTransport(transport, kind, address)
+    return SdkTransport(transport, ip.replace("%5B", "").replace("%5D", "").strip("[]"), port)
 
 
-def connection_id(peer: Peer, wall_ms: int) -> str:
+def connection_id(peer: SdkTransport, wall_ms: int) -> str:
     return f"{wall_ms}_{peer.ip}_{peer.port}"
 
 
-def session_spec(peer: Peer, client_id: str, setup: SetupRequest) -> SessionSpec:
+def session_spec(peer: SdkTransport, client_id: str, setup: SetupRequest) -> SessionSpec:
     """Limits count against the address that the transport has, for it cannot be made up."""
     app = setup.label("AppName")[:APP_LENGTH_MAX]
     agent = (setup.client_version or "")[:_AGENT_LENGTH_MAX]
@@ -54,7 +54,7 @@ class SdkConnection:
 
     def __init__(
         self,
-        peer: Peer,
+        peer: SdkTransport,
         setup: SetupRequest,
         stream: SdkStream,
         session: NodeSession,

@@ -21,7 +21,7 @@ from rollbook.errors import Code, Refused, RollbookError
 from rollbook.wire import MoveAdvised
 from runtime.clock import system_now
 from runtime.gateway.node_link import NodeLink
-from runtime.gateway.sdk_connection import Peer, SdkConnection, connection_id, session_spec
+from runtime.gateway.sdk_connection import SdkConnection, SdkTransport, connection_id, session_spec
 from runtime.gateway.sdk_messages import SetupRequest
 from runtime.gateway.sdk_stream import SdkStream
 from runtime.gateway.service_lists import ServiceLists
@@ -46,7 +46,7 @@ class SdkConnections:
         self._loop = asyncio.get_running_loop()
         self._by_transport: dict[str, SdkConnection] = {}
         self._being_set_up: dict[str, asyncio.Future[None]] = {}
-        self._streams: dict[SdkStream, Peer] = {}
+        self._streams: dict[SdkStream, SdkTransport] = {}
         self._per_address: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._named_ms = 0  # two connections of one transport have two names
@@ -80,7 +80,7 @@ class SdkConnections:
 
     # -- streams come and go
 
-    def admit(self, stream: SdkStream, peer: Peer) -> None:
+    def admit(self, stream: SdkStream, peer: SdkTransport) -> None:
         """Refused if there are too many."""
         settings = self._settings
         if self._is_ending:
@@ -92,9 +92,9 @@ class SdkConnections:
         self._streams[stream] = peer
         self._per_address[peer.ip] += 1
 
-    async def set_up(self, stream: SdkStream, peer: Peer, setup: SetupRequest) -> None:
+    async def set_up(self, stream: SdkStream, peer: SdkTransport, setup: SetupRequest) -> None:
         """The SDK has said who it is. What the transport was before is over. Raises what the node says."""
-        transport = peer.transport
+        transport = peer.name
         promise = self._being_set_up.setdefault(transport, self._loop.create_future())
         try:
             self._replace(transport, stream)
@@ -126,7 +126,7 @@ class SdkConnections:
         self._per_address[peer.ip] -= 1
         if not self._per_address[peer.ip]:
             del self._per_address[peer.ip]
-        connection = self._by_transport.get(peer.transport)
+        connection = self._by_transport.get(peer.name)
         if connection is not None and connection.stream is stream:
             self._drop(connection)
 
@@ -152,7 +152,7 @@ class SdkConnections:
             connection.stream.end(grpc.StatusCode.ABORTED, "another stream took the place of this one")
 
     def _drop(self, connection: SdkConnection) -> None:
-        del self._by_transport[connection.peer.transport]
+        del self._by_transport[connection.peer.name]
         connection.close()
         if self._is_ending:
             return
@@ -223,7 +223,7 @@ class SdkConnections:
         connection.stream.ask("move", "ConnectResetRequest", body, self._settings.move_ms, _nothing)
 
     def _move(self, connection: SdkConnection) -> None:
-        if self._by_transport.get(connection.peer.transport) is connection:
+        if self._by_transport.get(connection.peer.name) is connection:
             connection.moves_until = self._loop.time() + self._settings.move_ms / 1000
             connection.stream.end(grpc.StatusCode.UNAVAILABLE, "the node wants you elsewhere")
 

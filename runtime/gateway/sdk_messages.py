@@ -119,29 +119,29 @@ class FuzzyWatchRequest(msgspec.Struct, rename="camel"):
     initializing: bool | None = None
 
 
-class Answer(NamedTuple):
+class SdkAnswer(NamedTuple):
     """``kind`` names the type of the response."""
 
     kind: str
     body: bytes
 
 
-def succeeded(kind: str, **fields: Any) -> Answer:
+def succeeded(kind: str, **fields: Any) -> SdkAnswer:
     return _answer(kind, OK, 0, fields)
 
 
-def failed(kind: str, code: int, message: str, **fields: Any) -> Answer:
+def failed(kind: str, code: int, message: str, **fields: Any) -> SdkAnswer:
     return _answer(kind, FAILURE, code, {"message": message, **fields})
 
 
-def doubtful(code: int, message: str) -> Answer:
+def doubtful(code: int, message: str) -> SdkAnswer:
     """For what concerns the connection, and no single request."""
     return failed("ErrorResponse", code, message)
 
 
-def _answer(kind: str, result: int, code: int, fields: dict[str, Any]) -> Answer:
+def _answer(kind: str, result: int, code: int, fields: dict[str, Any]) -> SdkAnswer:
     body = {"resultCode": result, "errorCode": code, "success": result == OK, **fields}
-    return Answer(kind, msgspec.json.encode(body))
+    return SdkAnswer(kind, msgspec.json.encode(body))
 
 
 def payload(kind: str, body: bytes) -> Payload:

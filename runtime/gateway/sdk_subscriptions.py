@@ -21,7 +21,7 @@ from runtime.gateway.service_lists import EncodedList, ServiceLists
 from runtime.gateway.settings import GatewaySettings
 
 
-class Listener(Protocol):
+class ListReader(Protocol):
     """Who is told of lists, and may answer."""
 
     def ask(self, name: object, kind: str, fields: bytes, timeout_ms: int, on_answer: OnAnswer) -> None: ...
@@ -65,7 +65,7 @@ class _Watched(msgspec.Struct):
 class SdkSubscriptions:
     """Every method is called on the loop."""
 
-    def __init__(self, listener: Listener, session: Watcher, lists: ServiceLists, settings: GatewaySettings) -> None:
+    def __init__(self, listener: ListReader, session: Watcher, lists: ServiceLists, settings: GatewaySettings) -> None:
         self._listener = listener
         self._session = session
         self._lists = lists
