@@ -308,13 +308,14 @@ class IndexManager:
     def _found(self, order: FindServices) -> ServicesFound:
         _check_page_size(order.size)
         patterns = (order.group_pattern, order.name_pattern)
+        is_warming = self.index.warming or self.index.is_store_unread
         number, news = self.index.news_of(order.namespace, *patterns, order.since)
         if news is not None and len(news) <= order.size:
             came = tuple((each.group, each.name) for each, is_live in sorted(news.items()) if is_live)
             went = tuple((each.group, each.name) for each, is_live in sorted(news.items()) if not is_live)
-            return ServicesFound(number, False, len(news), came, went)
+            return ServicesFound(number, False, len(news), came, went, is_warming)
         found = self.index.live_matching(order.namespace, *patterns)
-        return ServicesFound(number, True, len(found), tuple(found[: order.size]))
+        return ServicesFound(number, True, len(found), tuple(found[: order.size]), (), is_warming)
 
     def _clusters(self, text: str) -> frozenset[str]:
         if text.count(",") >= self.settings.clusters_per_filter_max:

@@ -18,10 +18,14 @@ class FindServices(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ServicesFound(msgspec.Struct, frozen=True, array_like=True):
-    """``is_whole``: the first ``size`` of all ``total`` that match, sorted. Else what has come and gone since then."""
+    """``is_whole``: the first ``size`` of all ``total`` that match, sorted. Else what has come and gone since then.
+
+    ``warming``: the cluster has just started, and what is not among them may only be late.
+    """
 
     number: int
     is_whole: bool
     total: int = 0
     found: tuple[tuple[str, str], ...] = ()  # group and name
     gone: tuple[tuple[str, str], ...] = ()
+    warming: bool = False

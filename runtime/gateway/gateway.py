@@ -11,6 +11,7 @@ import random
 
 from loguru import logger
 
+from runtime.gateway.fuzzy_watch import FuzzyWatches
 from runtime.gateway.grpc_server import GrpcServer
 from runtime.gateway.http_app import http_app
 from runtime.gateway.http_server import HttpServer
@@ -32,8 +33,9 @@ class Gateway:
         endpoint, self._local_socket = node_endpoint(plan)
         self.link = NodeLink(endpoint, settings, chance)
         lists = ServiceLists(settings.views_kept_max, settings.services_max)
-        self.connections = SdkConnections(self.link, lists, settings, chance)
-        self._grpc = GrpcServer(plan, self.link, self.connections, NamingRequests(lists, settings))
+        self.watches = FuzzyWatches(self.link, settings)
+        self.connections = SdkConnections(self.link, lists, self.watches, settings, chance)
+        self._grpc = GrpcServer(plan, self.link, self.connections, NamingRequests(lists, self.watches, settings))
         self._http = HttpServer(http_app(self.link), plan)
 
     async def run(self, told_to_end: asyncio.Event) -> None:

@@ -25,6 +25,7 @@ from rollbook.wire import (
     Withdraw,
     WithdrawPersistent,
 )
+from runtime.gateway.fuzzy_watch import FuzzyWatches
 from runtime.gateway.parameters import cluster_filter, listed_group
 from runtime.gateway.sdk_connection import SdkConnection
 from runtime.gateway.sdk_messages import (
@@ -63,8 +64,9 @@ class _Kind(NamedTuple):
 class NamingRequests:
     """One for each gateway."""
 
-    def __init__(self, lists: ServiceLists, settings: GatewaySettings) -> None:
+    def __init__(self, lists: ServiceLists, watches: FuzzyWatches, settings: GatewaySettings) -> None:
         self._lists = lists
+        self._watches = watches
         self._timeout_ms = settings.request_timeout_ms
 
     def knows(self, kind: str) -> bool:
@@ -151,6 +153,9 @@ class NamingRequests:
             if start + PAGE_SIZE_MAX >= min(last, total):
                 return succeeded("ServiceListResponse", count=total, serviceNames=names)
 
+    async def _watch(self, connection: SdkConnection, body: bytes) -> SdkAnswer:
+        return await self._watches.answer(connection.stream, body)
+
     async def _order(
         self, connection: SdkConnection, service: Service, order: Publish | PublishPersistent, *, is_ephemeral: bool
     ) -> None:
@@ -170,6 +175,7 @@ _KINDS = {
     "BatchInstanceRequest": _Kind("BatchInstanceResponse", NamingRequests._batch),
     "SubscribeServiceRequest": _Kind("SubscribeServiceResponse", NamingRequests._subscribe),
     "ServiceQueryRequest": _Kind("QueryServiceResponse", NamingRequests._query),
+    "NamingFuzzyWatchRequest": _Kind("NamingFuzzyWatchResponse", NamingRequests._watch),
     "ServiceListRequest": _Kind("ServiceListResponse", NamingRequests._list, {"count": 0, "serviceNames": []}),
 }
 

@@ -20,6 +20,7 @@ from loguru import logger
 from rollbook.errors import Code, Refused, RollbookError
 from rollbook.wire import MoveAdvised
 from runtime.clock import system_now
+from runtime.gateway.fuzzy_watch import FuzzyWatches
 from runtime.gateway.node_link import NodeLink
 from runtime.gateway.sdk_connection import SdkConnection, SdkTransport, connection_id, session_spec
 from runtime.gateway.sdk_messages import SetupRequest
@@ -30,7 +31,7 @@ from runtime.gateway.settings import GatewaySettings
 _LOG = logger.bind(actor="grpc")
 _NATIVE_PORT_OFFSET = 2  # from the HTTP port, which is the one that SDKs know
 # What ours can do. SDKs that are not told so use HTTP for persistent instances, and do not watch patterns.
-ABILITIES = {"supportPersistentInstanceByGrpc": True, "fuzzyWatch": False, "lock": False, "mcp": False, "agent": False}
+ABILITIES = {"supportPersistentInstanceByGrpc": True, "fuzzyWatch": True, "lock": False, "mcp": False, "agent": False}
 _SETUP_ACK = msgspec.json.encode({"headers": {}, "abilityTable": ABILITIES, "module": "internal"})
 _OF_A_PROBE = b'"module":"internal"'
 
@@ -38,9 +39,17 @@ _OF_A_PROBE = b'"module":"internal"'
 class SdkConnections:
     """Every method is called on the loop."""
 
-    def __init__(self, link: NodeLink, lists: ServiceLists, settings: GatewaySettings, chance: random.Random) -> None:
+    def __init__(
+        self,
+        link: NodeLink,
+        lists: ServiceLists,
+        watches: FuzzyWatches,
+        settings: GatewaySettings,
+        chance: random.Random,
+    ) -> None:
         self._link = link
         self._lists = lists
+        self._watches = watches
         self._settings = settings
         self._chance = chance
         self._loop = asyncio.get_running_loop()
@@ -75,6 +84,7 @@ class SdkConnections:
         self._is_ending = True
         if self._look_timer is not None:
             self._look_timer.cancel()
+        self._watches.stop()
         for stream in self._streams:
             stream.end(grpc.StatusCode.UNAVAILABLE, "the gateway ends")
 
@@ -154,6 +164,7 @@ class SdkConnections:
     def _drop(self, connection: SdkConnection) -> None:
         del self._by_transport[connection.peer.name]
         connection.close()
+        self._watches.gone(connection.stream)
         if self._is_ending:
             return
         is_moving = self._loop.time() < connection.moves_until

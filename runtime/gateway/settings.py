@@ -36,4 +36,7 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     services_max: int
     move_ms: int
     move_spread_ms: int
+    fuzzy_patterns_max: int
+    fuzzy_matches_max: int
+    fuzzy_interval_ms: int
     isolation_ms: int

@@ -150,6 +150,22 @@ def test_whoever_waits_for_subscribers_waits_for_the_sdk_itself(lasting_node: Ba
     in_sdk_world(lasting_node, script, push_ack_ms=20_000)
 
 
+def test_whoever_asks_before_it_is_pushed_to_holds_nobody_up(lasting_node: BareNode) -> None:
+    async def script(world: SdkWorld) -> None:
+        watcher = await world.connected()
+        session = await world.gateway.link.open(SessionSpec("quick", kind="sdk"))
+        service = Service("public", "DEFAULT_GROUP", "asked")
+        await watcher.subscribe("asked")
+        for number in range(20):  # pushes of one service are 50 ms apart, so that most answers come before them
+            publish = Publish(service, (Instance("10.0.0.1", number),), "replace", "subscribers")
+            waiting = asyncio.create_task(session.ask(publish, 20_000))
+            while number not in await watcher.ports("asked"):
+                assert not waiting.done() or waiting.exception() is None
+            await waiting
+
+    in_sdk_world(lasting_node, script)
+
+
 def test_a_closed_channel_takes_its_instances_with_it_at_once(lasting_node: BareNode) -> None:
     async def script(world: SdkWorld) -> None:
         watcher, sdk, halved = await world.connected(), await world.connected(), await world.connected()

@@ -177,7 +177,7 @@ ANSWER_BODIES: dict[Tag, Any] = {
     ),
     Tag.NAMESPACES: Namespaces((PROD, Namespace("public", "public", "built in"))),
     Tag.DURABLE_PAGE: DurablePage("5f0c", 41, 2_000, 2_004, KEPT_ROWS, True, 1, 1_700_000_000_000),
-    Tag.SERVICES_FOUND: ServicesFound(9, False, 2, (("g", "a"),), (("g", "b"),)),
+    Tag.SERVICES_FOUND: ServicesFound(9, False, 2, (("g", "a"),), (("g", "b"),), True),
 }
 PEER_BODY_VALUES: dict[PeerTag, Any] = {
     PeerTag.HELLO: Hello("rollbook", "n1", 7, "h:3", "h:2", "h:13"),
