@@ -164,6 +164,7 @@ class FuzzyWatches:
         """As long as anybody watches."""
         while True:
             await asyncio.sleep(self._settings.fuzzy_interval_ms / 1000)
+            await self._link.resumption.wait(self._settings.request_timeout_ms)
             for followed in list(self._followed.values()):
                 try:
                     await self._ask(followed)

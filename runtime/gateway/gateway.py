@@ -35,7 +35,9 @@ class Gateway:
         lists = ServiceLists(settings.views_kept_max, settings.services_max)
         self.watches = FuzzyWatches(self.link, settings)
         self.connections = SdkConnections(self.link, lists, self.watches, settings, chance)
-        self._grpc = GrpcServer(plan, self.link, self.connections, NamingRequests(lists, self.watches, settings))
+        self._grpc = GrpcServer(
+            plan, self.link, self.connections, NamingRequests(lists, self.watches, self.link.resumption, settings)
+        )
         self._http = HttpServer(http_app(self.link), plan)
 
     async def run(self, told_to_end: asyncio.Event) -> None:

@@ -27,6 +27,7 @@ from rollbook.wire import (
 )
 from runtime.gateway.fuzzy_watch import FuzzyWatches
 from runtime.gateway.parameters import cluster_filter, listed_group
+from runtime.gateway.resumption import Resumption
 from runtime.gateway.sdk_connection import SdkConnection
 from runtime.gateway.sdk_messages import (
     FAILURE,
@@ -64,8 +65,11 @@ class _Kind(NamedTuple):
 class NamingRequests:
     """One for each gateway."""
 
-    def __init__(self, lists: ServiceLists, watches: FuzzyWatches, settings: GatewaySettings) -> None:
+    def __init__(
+        self, lists: ServiceLists, watches: FuzzyWatches, resumption: Resumption, settings: GatewaySettings
+    ) -> None:
         self._lists = lists
+        self._resumption = resumption
         self._watches = watches
         self._timeout_ms = settings.request_timeout_ms
 
@@ -75,6 +79,8 @@ class NamingRequests:
     async def answer(self, connection: SdkConnection, kind: str, body: bytes) -> SdkAnswer:
         """msgspec.MsgspecError if the body is not what such a request has."""
         response, answer, always = _KINDS[kind]
+        if kind in _THAT_READ:
+            await self._resumption.wait(self._timeout_ms)
         try:
             return await answer(self, connection, body)
         except RollbookError as error:
@@ -178,6 +184,9 @@ _KINDS = {
     "NamingFuzzyWatchRequest": _Kind("NamingFuzzyWatchResponse", NamingRequests._watch),
     "ServiceListRequest": _Kind("ServiceListResponse", NamingRequests._list, {"count": 0, "serviceNames": []}),
 }
+
+
+_THAT_READ = frozenset(_KINDS) - {"InstanceRequest", "PersistentInstanceRequest", "BatchInstanceRequest"}
 
 
 def _listed(response: str, shown: EncodedList) -> SdkAnswer:

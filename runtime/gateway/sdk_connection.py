@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from rollbook.model import APP_LENGTH_MAX
 from runtime.gateway.node_session import NodeSession, SessionSpec
+from runtime.gateway.resumption import Resumption
 from runtime.gateway.sdk_messages import SetupRequest
 from runtime.gateway.sdk_stream import SdkStream
 from runtime.gateway.sdk_subscriptions import SdkSubscriptions
@@ -59,13 +60,14 @@ class SdkConnection:
         stream: SdkStream,
         session: NodeSession,
         lists: ServiceLists,
+        resumption: Resumption,
         settings: GatewaySettings,
         now: float,
     ) -> None:
         self.peer = peer
         self.stream = stream
         self.session = session
-        self.subscriptions = SdkSubscriptions(stream, session, lists, settings)
+        self.subscriptions = SdkSubscriptions(stream, session, lists, resumption, settings)
         self.opened = now
         self.heard = now
         self.is_probed = False

@@ -77,6 +77,7 @@ class SdkConnections:
         return list(self._by_transport.values())
 
     def start(self) -> None:
+        self._link.on_resumed = self._on_resumed
         self._look_timer = self._loop.call_later(1.0, self._look)
 
     def end(self) -> None:
@@ -113,7 +114,10 @@ class SdkConnections:
             if stream.ended.done() or stream not in self._streams:
                 self._run(session.close("leave"))
                 return
-            connection = SdkConnection(peer, setup, stream, session, self._lists, self._settings, self._loop.time())
+            resumption = self._link.resumption
+            connection = SdkConnection(
+                peer, setup, stream, session, self._lists, resumption, self._settings, self._loop.time()
+            )
             session.on_push = connection.subscriptions.pushed
             session.on_repeated = connection.subscriptions.repeated
             session.on_ended = lambda error: self._on_session_ended(connection, error)
@@ -174,6 +178,10 @@ class SdkConnections:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _on_resumed(self) -> None:
+        for connection in self.all():
+            self._run(connection.subscriptions.resume())
 
     def _on_session_ended(self, connection: SdkConnection, error: RollbookError) -> None:
         if not self._is_ending:

@@ -11,14 +11,18 @@ import asyncio
 from typing import Any, Protocol
 
 import msgspec
+from loguru import logger
 
 from rollbook.errors import Code, Refused, RollbookError
 from rollbook.model import Service, View
 from rollbook.orders import CallBody
 from rollbook.wire import Subscribe, Unsubscribe
+from runtime.gateway.resumption import Resumption
 from runtime.gateway.sdk_stream import OnAnswer
 from runtime.gateway.service_lists import EncodedList, ServiceLists
 from runtime.gateway.settings import GatewaySettings
+
+_LOG = logger.bind(actor="grpc")
 
 
 class ListReader(Protocol):
@@ -60,15 +64,24 @@ class _Watched(msgspec.Struct):
     lists: dict[str, _Subscription]
     newest: View | None = None
     acknowledged: View | None = None  # to the node
+    is_stale: bool = False  # a newer one is asked for
 
 
 class SdkSubscriptions:
     """Every method is called on the loop."""
 
-    def __init__(self, listener: ListReader, session: Watcher, lists: ServiceLists, settings: GatewaySettings) -> None:
+    def __init__(
+        self,
+        listener: ListReader,
+        session: Watcher,
+        lists: ServiceLists,
+        resumption: Resumption,
+        settings: GatewaySettings,
+    ) -> None:
         self._listener = listener
         self._session = session
         self._lists = lists
+        self._resumption = resumption
         self._settings = settings
         self._watched: dict[Service, _Watched] = {}
         self._loop = asyncio.get_running_loop()
@@ -124,6 +137,21 @@ class SdkSubscriptions:
         if known is not None and known.version >= view.version:
             self._session.acknowledge(view.service, view.version)
 
+    async def resume(self) -> None:
+        """Lists are whole again. One that differs from what the SDK has may have been made before that."""
+        for service, watched in list(self._watched.items()):
+            if not self._is_behind(watched):
+                continue
+            watched.is_stale = True
+            try:
+                watched.newest = await self._session.ask(Subscribe(service), self._settings.request_timeout_ms)
+            except RollbookError as error:
+                _LOG.debug("{} is pushed as it is known: {}", service.grouped_name, error.message)
+            finally:
+                watched.is_stale = False
+            if self._watched.get(service) is watched:
+                self._offer_all(watched)
+
     def close(self) -> None:
         for watched in self._watched.values():
             for subscription in watched.lists.values():
@@ -137,6 +165,13 @@ class SdkSubscriptions:
         if len(watched.lists) >= limit:
             sentence = f"one connection subscribes to a service with at most {limit} cluster filters"
             raise Refused(sentence, code=Code.OVER_LIMIT, field="clusters")
+
+    def _is_behind(self, watched: _Watched) -> bool:
+        view = watched.newest
+        if view is None:
+            return False
+        lists = ((one.has, self._lists.encode(view, one.clusters)) for one in watched.lists.values())
+        return any(has is None or has.content != shown.content for has, shown in lists)
 
     def _remove(self, service: Service, clusters: str, subscription: _Subscription) -> None:
         subscription.end()
@@ -157,6 +192,8 @@ class SdkSubscriptions:
     def _offer(self, watched: _Watched, subscription: _Subscription) -> None:
         """Send the newest view, unless the SDK has what it shows, or a push is in flight or to be repeated."""
         view, has = watched.newest, subscription.has
+        if watched.is_stale or not self._resumption.is_done:
+            return
         if view is None or subscription.asking or subscription.is_in_flight or subscription.timer is not None:
             return
         if has is not None and has.view is view:

@@ -14,6 +14,7 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     processes: int
     host: str
     node_patience_ms: int
+    resume_ms: int
     reconnect_ms: int
     request_timeout_ms: int
     requests_in_flight_max: int

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.bare_node import BareNode
+
+# Nodes are started by processes that have a gateway in them. What gRPC does at a fork may never end, and none of them
+# uses gRPC after one.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
 
 @pytest.fixture(scope="module")
