@@ -32,7 +32,7 @@ class Gateway:
         settings, chance = plan.settings, random.Random(os.urandom(32))
         endpoint, self._local_socket = node_endpoint(plan)
         self.link = NodeLink(endpoint, settings, chance)
-        lists = ServiceLists(settings.views_kept_max, settings.services_max)
+        lists = ServiceLists(settings.views_kept_max, settings.views_bytes_max, settings.services_max)
         self.watches = FuzzyWatches(self.link, settings)
         self.connections = SdkConnections(self.link, lists, self.watches, settings, chance)
         self._grpc = GrpcServer(

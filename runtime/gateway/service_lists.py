@@ -26,8 +26,10 @@ class ServiceLists:
     """One for each gateway. Views are shared by all who get the same bytes (shared_views.py), so that the object is the
     name of its content; while it is kept here, no other can have its id."""
 
-    def __init__(self, kept_max: int, services_max: int) -> None:
+    def __init__(self, kept_max: int, bytes_max: int, services_max: int) -> None:
         self._kept_max = kept_max
+        self._bytes_max = bytes_max
+        self._bytes = 0  # of JSON that is kept
         self._kept: OrderedDict[tuple[int, str, bool, bool], EncodedList] = OrderedDict()
         self._ref_times = RefTimes(services_max)
 
@@ -47,6 +49,8 @@ class ServiceLists:
         shown = msgspec.json.encode((shape.hosts, shape.reach_protection_threshold))
         digest = hashlib.blake2b(shown, digest_size=_DIGEST_BYTES).digest()
         encoded = self._kept[key] = EncodedList(view, msgspec.json.encode(shape), digest)
-        if len(self._kept) > self._kept_max:
-            self._kept.popitem(last=False)
+        self._bytes += len(encoded.json)
+        while len(self._kept) > self._kept_max or self._bytes > self._bytes_max:
+            _, oldest = self._kept.popitem(last=False)
+            self._bytes -= len(oldest.json)
         return encoded
