@@ -17,6 +17,7 @@ from loguru import logger
 from rollbook.catalog import FindServices, ServicesFound
 from rollbook.errors import RollbookError
 from rollbook.model import DEFAULT_NAMESPACE
+from runtime.gateway.followed_pattern import FollowedPattern
 from runtime.gateway.node_link import NodeLink
 from runtime.gateway.sdk_messages import PARAMETER_ILLEGAL, FuzzyWatchRequest, SdkAnswer, failed, read_body, succeeded
 from runtime.gateway.sdk_stream import SdkStream
@@ -52,33 +53,16 @@ class _Watcher:
 
 
 class _Followed:
-    """One pattern. ``matched``: service keys, None before the node has been asked."""
+    """One pattern, and who watches it."""
 
-    def __init__(self, pattern: str, namespace: str, group: str, name: str) -> None:
-        self.pattern = pattern
-        self.namespace = namespace
-        self.group = group
-        self.name = name
+    def __init__(self, services: FollowedPattern) -> None:
+        self.services = services
         self.watchers: dict[SdkStream, _Watcher] = {}
-        self.matched: set[str] | None = None
-        self.total = 0
-        self.number = 0
-        self.epoch = 0
         self.lock = asyncio.Lock()
 
-    def take(self, found: ServicesFound) -> None:
-        """A node that has just started cold may not know everything yet."""
-        came = {self._key(*each) for each in found.found}
-        known = self.matched or set()
-        if found.is_whole:
-            self.matched, self.total = (came | known if found.warming else came), found.total
-        elif came or found.gone:
-            self.matched = (known | came) - {self._key(*each) for each in found.gone}
-            self.total = len(self.matched)
-        self.number = 0 if found.warming else found.number
-
-    def _key(self, group: str, name: str) -> str:
-        return f"{self.namespace}@@{group}@@{name}"
+    @property
+    def pattern(self) -> str:
+        return self.services.pattern
 
 
 class FuzzyWatches:
@@ -87,6 +71,7 @@ class FuzzyWatches:
     def __init__(self, link: NodeLink, settings: GatewaySettings) -> None:
         self._link = link
         self._settings = settings
+        self._matches_max = settings.fuzzy_matches_max
         self._loop = asyncio.get_running_loop()
         self._followed: dict[str, _Followed] = {}
         self._task: asyncio.Task[None] | None = None
@@ -126,7 +111,7 @@ class FuzzyWatches:
             if len(self._followed) >= self._settings.fuzzy_patterns_max:
                 return failed(_RESPONSE, TOO_MANY_PATTERNS, "fuzzy watch pattern over limit")
             namespace, group, name = parts[0] or DEFAULT_NAMESPACE, *(_ANY.get(part, part) for part in parts[1:])
-            followed = self._followed[pattern] = _Followed(pattern, namespace, group, name)
+            followed = self._followed[pattern] = _Followed(FollowedPattern(pattern, namespace, group, name))
         watcher = followed.watchers.get(stream)
         if watcher is None:
             watcher = followed.watchers[stream] = _Watcher(stream, followed)
@@ -142,7 +127,7 @@ class FuzzyWatches:
         if self._task is None:
             self._task = self._loop.create_task(self._follow())
         self._step_later(watcher, self._settings.fuzzy_interval_ms)  # behind the answer
-        if followed.total > self._settings.fuzzy_matches_max:
+        if followed.services.total > self._matches_max:
             return failed(_RESPONSE, TOO_MANY_MATCHES, "fuzzy watch pattern matched count over limit")
         return succeeded(_RESPONSE)
 
@@ -175,26 +160,20 @@ class FuzzyWatches:
 
     async def _ask(self, followed: _Followed) -> None:
         """One question at a time, so that no answer comes after a newer one."""
+        services = followed.services
         async with followed.lock:
             epoch = self._epoch()
-            found = await self._find(followed, followed.number if epoch == followed.epoch else 0)
-            if not found.is_whole and (epoch != self._epoch() or self._needs_all(followed, found)):
+            found = await self._find(services, services.since(epoch))
+            if (not found.is_whole and epoch != self._epoch()) or services.needs_all(found, self._matches_max):
                 epoch = self._epoch()
-                found = await self._find(followed, 0)
-            followed.take(found)
-            followed.epoch = epoch
+                found = await self._find(services, 0)
+            services.take(found, epoch)
 
     def _epoch(self) -> int:
         return self._link.node.epoch if self._link.node is not None else 0
 
-    def _needs_all(self, followed: _Followed, found: ServicesFound) -> bool:
-        """Of more than may be told, the news do not say which are the first."""
-        told = max(followed.total, len(followed.matched or ())) + len(found.found)
-        return bool(found.found or found.gone) and told > self._settings.fuzzy_matches_max
-
-    async def _find(self, followed: _Followed, since: int) -> ServicesFound:
-        size = self._settings.fuzzy_matches_max
-        order = FindServices(followed.namespace, followed.group, followed.name, size, since)
+    async def _find(self, services: FollowedPattern, since: int) -> ServicesFound:
+        order = FindServices(services.namespace, services.group, services.name, self._matches_max, since)
         found: ServicesFound = await self._link.ask(order)
         return found
 
@@ -211,7 +190,7 @@ class FuzzyWatches:
 
     def _step(self, watcher: _Watcher) -> None:
         """Tell the next thing, unless one is under way or to be repeated."""
-        matched = watcher.followed.matched
+        matched = watcher.followed.services.matched
         is_watching = watcher.followed.watchers.get(watcher.stream) is watcher
         if matched is None or watcher.is_in_flight or watcher.timer is not None or not is_watching:
             return
