@@ -222,6 +222,8 @@ class SdkConnections:
         if connection.moves_when_asked:
             self._ask_to_move(connection, advice.servers)
             return
+        if advice.reason == "rebalance":
+            return  # some watch again only after half a minute, which no balance is worth
         if advice.reason == "isolated":
             if now >= self._isolated_until:
                 self._isolated_since = now

@@ -293,7 +293,7 @@ def test_java_is_told_where_to_go_and_others_are_sent_away(lasting_node: BareNod
         await python.register("moving", 2)
         for connection in world.gateway.connections.all():
             if connection.id != world.gateway.connections.all()[0].id:
-                connection.session.on_advice(MoveAdvised("rebalance", ("10.0.0.7:8850",)))
+                connection.session.on_advice(MoveAdvised("leaving", ("10.0.0.7:8850",)))
         await until(lambda: python.ends == [UNAVAILABLE], "its stream has ended")
         await until(lambda: java.told("ConnectResetRequest"), "it is told")
         (told,) = java.told("ConnectResetRequest")
@@ -305,6 +305,18 @@ def test_java_is_told_where_to_go_and_others_are_sent_away(lasting_node: BareNod
         await until(lambda: world.connections == 1, "both have gone")
         await asyncio.sleep(0.5)
         assert await watcher.ports("moving") == [1, 2], "they are on their way elsewhere"
+
+    in_sdk_world(lasting_node, script, move_spread_ms=50)
+
+
+def test_for_the_sake_of_balance_only_those_move_that_can_be_asked_to(lasting_node: BareNode) -> None:
+    async def script(world: SdkWorld) -> None:
+        java, python = await world.connected(JAVA), await world.connected()
+        for connection in world.gateway.connections.all():
+            connection.session.on_advice(MoveAdvised("rebalance", ("10.0.0.7:8850",)))
+        await until(lambda: java.told("ConnectResetRequest"), "it is told")
+        await asyncio.sleep(0.3)
+        assert java.ends == python.ends == []
 
     in_sdk_world(lasting_node, script, move_spread_ms=50)
 
