@@ -7,6 +7,7 @@ transport says who asks, and carries what the server asks and tells.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -66,6 +67,7 @@ class GrpcServer:
         self._link = link
         self._connections = connections
         self._naming = naming
+        self._numbers = itertools.count(system_now().wall_ms * 1_000)  # those of no other gateway either
         self._setup_seconds = plan.settings.setup_ms / 1000
         options = [*_OPTIONS.items(), ("grpc.so_reuseport", int(plan.shares_ports))]
         self._server = grpc.aio.server(options=options)
@@ -127,7 +129,7 @@ class GrpcServer:
 
     async def _serve(self, messages: AsyncIterator[Payload], context: StreamContext) -> None:
         """As long as the stream lives. It always ends with an error, unless the SDK has ended it."""
-        stream, peer = SdkStream(context), peer_of(context.peer())
+        stream, peer = SdkStream(context, self._numbers), peer_of(context.peer())
         try:
             self._connections.admit(stream, peer)
         except Refused as error:

@@ -7,8 +7,7 @@ one with its name, so that an SDK that does not read costs no more than what the
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import grpc
@@ -36,12 +35,13 @@ class _Question(NamedTuple):
 
 
 class SdkStream:
-    """Every method is called on the loop."""
+    """Every method is called on the loop. ``numbers`` of questions are shared by all streams: an SDK that moves may answer
+    on its new stream what it was asked on the old one."""
 
-    def __init__(self, context: StreamContext) -> None:
+    def __init__(self, context: StreamContext, numbers: Iterator[int]) -> None:
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._numbers = itertools.count(1)
+        self._numbers = numbers
         self._unsent: dict[object, Payload] = {}
         self._questions: dict[str, _Question] = {}
         self._has_unsent = asyncio.Event()

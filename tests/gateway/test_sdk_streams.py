@@ -53,6 +53,23 @@ def test_a_change_is_pushed_with_the_echo_of_the_filter(lasting_node: BareNode) 
     in_sdk_world(lasting_node, script)
 
 
+def test_an_answer_on_another_stream_is_none(lasting_node: BareNode) -> None:
+    async def script(world: SdkWorld) -> None:
+        first, second, sdk = await world.connected(), await world.connected(), await world.connected()
+        for watcher in (first, second):
+            watcher.answers = deaf
+            await watcher.subscribe("strayed")
+        await sdk.register("strayed", 1)
+        await until(lambda: first.lists("strayed") and second.lists("strayed"), "both are told")
+        (asked,) = first.told("NotifySubscriberRequest")
+        answer = success("NotifySubscriberRequest", asked)
+        assert answer is not None
+        await second.say(*answer)
+        await until(lambda: len(second.lists("strayed")) == 2, "it has not acknowledged its own")
+
+    in_sdk_world(lasting_node, script, push_ack_ms=500, push_retry_ms=200)
+
+
 def test_a_change_in_another_cluster_wakes_nobody(lasting_node: BareNode) -> None:
     async def script(world: SdkWorld) -> None:
         watcher, sdk, other = await world.connected(), await world.connected(), await world.connected()
