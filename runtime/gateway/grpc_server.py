@@ -93,6 +93,7 @@ class GrpcServer:
     async def stop(self) -> None:
         self._connections.end()
         await self._server.stop(GRACE_SECONDS)
+        await self._connections.farewell()
 
     # -- requests
 

@@ -45,11 +45,10 @@ from runtime.gateway.sdk_messages import (
     read_body,
     succeeded,
 )
-from runtime.gateway.service_lists import EncodedList, ServiceLists
+from runtime.gateway.service_lists import LIST_BYTES_MAX, EncodedList, ServiceLists
 from runtime.gateway.settings import GatewaySettings
 
 STARTING_TEXT = "Server is starting,please try later."
-LIST_BYTES_MAX = 10 * 1024 * 1024 - 64 * 1024  # what SDKs take, without what is around it
 NAMES_MAX = 10_000  # of one page
 _REGISTER, _DEREGISTER, _BATCH = "registerInstance", "deregisterInstance", "batchRegisterInstance"
 # Not the request is wrong: another server may take it, or this one soon.

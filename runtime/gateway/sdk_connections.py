@@ -89,6 +89,11 @@ class SdkConnections:
         for stream in self._streams:
             stream.end(grpc.StatusCode.UNAVAILABLE, "the gateway ends")
 
+    async def farewell(self) -> None:
+        """Returns when the node has heard of those that had gone before."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._settings.leave_timeout_ms / 2_000)
+
     # -- streams come and go
 
     def admit(self, stream: SdkStream, peer: SdkTransport) -> None:

@@ -35,8 +35,8 @@ class _Question(NamedTuple):
 
 
 class SdkStream:
-    """Every method is called on the loop. ``numbers`` of questions are shared by all streams: an SDK that moves may answer
-    on its new stream what it was asked on the old one."""
+    """Every method is called on the loop. ``numbers`` of questions are shared by all streams: an SDK that moves may
+    answer on its new stream what it was asked on the old one."""
 
     def __init__(self, context: StreamContext, numbers: Iterator[int]) -> None:
         self._context = context

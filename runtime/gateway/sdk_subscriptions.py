@@ -19,7 +19,7 @@ from rollbook.orders import CallBody
 from rollbook.wire import Subscribe, Unsubscribe
 from runtime.gateway.resumption import Resumption
 from runtime.gateway.sdk_stream import OnAnswer
-from runtime.gateway.service_lists import EncodedList, ServiceLists
+from runtime.gateway.service_lists import LIST_BYTES_MAX, EncodedList, ServiceLists
 from runtime.gateway.settings import GatewaySettings
 
 _LOG = logger.bind(actor="grpc")
@@ -200,6 +200,10 @@ class SdkSubscriptions:
             return
         shown = self._lists.encode(view, subscription.clusters)
         if has is not None and has.content == shown.content:
+            subscription.has = shown
+            return
+        if len(shown.json) > LIST_BYTES_MAX:
+            _LOG.warning("{} is not pushed: its list is longer than SDKs take", view.service.grouped_name)
             subscription.has = shown
             return
         subscription.is_in_flight = True

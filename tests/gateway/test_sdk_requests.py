@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
 from tests.support.bare_node import BareNode
@@ -48,12 +50,12 @@ def test_whoever_names_abilities_is_told_ours_once_and_first(
     lasting_node: BareNode, setup: dict[str, Any], acks: int
 ) -> None:
     async def script(world: SdkWorld) -> None:
-        sdk = world.sdk()
+        sdk, service = world.sdk(), f"acks-{world.base_port}"  # what ended with another gateway may linger
         await sdk.set_up(**setup)
         await until(lambda: world.connections == 1, "it is connected")
-        await sdk.subscribe("acks")
-        await sdk.register("acks", 1)
-        await until(lambda: sdk.lists("acks"), "it is told of itself")
+        await sdk.subscribe(service)
+        await sdk.register(service, 1)
+        await until(lambda: sdk.lists(service), "it is told of itself")
         assert len(sdk.told("SetupAckRequest")) == acks
         if acks:
             kind, body = sdk.heard[0]
@@ -267,6 +269,19 @@ def test_what_cannot_be_read_is_a_bad_gateways_error_and_costs_nothing_else(
         kind, body = await sdk.asked_with("InstanceRequest", text)
         assert (kind, body["resultCode"], body["errorCode"], body["success"]) == ("ErrorResponse", 500, 502, False)
         assert (await sdk.asked("HealthCheckRequest", {}))[1]["resultCode"] == 200
+
+    in_sdk_world(lasting_node, script)
+
+
+def test_a_request_beyond_ten_mebibytes_is_refused_and_costs_nothing_else(lasting_node: BareNode) -> None:
+    async def script(world: SdkWorld) -> None:
+        sdk = await world.connected()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await sdk.asked("InstanceRequest", {"metadata": "x" * (10 * 1024 * 1024)})
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        kind, body = await sdk.asked("InstanceRequest", {"serviceName": "s" * (9 * 1024 * 1024)})
+        assert (kind, body["errorCode"]) == ("InstanceResponse", 400)
+        assert sdk.ends == []
 
     in_sdk_world(lasting_node, script)
 
