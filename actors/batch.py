@@ -16,6 +16,7 @@ from actors.messages.values import ClusterWait, Order, Record, RecordKey, Reply
 from actors.owner_table import OwnerTable
 from actors.records import HybridClock
 from actors.sessions import Session, SessionTable
+from rollbook.catalog import FindServices
 from rollbook.durable import check_intent, check_namespace, check_settings
 from rollbook.durable_bodies import (
     PERSISTENT_PER_ORDER_MAX,
@@ -33,7 +34,7 @@ from rollbook.durable_bodies import (
 from rollbook.errors import Code, InvalidField
 from rollbook.http_clients import Beats, HttpPatch, HttpPublish, HttpWithdraw
 from rollbook.kept_rows import ReadDurable, RestoreRows, check_rows
-from rollbook.model import Instance, Service, check_instance, check_service, instance_key
+from rollbook.model import DEFAULT_GROUP, Instance, Service, check_instance, check_service, instance_key
 from rollbook.wire import Done, Failed, ListServices, Ping, Pong, Publish, Query, Subscribe, Tag, Unsubscribe, Withdraw
 
 _PONG = Pong()
@@ -254,6 +255,11 @@ class OrderBatch:
         check_service(Service(body.namespace, body.group, "any"))
         self.requests.append(order)
 
+    def _find_services(self, _session: Session, order: Order) -> None:
+        body: FindServices = order.body
+        check_service(Service(body.namespace, DEFAULT_GROUP, "any"))
+        self.requests.append(order)
+
     def _ping(self, _session: Session, order: Order) -> None:
         self.replies.append(Reply(order.route, order.correlation, Tag.PONG, _PONG))
 
@@ -287,6 +293,7 @@ _HANDLERS: dict[type[Any], Callable[[OrderBatch, Session, Order], None]] = {
     Subscribe: OrderBatch._subscribe,
     Unsubscribe: OrderBatch._ask_index,
     ListServices: OrderBatch._list_services,
+    FindServices: OrderBatch._find_services,
     Ping: OrderBatch._ping,
     PublishPersistent: OrderBatch._publish_persistent,
     WithdrawPersistent: OrderBatch._withdraw_persistent,

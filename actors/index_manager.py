@@ -40,6 +40,7 @@ from actors.messages.store import StoreFollowed
 from actors.messages.values import Order, Origin, Route
 from actors.service_entry import encode_view
 from actors.service_index import ServiceIndex
+from rollbook.catalog import FindServices, ServicesFound
 from rollbook.errors import Code, InvalidField, Refused, RollbookError
 from rollbook.model import Service, View, clusters_of
 from rollbook.wire import (
@@ -224,6 +225,8 @@ class IndexManager:
                 return Tag.DONE, Done()
             case ListServices():
                 return Tag.SERVICES, self._listed(body)
+            case FindServices():
+                return Tag.SERVICES_FOUND, self._found(body)
             case _:
                 raise TypeError(f"the index does not answer {type(body).__name__}")
 
@@ -250,11 +253,22 @@ class IndexManager:
     def _listed(self, order: ListServices) -> Services:
         if order.page < 1:
             raise InvalidField(f"pages are counted from 1, not {order.page}", field="page")
-        if not 1 <= order.size <= PAGE_SIZE_MAX:
-            raise InvalidField(f"size must lie between 1 and {PAGE_SIZE_MAX}, not {order.size}", field="size")
+        _check_page_size(order.size)
         names = self.index.live_names(order.namespace, order.group)
         first = (order.page - 1) * order.size
         return Services(len(names), tuple(names[first : first + order.size]))
+
+    def _found(self, order: FindServices) -> ServicesFound:
+        _check_page_size(order.size)
+        patterns = (order.group_pattern, order.name_pattern)
+        is_warming = self.index.views.warming or self.index.views.is_store_unread
+        number, news = self.index.news_of(order.namespace, *patterns, order.since)
+        if news is not None and len(news) <= order.size:
+            came = tuple((each.group, each.name) for each, is_live in sorted(news.items()) if is_live)
+            went = tuple((each.group, each.name) for each, is_live in sorted(news.items()) if not is_live)
+            return ServicesFound(number, False, len(news), came, went, is_warming)
+        found = self.index.live_matching(order.namespace, *patterns)
+        return ServicesFound(number, True, len(found), tuple(found[: order.size]), (), is_warming)
 
     def _clusters(self, text: str) -> frozenset[str]:
         if text.count(",") >= self.settings.clusters_per_filter_max:
@@ -351,6 +365,11 @@ class IndexManager:
         is_awaited = self._is_guard_reminded or self.index.hides_nobody
         assert is_awaited or not self.index.guard.services, "a guard would never end"
         self.index.check_invariants()
+
+
+def _check_page_size(size: int) -> None:
+    if not 1 <= size <= PAGE_SIZE_MAX:
+        raise InvalidField(f"size must lie between 1 and {PAGE_SIZE_MAX}, not {size}", field="size")
 
 
 def _told_of(touched: dict[Service, dict[Origin, int]], touches: Touches | None) -> ServicesTouched:

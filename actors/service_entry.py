@@ -12,6 +12,7 @@ from collections.abc import Collection
 import msgspec
 
 from actors.messages.values import Origin, Record, Route
+from actors.service_news import ServiceNews
 from actors.verdicts import is_verdicts_client
 from actors.views import InstanceConflict
 from rollbook.codec import pack
@@ -23,10 +24,11 @@ BODIES_PER_VIEW_MAX = 32  # encoded answers kept per view: one per cluster filte
 class ServiceGroup:
     """The services of one (namespace, group), and the sorted list of those with a live publisher."""
 
-    __slots__ = ("key", "live", "names", "names_changed", "size", "unsettled")
+    __slots__ = ("key", "live", "names", "names_changed", "news", "size", "unsettled")
 
-    def __init__(self, key: tuple[str, str]) -> None:
+    def __init__(self, key: tuple[str, str], news: ServiceNews) -> None:
         self.key = key
+        self.news = news
         self.size = 0  # entries
         self.live: set[str] = set()
         self.names: list[str] = []  # sorted; as of the last listing
@@ -111,6 +113,7 @@ class ServiceEntry:
         if live != self.live:
             self.live = live
             self.group.names_changed.add(self.service.name)
+            self.group.news.note(self.service, is_live=live)
             (self.group.live.add if live else self.group.live.discard)(self.service.name)
 
     def body(self, text: str, clusters: frozenset[str]) -> msgspec.Raw:

@@ -13,6 +13,7 @@ from actors.durable_rows import STORE_ORIGIN
 from actors.messages.values import BoundIntent, IntentPlace, Origin, Record, RecordKey, Route
 from actors.overlays import incarnation_of, publishers_of
 from actors.service_entry import ServiceEntry, ServiceGroup
+from actors.service_news import ServiceNews, matches, matching
 from actors.shrink_guard import ShrinkGuard, ShrinkPatience
 from actors.verdicts import is_verdicts_client, last_verdicts
 from actors.view_builder import ViewBuilder
@@ -31,6 +32,7 @@ class ServiceIndex:
         self.guard = ShrinkGuard(patience)
         self.views = ViewBuilder(self.guard)
         self.hides_nobody = False
+        self.news = ServiceNews()
         self.touched: dict[Service, dict[Origin, int]] = {}  # subscribed, changed in this turn: by which lowest seq
         self.records_count = 0
 
@@ -195,10 +197,22 @@ class ServiceIndex:
         found = self.groups.get((namespace, group))
         if found is None:
             return []
-        for entry in tuple(found.unsettled):
-            hidden = self.filter_of(entry.service)
-            entry.settle(any(live_winner(records, hidden) for records in entry.clients.values()))
+        self._settle(found)
         return found.listing()
+
+    def live_matching(self, namespace: str, group_pattern: str, name_pattern: str) -> list[tuple[str, str]]:
+        """Likewise of every group that matches: group and name, sorted."""
+        groups = sorted(group for where, group in self.groups if where == namespace and matches(group_pattern, group))
+        return [(group, name) for group in groups for name in matching(name_pattern, self.live_names(namespace, group))]
+
+    def news_of(
+        self, namespace: str, group_pattern: str, name_pattern: str, since: int
+    ) -> tuple[int, dict[Service, bool] | None]:
+        """The number of now, and which matching services have come or gone since that one, if it is still known."""
+        for key, group in self.groups.items():
+            if key[0] == namespace and group.unsettled:
+                self._settle(group)
+        return self.news.number, self.news.since(since, namespace, group_pattern, name_pattern)
 
     def last_verdicts(
         self, targets: Collection[tuple[int, Service, InstanceKey]]
@@ -233,7 +247,7 @@ class ServiceIndex:
         key = (service.namespace, service.group)
         group = self.groups.get(key)
         if group is None:
-            group = self.groups[key] = ServiceGroup(key)
+            group = self.groups[key] = ServiceGroup(key, self.news)
         entry = self.entries[service] = ServiceEntry(service, group)
         group.size += 1
         group.unsettled.add(entry)
@@ -289,6 +303,11 @@ class ServiceIndex:
             entry.unsettle()
         if entry.subscribers:
             self.touched.setdefault(entry.service, {})
+
+    def _settle(self, group: ServiceGroup) -> None:
+        for entry in sorted(group.unsettled, key=lambda entry: entry.service):
+            hidden = self.filter_of(entry.service)
+            entry.settle(any(live_winner(records, hidden) for records in entry.clients.values()))
 
     def _drop_subscriber(self, route: Route, service: Service) -> None:
         entry = self.entries[service]

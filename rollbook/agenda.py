@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from rollbook.cache import ViewCache, snapshot_of
+from rollbook.catalog import FindServices, ServicesFound
 from rollbook.durable_bodies import (
     ClearIntent,
     DeleteNamespace,
@@ -81,6 +82,7 @@ ANSWER_OF: dict[type[Any], type[Any]] = {
     Query: View,
     Subscribe: View,
     ListServices: Services,
+    FindServices: ServicesFound,
     GetService: ServiceShown,
     ListNamespaces: Namespaces,
     ReadDurable: DurablePage,

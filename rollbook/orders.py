@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 
 from rollbook.cache import Snapshot
+from rollbook.catalog import FindServices
 from rollbook.durable_bodies import (
     ClearIntent,
     DeleteNamespace,
@@ -33,7 +34,7 @@ from rollbook.wire import GetStatus, ListServices, Ping, Publish, Query, Subscri
 DecisionBody = PutService | DeleteService | PutNamespace | DeleteNamespace | SetIntent | ClearIntent
 DurableBody = PublishPersistent | WithdrawPersistent | DecisionBody | RestoreRows
 HttpBody = HttpPublish | HttpWithdraw | HttpPatch | Beats  # of a gateway's session, for clients that speak HTTP
-QuestionBody = Query | ListServices | GetService | ListNamespaces | ReadDurable | GetStatus | Ping
+QuestionBody = Query | ListServices | FindServices | GetService | ListNamespaces | ReadDurable | GetStatus | Ping
 CallBody = Publish | Withdraw | DurableBody | Subscribe | Unsubscribe | QuestionBody | HttpBody
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from rollbook.catalog import FindServices, ServicesFound
 from rollbook.codec import UnpackLimits, pack, typed, unpack
 from rollbook.durable_bodies import (
     ClearIntent,
@@ -85,6 +86,7 @@ class Tag(IntEnum):
     HTTP_WITHDRAW = 31
     HTTP_PATCH = 32
     BEATS = 33
+    FIND_SERVICES = 40
 
     SESSION_OPENED = 64
     SESSION_ENDED = 65
@@ -102,6 +104,7 @@ class Tag(IntEnum):
     NAMESPACES = 77
     DURABLE_PAGE = 78
     BEATEN = 85
+    SERVICES_FOUND = 90
 
 
 class OpenSession(msgspec.Struct, frozen=True, array_like=True):
@@ -290,6 +293,7 @@ REQUESTS: dict[int, type[Any]] = {
     Tag.HTTP_WITHDRAW: HttpWithdraw,
     Tag.HTTP_PATCH: HttpPatch,
     Tag.BEATS: Beats,
+    Tag.FIND_SERVICES: FindServices,
 }
 ANSWERS: dict[int, type[Any]] = {
     Tag.SESSION_OPENED: SessionOpened,
@@ -308,6 +312,7 @@ ANSWERS: dict[int, type[Any]] = {
     Tag.NAMESPACES: Namespaces,
     Tag.DURABLE_PAGE: DurablePage,
     Tag.BEATEN: Beaten,
+    Tag.SERVICES_FOUND: ServicesFound,
 }
 
 

@@ -71,6 +71,7 @@ _TAGS_OF_ORDERS = _TAGS_FOR_OTHERS | frozenset(
             Tag.SUBSCRIBE,
             Tag.UNSUBSCRIBE,
             Tag.LIST_SERVICES,
+            Tag.FIND_SERVICES,
             Tag.GET_SERVICE,
             Tag.LIST_NAMESPACES,
             Tag.READ_DURABLE,

@@ -11,11 +11,14 @@ import random
 
 from loguru import logger
 
+from runtime.gateway.fuzzy_watch import FuzzyWatches
 from runtime.gateway.grpc_server import GrpcServer
 from runtime.gateway.http_app import HttpApp
 from runtime.gateway.http_server import HttpServer
+from runtime.gateway.naming_requests import NamingRequests
 from runtime.gateway.node_link import NodeLink
 from runtime.gateway.plan import GatewayPlan, node_endpoint
+from runtime.gateway.sdk_connections import SdkConnections
 from runtime.gateway.service_lists import ServiceLists
 
 _LOG = logger.bind(actor="gateway")
@@ -26,11 +29,15 @@ class Gateway:
 
     def __init__(self, plan: GatewayPlan) -> None:
         self._plan = plan
-        self._grpc = GrpcServer(plan)
+        settings, chance = plan.settings, random.Random(os.urandom(32))
         endpoint, self._local_socket = node_endpoint(plan)
-        self.link = NodeLink(endpoint, plan.settings, random.Random(os.urandom(32)))
-        settings = plan.settings
-        lists = ServiceLists(settings.views_kept_max, settings.views_bytes_max, settings.http_lists_kept_max)
+        self.link = NodeLink(endpoint, settings, chance)
+        lists = ServiceLists(settings.views_kept_max, settings.views_bytes_max, settings.services_max)
+        self.watches = FuzzyWatches(self.link, settings)
+        self.connections = SdkConnections(self.link, lists, self.watches, settings, chance)
+        self._grpc = GrpcServer(
+            plan, self.link, self.connections, NamingRequests(lists, self.watches, self.link.resumption, settings)
+        )
         self._http_app = HttpApp(self.link, lists, settings)
         self._http = HttpServer(self._http_app.routes, plan)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -35,6 +36,7 @@ from rollbook.wire import (
 from runtime.clock import system_now
 from runtime.gateway.node_session import NodeSession, SessionSpec
 from runtime.gateway.node_socket import NodeSocket
+from runtime.gateway.resumption import Resumption
 from runtime.gateway.settings import GatewaySettings
 from runtime.gateway.shared_views import SharedViews
 
@@ -80,6 +82,8 @@ class NodeLink:
         self._opening: dict[NodeSession, asyncio.Future[None]] = {}  # whom ``open`` waits for
         self._own_link_settings = LinkSettings()
         self._link_settings = LinkSettings(idle_ms=_NEVER_MS)
+        self.on_resumed: Callable[[], None] = _nothing
+        self.resumption = Resumption(settings.resume_ms, lambda: self.on_resumed())
         spec = SessionSpec(f"gateway-{chance.getrandbits(128):032x}", agent="rollbook-gateway", kind="gateway")
         self.own = NodeSession(spec, self, self._own_link_settings, settings.http_calls_max)
 
@@ -134,6 +138,7 @@ class NodeLink:
         for session in [*self._sessions, self.own]:
             session.end(ClusterUnreachable("the gateway ends"))
         self._socket.close()
+        self.resumption.stop()
         if self._patience_timer is not None:
             self._patience_timer.cancel()
 
@@ -153,6 +158,7 @@ class NodeLink:
         self._waiting.clear()
         self._unopened.clear()
         self._by_number.clear()
+        self.resumption.begin(session for session in self._sessions if session not in self._opening)
         for session in [*self._sessions, self.own]:
             session.connection_lost()
         if not self._is_stopped:
@@ -235,9 +241,13 @@ class NodeLink:
     def session_over(self, session: NodeSession, error: RollbookError) -> None:
         for table in (self._sessions, self._waiting, self._unopened):
             table.pop(session, None)
+        self.resumption.redone(session)
         future = self._opening.get(session)
         if future is not None and not future.done():
             future.set_exception(error)
+
+    def session_redone(self, session: NodeSession) -> None:
+        self.resumption.redone(session)
 
     def keeps(self, session: NodeSession, error: RollbookError) -> bool:
         if session is not self.own or self._is_stopped:
@@ -264,6 +274,7 @@ class NodeLink:
         for session in self._sessions:
             self._unopened[session] = None
         self._open_some()
+        self.resumption.met()
 
     def _open_soon(self, session: NodeSession) -> None:
         self._unopened[session] = None
@@ -328,3 +339,7 @@ class NodeLink:
             elif verdict is not Verdict.FINE:
                 self._lose(verdict.value)
                 return
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

@@ -70,6 +70,9 @@ class SessionDesk(Protocol):
     def session_over(self, session: NodeSession, error: RollbookError) -> None:
         """It has ended, for whatever reason; or never opened."""
 
+    def session_redone(self, session: NodeSession) -> None:
+        """The node has what it wants."""
+
     def keeps(self, session: NodeSession, error: RollbookError) -> bool:
         """Whether this one goes on, though the node has ended or refused it: on another connection, then."""
 
@@ -314,6 +317,8 @@ class NodeSession:
         self._settle(link)
 
     def _settle(self, link: Link) -> None:
+        if self.is_open and link.redo_open == 0:
+            self._desk.session_redone(self)
         if self._closing and self.is_open and link.redo_open == 0 and self._goodbye is None:
             self._say_goodbye(link)
 

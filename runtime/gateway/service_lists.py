@@ -11,6 +11,7 @@ import msgspec
 from rollbook.model import View
 from runtime.gateway.shapes import RefTimes, service_shape
 
+LIST_BYTES_MAX = 10 * 1024 * 1024 - 64 * 1024  # what SDKs take, without what is around it
 _DIGEST_BYTES = 16
 
 

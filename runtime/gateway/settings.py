@@ -14,6 +14,7 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     processes: int
     host: str
     node_patience_ms: int
+    resume_ms: int
     reconnect_ms: int
     request_timeout_ms: int
     requests_in_flight_max: int
@@ -29,3 +30,20 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     http_beats_gather_ms: int
     http_beats_waiting_max: int
     http_udp_subscribers_max: int
+    streams_max: int
+    streams_per_address_max: int
+    setup_ms: int
+    detect_interval_ms: int
+    silent_ms: int
+    detect_answer_ms: int
+    push_ack_ms: int
+    push_retry_ms: int
+    push_retry_ms_max: int
+    cluster_lists_max: int
+    services_max: int
+    move_ms: int
+    move_spread_ms: int
+    fuzzy_patterns_max: int
+    fuzzy_matches_max: int
+    fuzzy_interval_ms: int
+    isolation_ms: int

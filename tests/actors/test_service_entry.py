@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from actors.service_entry import BODIES_PER_VIEW_MAX, ServiceEntry, ServiceGroup
+from actors.service_news import ServiceNews
 from rollbook.model import Instance, Service, View
 
 
 def grouped(*names: str) -> tuple[ServiceGroup, list[ServiceEntry]]:
-    group = ServiceGroup(("public", "DEFAULT_GROUP"))
+    group = ServiceGroup(("public", "DEFAULT_GROUP"), ServiceNews())
     entries = [ServiceEntry(Service(*group.key, name), group) for name in names]
     group.size = len(entries)
     return group, entries

@@ -140,8 +140,9 @@ def test_a_gateway_that_keeps_dying_is_left_alone_for_a_while(stack: ExitStack, 
     pid = node.pid
     for _ in range(2):
         until(node.gateways, READY_SECONDS, "a gateway runs")
-        os.kill(node.gateways()[0], signal.SIGKILL)
-        until(lambda: not node.gateways(), READY_SECONDS, "it has ended")
+        (gateway,) = node.gateways()
+        os.kill(gateway, signal.SIGKILL)
+        until(lambda killed=gateway: killed not in node.gateways(), READY_SECONDS, "it has ended")  # type: ignore[misc]
     text = "the gateway ended with 137, 2 times in 60 s; the node goes on without it"
     until(lambda: said(node, text), READY_SECONDS, "it is said")
     assert node.gateways() == []

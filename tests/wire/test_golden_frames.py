@@ -45,6 +45,7 @@ from actors.messages.store import NOTHING, Expectation, Operation, Proposal, Row
 from actors.messages.values import DigestEntry, Origin, RecordKey
 from actors.peer_frames import decode_peer, encode_peer
 from actors.records import make_record, read_record
+from rollbook.catalog import FindServices, ServicesFound
 from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.durable_bodies import (
@@ -163,6 +164,7 @@ REQUEST_BODIES: dict[Tag, Any] = {
     Tag.HTTP_WITHDRAW: HttpWithdraw(SERVICE, "10.0.0.1", 8080),
     Tag.HTTP_PATCH: HttpPatch(SERVICE, "10.0.0.1", 8080, CHANGES),
     Tag.BEATS: Beats((HttpBeat(SERVICE, "10.0.0.1", 8080), HttpBeat(SERVICE, "10.0.0.1", 8080, INSTANCE))),
+    Tag.FIND_SERVICES: FindServices("public", "*", "or*", 500, 7),
 }
 ANSWER_BODIES: dict[Tag, Any] = {
     Tag.SESSION_OPENED: SessionOpened("n1", 7, 1_700_000_000_000, 256, ("h:1", "h:2"), False, True),
@@ -200,6 +202,7 @@ ANSWER_BODIES: dict[Tag, Any] = {
     Tag.NAMESPACES: Namespaces((PROD, Namespace("public", "public", "built in"))),
     Tag.DURABLE_PAGE: DurablePage("5f0c", 41, 2_000, 2_004, KEPT_ROWS, True, 1, 1_700_000_000_000),
     Tag.BEATEN: Beaten((BeatOutcome("renewed", 5_000), BeatOutcome("refused", 0, 20002, "not so", "ip")), True),
+    Tag.SERVICES_FOUND: ServicesFound(9, False, 2, (("g", "a"),), (("g", "b"),), True),
 }
 PEER_BODY_VALUES: dict[PeerTag, Any] = {
     PeerTag.HELLO: Hello("rollbook", "n1", 7, "h:3", "h:2", "h:13"),
