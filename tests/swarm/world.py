@@ -30,6 +30,7 @@ TINY: Overrides = {
     "distro": {"chunks_in_flight_max": 1, "cluster_waits_max": 2},
 }
 FORGETFUL = {"chunk_bytes_max": 600, "collect_interval_ms": 200}
+NATIVE_GRACE_MS = 15_000  # unscaled, of all sessions here; a longer one that no record carries would put off purging
 SPARED_MS = 4_500  # unscaled: an owner is hidden 6 s after its last heartbeat at the earliest; it beats once a second
 WARMING_MS = 14_500  # unscaled: a lease, less what it takes to say that it is over
 
@@ -223,7 +224,8 @@ class World:
 
 
 def _settings(plan: Plan) -> Overrides:
-    sections = dict(TINY) if plan.tiny else {}
+    sections: Overrides = dict(TINY) if plan.tiny else {}
+    sections["members"] = {"graces_ms": [NATIVE_GRACE_MS // plan.scale]}
     if plan.tombstones_max:
         few = {**FORGETFUL, "tombstones_max": plan.tombstones_max}
         sections["clients"] = {**sections.get("clients", {}), **few}
