@@ -70,6 +70,21 @@ def test_what_an_operator_changes_stands_above_the_next_registration(caller: Htt
     assert host_of(caller, "intent") == (7.0, True, {"a": "e", "c": "d"})
 
 
+def test_what_an_operator_has_decided_of_one_field_stands_whatever_becomes_of_another(caller: HttpCaller) -> None:
+    register(caller, "fields", weight=3, metadata="a=b")
+    batch = {"serviceName": "fields", "metadata": '{"c":"d"}'}
+    caller.say("PUT", f"{ADMIN}/partial", **about("fields", weight=7))
+    caller.form("PUT", f"{ADMIN}/metadata/batch", **batch)
+    assert host_of(caller, "fields") == (7.0, True, {"a": "b", "c": "d"})
+    register(caller, "fields", weight=3, enabled="false", metadata="a=b")
+    assert host_of(caller, "fields") == (7.0, False, {"a": "b", "c": "d"}), "of that nobody has decided"
+    caller.say("DELETE", f"{ADMIN}/metadata/batch", **batch)
+    assert host_of(caller, "fields") == (7.0, False, {"a": "b"})
+    caller.form("PUT", f"{ADMIN}/metadata/batch", **batch)
+    assert caller.say("PUT", ADMIN, **about("fields", weight=2)).json["data"] == "ok"
+    assert host_of(caller, "fields") == (2.0, True, {"a": "b"}), "what is said as a whole has no metadata"
+
+
 def test_persistent_instances_are_changed_by_intents_in_every_version(caller: HttpCaller) -> None:
     register(caller, "kept", ephemeral="false", metadata="a=b")
     kept = about("kept", ephemeral="false")
