@@ -4,7 +4,7 @@ rules and two small tables.
 A decision is bound to one incarnation of an instance. A persistent one that is withdrawn never comes back; a process
 may be away for a while and come back (a network that is down, a session that moves), and then the decision must still
 hold. So that goes only when the process was not listed for a long time, as seen at every look of this node. Who
-restarts begins to count anew.
+restarts, or has missed a look (it was not sure of its lists, or stood still), begins to count anew.
 
 Where each node can write to the store, one of them removes a row at once, and each further one when those before it
 have had the time for it and the row is still there.
@@ -27,13 +27,15 @@ def version_of(kept: KeptIntent) -> RowVersion:
 
 
 class IntentUpkeep:
-    def __init__(self, node_id: str, *, orphan_ms: int, retry_ms: int, drops_max: int) -> None:
+    def __init__(self, node_id: str, *, review_ms: int, orphan_ms: int, retry_ms: int, drops_max: int) -> None:
         self._node_id = node_id
         self._shares = NodeShares(())  # of those who remove rows
+        self._gap_ms_max = review_ms * 3 // 2  # between two looks; beyond it one was missed
         self._orphan_ms = orphan_ms
         self._retry_ms = retry_ms
         self._drops_max = drops_max
         self._unclaimed_since_ms: dict[RowVersion, int] = {}
+        self._reviewed_ms = 0  # the last look: what came after it nobody has seen
         self._told: set[RowVersion] = set()  # of those that are over: the index of IndexManager knows
         self._drops_at_ms: dict[RowVersion, int] = {}  # of rows that are to go: not before this
 
@@ -44,7 +46,8 @@ class IntentUpkeep:
     def review(self, intents: Iterable[KeptIntent], unclaimed: Iterable[RowVersion], now_ms: int) -> None:
         """What IndexManager says of all that there are."""
         there = set(map(version_of, intents))
-        known = self._unclaimed_since_ms
+        known = self._unclaimed_since_ms if now_ms - self._reviewed_ms <= self._gap_ms_max else {}
+        self._reviewed_ms = now_ms
         self._unclaimed_since_ms = {version: known.get(version, now_ms) for version in unclaimed if version in there}
 
     def over(self, intents: Iterable[KeptIntent], wall_ms: int) -> list[KeptIntent]:
@@ -70,4 +73,4 @@ class IntentUpkeep:
         if 0 < kept.expires_ms <= now.wall_ms or image.has_outlived(kept):
             return True
         since_ms = self._unclaimed_since_ms.get(version_of(kept))
-        return since_ms is not None and now.monotonic_ms - since_ms >= self._orphan_ms
+        return since_ms is not None and self._reviewed_ms - since_ms >= self._orphan_ms

@@ -109,6 +109,7 @@ class PersistentStore:
         )
         self._upkeep = IntentUpkeep(
             identity.node_id,
+            review_ms=settings.intents_review_ms,
             orphan_ms=settings.intent_orphan_ms,
             retry_ms=settings.drop_retry_ms,
             drops_max=settings.drops_per_look_max,

@@ -38,6 +38,8 @@ def check_checker(checker: CheckerSettings) -> CheckerSettings:
         raise _invalid("path", f"a path has at most {PATH_LENGTH_MAX} printable ASCII characters and no white space")
     if len(checker.headers) > HEADERS_LENGTH_MAX:
         raise _invalid("headers", f"headers are longer than {HEADERS_LENGTH_MAX} characters")
+    if _HEADER_VALUE.fullmatch(checker.headers) is None:  # white space of other kinds would take more bytes than fit
+        raise _invalid("headers", "headers are printable ASCII characters")
     headers_of(checker.headers)
     return checker
 

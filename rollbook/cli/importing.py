@@ -14,8 +14,8 @@ from rollbook import NamingClient, Service
 from rollbook.cli.output import wall_ms
 from rollbook.cli.progress import Advance
 from rollbook.cli.repeating import repeated
-from rollbook.durable_bodies import PERSISTENT_PER_ORDER_MAX
-from rollbook.errors import Code, Refused
+from rollbook.durable_bodies import INTENT_MS_MAX, PERSISTENT_PER_ORDER_MAX
+from rollbook.errors import Code, InvalidField, Refused
 from rollbook.exchange_lines import ContentLine, InstanceLine, IntentLine, NamespaceLine, ServiceLine
 from rollbook.model import InstanceKey
 
@@ -24,7 +24,8 @@ NumberedIntent = tuple[int, IntentLine]
 
 
 class Import:
-    """``counts``: how many lines of each kind were carried out, ``left_out``: why others were not, by line."""
+    """``counts``: how many lines of each kind were carried out, ``left_out``: why others were not, by line.
+    InvalidField names a line that no order can carry out."""
 
     def __init__(self, lines: Iterable[tuple[int, ContentLine]], patience_seconds: float) -> None:
         self._patience_seconds = patience_seconds
@@ -43,6 +44,7 @@ class Import:
                 case InstanceLine():
                     self._instances[line.namespace][line.named()].append(line)
                 case IntentLine():
+                    _check_end(number, line)
                     about = self._intents[line.namespace].setdefault((line.named(), line.key()), [])
                     about.append((number, line))
 
@@ -127,3 +129,10 @@ class Import:
     def _leave_out(self, number: int, reason: str, advance: Advance) -> None:
         self.left_out.append(f"line {number}: the intent was left out: {reason}")
         advance(1)
+
+
+def _check_end(number: int, line: IntentLine) -> None:
+    """Before anything is written: nobody can order what holds for longer."""
+    if line.expires_ms - wall_ms() > INTENT_MS_MAX:
+        sentence = f"it is more than {INTENT_MS_MAX // 86_400_000} days ahead; 0 is for ever"
+        raise InvalidField(f"line {number}: expires_ms: {sentence}", field="expires_ms")

@@ -226,7 +226,7 @@ class SqliteStore:
             raise ForeignWriter("a file of the store, or its write-ahead log, was removed or exchanged")
 
     def _sentence(self, trouble: str) -> str:
-        rest = "restart the node" if self._is_broken else "it is tried again every {self._retry_seconds:g} s"
+        rest = "restart the node" if self._is_broken else f"it is tried again every {self._retry_seconds:g} s"
         return f"the store {self._file.path} cannot be written: {trouble}; {rest}"
 
     def _patience(self) -> float:

@@ -8,14 +8,12 @@ from actors.base import Role, StatusRequested, StoreKind, Tell
 from actors.messages.index import ServicesAnswered
 from actors.messages.store import (
     ChangesSeen,
-    IntentsUnclaimed,
     Operation,
     PersistentOrders,
     ProposalSettled,
     ProposalsMade,
     ProposalsSettled,
     Row,
-    RowVersion,
     StoredChange,
     StoreFollowed,
     StoreSilent,
@@ -143,13 +141,3 @@ def test_a_node_that_follows_the_store_of_another_leaves_intents_that_are_over_t
     bench.ms = 1_000
     bench.handle(bench.look_due)
     assert proposed(bench) == []
-
-
-def test_an_intent_that_nobody_claims_look_after_look_is_alone_since_the_first_of_them() -> None:
-    bench = with_intent(ready_bench(), 0)
-    for ms in (0, 40_000_000, 80_000_000):
-        bench.ms = ms
-        bench.handle(IntentsUnclaimed((RowVersion(intent_row(7, 12).key, 12),)))
-    bench.ms = 86_400_000
-    bench.handle(bench.look_due)
-    assert proposed(bench) == [(intent_row(7, 12).key, None)]

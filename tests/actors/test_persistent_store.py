@@ -311,6 +311,14 @@ def test_while_the_store_cannot_be_followed_no_fence_is_written_into_it(ready: P
     assert [key for key, _ in proposed(ready)] == ["fence n1"]
 
 
+def look(bench: PersistentBench, version: RowVersion, for_ms: int) -> None:
+    """Every ten minutes, and at the end, nobody is listed whom it was meant for."""
+    since_ms = bench.ms
+    for after_ms in (*range(0, for_ms, 600_000), for_ms):
+        bench.ms = since_ms + after_ms
+        bench.handle(IntentsUnclaimed((version,)))
+
+
 def test_an_intent_goes_when_nobody_was_left_for_it_for_a_day(ready: PersistentBench) -> None:
     ready.handle(ChangesSeen((StoredChange(12, (Operation(intent_row(7, 12).key, intent_row(7, 12).value),)),), 12))
     ready.handle(ready.review_due)
@@ -318,24 +326,37 @@ def test_an_intent_goes_when_nobody_was_left_for_it_for_a_day(ready: PersistentB
     assert [(number, key, incarnation) for number, _, key, incarnation in asked.intents] == [
         (VERSION, instance(7).key, "a process")
     ]
-    ready.handle(IntentsUnclaimed((VERSION,)))
-    ready.ms += 86_399_000
-    ready.handle(ready.look_due)
-    assert proposed(ready) == []
+    look(ready, VERSION, 86_399_000)
     ready.ms += 1_000
+    ready.handle(ready.look_due)
+    assert proposed(ready) == [], "nobody has looked since"
+    ready.handle(IntentsUnclaimed((VERSION,)))
     ready.handle(ready.look_due)
     assert proposed(ready) == [(intent_row(7, 12).key, None)]
 
 
 def test_an_intent_whose_instance_was_back_meanwhile_stays(ready: PersistentBench) -> None:
     ready.handle(ChangesSeen((StoredChange(12, (Operation(intent_row(7, 12).key, intent_row(7, 12).value),)),), 12))
-    ready.handle(IntentsUnclaimed((VERSION,)))
-    ready.ms += 50_000_000
+    look(ready, VERSION, 50_000_000)
     ready.handle(IntentsUnclaimed(()))
-    ready.handle(IntentsUnclaimed((VERSION,)))
-    ready.ms += 50_000_000
+    look(ready, VERSION, 50_000_000)
     ready.handle(ready.look_due)
     assert proposed(ready) == []
+
+
+def test_of_the_time_in_which_a_node_did_not_look_an_intent_loses_nothing(ready: PersistentBench) -> None:
+    """Whom it was meant for may have been there for most of it."""
+    ready.handle(ChangesSeen((StoredChange(12, (Operation(intent_row(7, 12).key, intent_row(7, 12).value),)),), 12))
+    ready.handle(IntentsUnclaimed((VERSION,)))
+    ready.ms += 90_000_000  # it stood still, or was not sure of its lists
+    ready.handle(ready.look_due)
+    assert proposed(ready) == []
+    look(ready, VERSION, 86_399_000)
+    ready.handle(ready.look_due)
+    assert proposed(ready) == []
+    look(ready, VERSION, 1_000)
+    ready.handle(ready.look_due)
+    assert proposed(ready) == [(intent_row(7, 12).key, None)]
 
 
 def dropped_after_ms(bench: PersistentBench, patience_ms: int = 60_000) -> int:
@@ -392,8 +413,7 @@ def test_of_intents_that_were_written_together_only_the_one_goes_that_nobody_is_
 ) -> None:
     rows = (intent_row(7, 12), intent_row(8, 12))
     ready.handle(ChangesSeen((StoredChange(12, tuple(Operation(each.key, each.value) for each in rows)),), 12))
-    ready.handle(IntentsUnclaimed((RowVersion(rows[1].key, 12),)))
-    ready.ms = 86_400_000
+    look(ready, RowVersion(rows[1].key, 12), 86_400_000)
     ready.handle(ready.look_due)
     assert proposed(ready) == [(rows[1].key, None)]
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from actors.durable_rows import read_row, service_row_key, service_row_value
+from actors.durable_values import KeptService
 from actors.health_checker import HealthSettings
 from actors.node_shares import NodeShares, identity_of
 from actors.probe_targets import address_of, is_allowed, networks_of, probing_of, request_of
-from rollbook.checkers import CheckerSettings, check_checker, headers_of
+from rollbook.checkers import HEADERS_LENGTH_MAX, PATH_LENGTH_MAX, CheckerSettings, check_checker, headers_of
+from rollbook.durable import CLUSTERS_MAX, ServiceSettings, check_settings
 from rollbook.errors import InvalidField
-from rollbook.model import InstanceKey, Service
+from rollbook.kept_rows import MOMENT_MS_MAX
+from rollbook.model import CLIENT_ID_LENGTH_MAX, CLUSTER_LENGTH_MAX, METADATA_LENGTH_MAX, InstanceKey, Service
 from tests.support.settings import settings_of
 
 NETWORKS = networks_of(settings_of("health", HealthSettings).networks)
@@ -73,6 +77,7 @@ def test_a_request_names_its_host_and_carries_its_headers() -> None:
         ({"headers": "no colon"}, "headers"),
         ({"headers": "X: a\r\nY: b"}, "headers"),
         ({"headers": "X Y: a"}, "headers"),
+        ({"headers": "\u3000"}, "headers"),
         ({"headers": "Content-Length: 5"}, "headers"),
         ({"headers": "X:" + "a" * 2_048}, "headers"),
         ({"port": 0}, "port"),
@@ -118,3 +123,13 @@ def test_the_shares_are_the_same_in_every_life() -> None:
 
 
 KNOWN_IDENTITY = 10424889759121608382
+
+
+def test_settings_at_their_longest_are_a_row_that_can_be_read() -> None:
+    checker = CheckerSettings("http", path="/" * PATH_LENGTH_MAX, headers=" " * HEADERS_LENGTH_MAX)
+    clusters = {f"{number:x>{CLUSTER_LENGTH_MAX}}": checker for number in range(CLUSTERS_MAX)}
+    settings = check_settings(ServiceSettings(0.5, {"a": "\U0001f600" * (METADATA_LENGTH_MAX - 1)}, clusters))
+    value = service_row_value(settings, "\U0001f600" * CLIENT_ID_LENGTH_MAX, MOMENT_MS_MAX)
+    kept = read_row(service_row_key(Service("public", "shop", "orders")), value, 3)
+    assert isinstance(kept, KeptService)
+    assert kept.settings == settings

@@ -301,6 +301,15 @@ def test_of_a_file_with_one_bad_line_nothing_is_written(transferred: Transferred
     assert len(transferred.registry.requests) == asked
 
 
+def test_an_end_that_no_intent_can_have_is_found_before_anything_is_written(transferred: Transferred) -> None:
+    head = {"kind": "header", "format": "rollbook export", "version": 1}
+    kept_line = {"kind": "instance", "service": "orders", "ip": "10.0.0.1", "port": 80}
+    wanted = {**kept_line, "kind": "intent", "enabled": False, "expires_ms": 1 << 43}
+    transferred.file.write_text("\n".join(map(json.dumps, [head, kept_line, wanted])))
+    assert "line 3: expires_ms: " in transferred.refused(2, "import")
+    assert transferred.orders(PublishPersistent) == []
+
+
 def test_intents_that_cannot_be_set_are_named_by_their_lines(transferred: Transferred) -> None:
     head = {"kind": "header", "format": "rollbook export", "version": 1}
     wanted = {"kind": "intent", "service": "orders", "ip": "10.0.0.9", "port": 80, "enabled": False}

@@ -90,6 +90,7 @@ def test_a_file_that_another_process_holds_is_a_trouble_that_passes(tmp_path: Pa
             write(store, a=b"1")
         assert not store.status().is_writable
         assert "another process holds the file" in store.status().trouble
+        assert store.status().trouble.endswith("; it is tried again every 0.1 s")
     wait_until_writable(engine)
     assert values_of(store) == {}
     assert write(store, a=b"1").applied
