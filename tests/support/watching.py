@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from typing import NamedTuple
 
@@ -41,6 +41,10 @@ class Observer:
         self._client.close()
 
 
+def names_of(instances: Iterable[Instance]) -> frozenset[str]:
+    return frozenset(f"{instance.ip}:{instance.port}" for instance in instances)
+
+
 class Gap(NamedTuple):
     """One answer that lacked something."""
 
@@ -49,27 +53,26 @@ class Gap(NamedTuple):
     answer: int  # which one of this node since it last gave none; the first is 1
     flags: tuple[str, ...]  # what the answer said of itself
     listed: int
-    missing: tuple[str, ...]  # of all that were listed in the watch
+    missing: tuple[str, ...]  # of all that was known when the watch began, or listed in it
 
 
 class Watch(NamedTuple):
     missing: int  # instances missing from an answer, summed over all answers
     answers: int
-    empty: int  # answers without any instance
     gaps: tuple[Gap, ...]  # the first of them; none if nothing was ever missing
 
 
 class Watcher:
     """Counts, in a thread of its own, what is missing from the answers of nodes that answer at all."""
 
-    def __init__(self, nodes: Sequence[RealNode], service: str, expected: int) -> None:
+    def __init__(self, nodes: Sequence[RealNode], service: str, expected: int, known: Iterable[str] = ()) -> None:
         self._observers = [Observer(node, service) for node in nodes]
         self._expected = expected
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._missing = self._answers = self._empty = 0
+        self._missing = self.answers = 0
         self._in_a_row = [0] * len(nodes)  # answers of each node since it last gave none
-        self._known: set[str] = set()
+        self._known = set(known)
         self._gaps: list[tuple[Gap, frozenset[str]]] = []  # each with what was listed
         self._began_s = time.monotonic()
         self._thread.start()
@@ -80,7 +83,7 @@ class Watcher:
         for observer in self._observers:
             observer.close()
         gaps = tuple(gap._replace(missing=tuple(sorted(self._known - listed))) for gap, listed in self._gaps)
-        return Watch(self._missing, self._answers, self._empty, gaps)
+        return Watch(self._missing, self.answers, gaps)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -95,10 +98,9 @@ class Watcher:
         except RollbookError:
             self._in_a_row[number] = 0
             return  # not up, or not ready: it gives no answer, so it can give no wrong one
-        self._answers += 1
+        self.answers += 1
         self._in_a_row[number] += 1
-        self._empty += not answer
-        listed = frozenset(f"{instance.ip}:{instance.port}" for instance in answer)
+        listed = names_of(answer)
         self._known |= listed
         if len(answer) < self._expected:
             self._missing += self._expected - len(answer)
@@ -118,7 +120,8 @@ def watch_complete(nodes: Sequence[RealNode], service: str, expected: int) -> Wa
     with ExitStack() as stack:
         observers = [stack.enter_context(closing(Observer(node, service))) for node in nodes]
         until(lambda: all(observer.count() == expected for observer in observers), _COMPLETE_S, "all nodes list all")
-    return Watcher(nodes, service, expected)
+        known = names_of(observers[0].listed())
+    return Watcher(nodes, service, expected, known)
 
 
 class PushWatcher:
