@@ -81,6 +81,14 @@ class DurableImage:
         known = self.rows.get(key)
         return self.unreadable.get(key, 0) if known is None else known.index
 
+    def shows(self, key: str, value: bytes) -> bool:
+        """Whether the row is what this value means. One that nobody can read is what nothing means."""
+        known = self.rows.get(key)
+        try:
+            return known is not None and known == read_row(key, value, known.index)
+        except RowUnreadable:
+            return False
+
     def check_invariants(self) -> None:
         anew = DurableImage()
         for key, kept in self.rows.items():

@@ -20,7 +20,6 @@ from actors.durable_rows import (
     intent_row_value,
     namespace_row_key,
     namespace_row_value,
-    read_row,
     service_row_key,
     service_row_value,
 )
@@ -187,7 +186,7 @@ def _fate_of(operation: Operation, seen: int, is_touched: bool, image: DurableIm
         return "not applied"
     if operation.value is None:
         return "unknown"
-    return "applied" if image.rows.get(operation.key) == read_row(operation.key, operation.value, index) else "unknown"
+    return "applied" if image.shows(operation.key, operation.value) else "unknown"
 
 
 # -- instances
@@ -279,7 +278,7 @@ def _restored(body: RestoreRows, image: DurableImage) -> Plan | OrderAnswer:
         return _failed(Code.OVER_LIMIT, f"there are at most {NAMESPACES_MAX} namespaces", "rows")
     missing = [key for key in sorted(wanted) if not image.row_index(key)]
     for key in sorted(wanted.keys() - set(missing)):
-        if image.rows.get(key) != read_row(key, wanted[key], image.row_index(key)):
+        if not image.shows(key, wanted[key]):
             return _failed(Code.SERVICE_EXISTS, f"there is another one already: {key}", "rows")
     if not missing:
         return _done(image.index)

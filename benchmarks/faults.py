@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.processes import line_of, module
 from rollbook import NamingClient
 from tests.support.real_cluster import RealCluster, RealNode, pause_s, until
-from tests.support.watching import Observer, Watch, Watcher
+from tests.support.watching import Observer, Watch, watch_complete
 
 SERVICE = "held"
 
@@ -99,8 +99,7 @@ def _watched(folder: Path, fault: Callable[[RealCluster], None], *, others_only:
         servers = ",".join(cluster.addresses)
         with module("holder", SERVICE, "50", servers) as holder:
             assert line_of(holder) == "ready"
-            pause_s(0.5)
-            watcher = Watcher(cluster.nodes[1:] if others_only else cluster.nodes, SERVICE, 50)
+            watcher = watch_complete(cluster.nodes[1:] if others_only else cluster.nodes, SERVICE, 50)
             fault(cluster)
             _still_runs(holder)
             return watcher.stop()

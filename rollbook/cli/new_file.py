@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +15,7 @@ from typing import BinaryIO
 from rollbook.errors import InvalidField, RollbookError
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
+_LOOK_SECONDS = 0.05
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -45,22 +47,32 @@ def _opened(path: Path) -> BinaryIO:
 
 @contextlib.contextmanager
 def _removed_in_the_end(path: Path) -> Iterator[None]:
-    """Also when the command is interrupted or told to end, which ends it as it would any other."""
+    """Also when the command is interrupted or told to end, which ends it as it would any other.
 
-    def end(number: int, _: object) -> None:
-        path.unlink(missing_ok=True)
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-
+    A handler would not do: it waits for the main thread, which one that begins to wait at that moment does not leave.
+    """
     # A shell starts what runs in the background with Ctrl-C ignored; that is its decision.
     heard = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
-    earlier = {number: signal.signal(number, end) for number in heard}
+    is_over = threading.Event()
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, heard)  # threads that begin from here on have it too
+    listener = threading.Thread(target=_listen, args=(heard, is_over, path), daemon=True)
+    listener.start()
     try:
         yield
     finally:
+        is_over.set()
+        listener.join()
         path.unlink(missing_ok=True)
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+
+
+def _listen(heard: list[signal.Signals], is_over: threading.Event, path: Path) -> None:
+    """What comes after the end stays pending, and has its effect when it is let through again."""
+    while not is_over.is_set():
+        if (come := signal.sigtimedwait(heard, _LOOK_SECONDS)) is not None:
+            path.unlink(missing_ok=True)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, heard)
+            os.kill(os.getpid(), come.si_signo)
 
 
 def _check_place(path: Path, *, force: bool) -> None:

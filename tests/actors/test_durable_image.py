@@ -92,6 +92,15 @@ def test_a_row_that_could_not_be_read_and_is_gone_is_forgotten(image: DurableIma
     assert image.unreadable == {}
 
 
+def test_a_row_is_what_its_value_means_and_one_that_cannot_be_read_is_what_none_means(image: DurableImage) -> None:
+    image.follow([StoredChange(5, (Operation(KEY, VALUE),))], 5)
+    assert image.shows(KEY, VALUE)
+    assert not image.shows(KEY, b"no row")
+    image.follow([StoredChange(6, (Operation(KEY, b"no row"),))], 6)
+    assert not image.shows(KEY, b"no row")
+    assert not image.shows(KEY, VALUE)
+
+
 def test_a_fence_is_a_row_and_no_instance(image: DurableImage) -> None:
     image.follow([StoredChange(5, (Operation(fence_row_key("n1"), b"1"),))], 5)
     assert image.rows[fence_row_key("n1")] == KeptFence("n1", 5)

@@ -27,6 +27,19 @@ class InterruptsItself:
 sys.meta_path.insert(0, InterruptsItself())
 """
 
+_DEAF_WITH_A_NEW_FILE = """
+import ctypes, signal, sys
+from pathlib import Path
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # as every command begins
+from rollbook.cli.new_file import new_file
+mutex = ctypes.create_string_buffer(64)
+lock = ctypes.CDLL(None).pthread_mutex_lock
+with new_file(Path(sys.argv[1]), force=False):
+    lock(mutex)
+    print("there", flush=True)
+    lock(mutex)  # a wait that no signal ends
+"""
+
 
 def listens_to_interrupts() -> None:
     """Whoever runs the tests in the background has Ctrl-C ignored, and children inherit that."""
@@ -96,3 +109,15 @@ def test_a_backup_that_is_interrupted_leaves_nothing_behind(
     process.send_signal(number)
     _, err = process.communicate(timeout=WAIT_SECONDS)
     assert (process.returncode, err, os.listdir(tmp_path)) == (-number, "", [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_whose_main_thread_hears_no_signal_ends_too_and_leaves_nothing(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    process = start(_DEAF_WITH_A_NEW_FILE, str(tmp_path / "data"))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "there\n"
+    process.send_signal(number)
+    process.communicate(timeout=WAIT_SECONDS)
+    assert (process.returncode, os.listdir(tmp_path)) == (-number, [])
