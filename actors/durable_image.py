@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
 
-from actors.durable_rows import RowUnreadable, instance_row_key, is_kept_incarnation, kept_incarnation, read_row
+from actors.durable_rows import RowUnreadable, instance_row_key, read_row
 from actors.durable_values import Kept, KeptInstance, KeptIntent, KeptNamespace, KeptService
 from actors.messages.store import Cut, StoredChange
-from rollbook.durable import IntentField, Namespace
+from rollbook.durable import IntentField, Namespace, is_kept_incarnation, kept_incarnation
 from rollbook.model import InstanceKey, Service
 
 Key = TypeVar("Key")

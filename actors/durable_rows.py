@@ -36,7 +36,6 @@ from rollbook.errors import RemoteProtocolError
 from rollbook.model import Instance, InstanceKey, Service, check_instance, check_service
 
 STORE_ORIGIN = Origin("the store", 0)  # of the records that are made of rows; no node has an id with a space
-_KEPT = "kept "  # begins the incarnation of a persistent instance; no client has an id with a space
 _FORMAT = 1
 _LIMITS = UnpackLimits(262_144, array_length_max=4_096, map_length_max=4_096, containers_max=16_384)
 
@@ -123,15 +122,6 @@ def record_of(kept: KeptInstance) -> Record:
         body=b"",
         digest=0,
     )
-
-
-def kept_incarnation(added_ms: int) -> str:
-    """What tells a persistent instance from a later one at the same address."""
-    return f"{_KEPT}{added_ms}"
-
-
-def is_kept_incarnation(incarnation: str) -> bool:
-    return incarnation.startswith(_KEPT)
 
 
 def record_key(service: Service, key: InstanceKey) -> RecordKey:

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from actors.durable_rows import STORE_ORIGIN, kept_incarnation
+from actors.durable_rows import STORE_ORIGIN
 from actors.messages.values import BoundIntent, IntentPlace, Record
 from actors.views import precedes
-from rollbook.durable import Intent, IntentField
+from rollbook.durable import Intent, IntentField, kept_incarnation
 from rollbook.model import Instance, InstanceKey, Service
 
 

@@ -27,6 +27,7 @@ DESCRIPTION_LENGTH_MAX = 1_024
 
 _CLUSTER = re.compile(r"[0-9a-zA-Z\-_]+")
 _NAMESPACE_NAME = re.compile(r"[^@#$%^&*\x00-\x1F\x7F]+")
+_KEPT = "kept "  # begins the incarnation of a persistent instance; no client has an id with a space
 
 
 class ServiceSettings(msgspec.Struct, frozen=True, array_like=True):
@@ -117,3 +118,13 @@ def _check_metadata(metadata: dict[str, str], code: Code) -> None:
     if sum(len(key) + len(value) for key, value in metadata.items()) > METADATA_LENGTH_MAX:
         sentence = f"metadata is longer than {METADATA_LENGTH_MAX} characters in all"
         raise InvalidField(sentence, code=code, field="metadata")
+
+
+def kept_incarnation(added_ms: int) -> str:
+    """What tells a persistent instance, which came at this moment, from a later one at the same address."""
+    return f"{_KEPT}{added_ms}"
+
+
+def is_kept_incarnation(incarnation: str) -> bool:
+    """False for that of an ephemeral one: the id of its client."""
+    return incarnation.startswith(_KEPT)

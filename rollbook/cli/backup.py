@@ -16,6 +16,7 @@ from rollbook.cli.durable_pages import (
     StaleOption,
     WithoutUnreadableOption,
     pages_of,
+    read_facts,
     say_what_lacks,
 )
 from rollbook.cli.new_file import new_file, unusable_file
@@ -54,8 +55,7 @@ def backup(
                 advance(len(page.rows))
         writer.finish()
     say_what_lacks(first)
-    place = {"file": str(file), "store": first.store, "index": first.index, "stale_since_ms": first.stale_since_ms}
-    facts = {**place, **counts.facts(), "seconds": round(time.monotonic() - began_s, 3)}
+    facts = {**read_facts(file, first), **counts.facts(), "seconds": round(time.monotonic() - began_s, 3)}
     print_event("backed up", f"{counts} to {file}  store index {first.index}", facts, as_json=common.json)
     return ExitCode.OK
 

@@ -41,3 +41,8 @@ def say_what_lacks(page: DurablePage) -> None:
         say_note(f"the node cannot follow the store since {time_text(page.stale_since_ms)}; this is what it had then")
     if page.unreadable:
         say_note(f"{page.unreadable} rows of the store are left out: the node cannot read them")
+
+
+def read_facts(file: Path | str, page: DurablePage) -> dict[str, object]:
+    """For --json: where it went, and which state of which store it is."""
+    return {"file": str(file), "store": page.store, "index": page.index, "stale_since_ms": page.stale_since_ms}

@@ -14,13 +14,21 @@ import typer
 
 from rollbook import DurablePage
 from rollbook.cli.clients import author_client, command_client
-from rollbook.cli.durable_pages import ForceOption, StaleOption, WithoutUnreadableOption, pages_of, say_what_lacks
+from rollbook.cli.durable_pages import (
+    ForceOption,
+    StaleOption,
+    WithoutUnreadableOption,
+    pages_of,
+    read_facts,
+    say_what_lacks,
+)
 from rollbook.cli.importing import Import
 from rollbook.cli.new_file import new_file, unusable_file
 from rollbook.cli.options import JsonOption, ServerOption, TimeoutOption, common_options
 from rollbook.cli.output import ExitCode, print_event, say_note, wall_ms
 from rollbook.cli.progress import Advance, progress_bar
 from rollbook.cli.repeating import PatienceOption
+from rollbook.durable import kept_incarnation
 from rollbook.errors import RollbookError
 from rollbook.exchange_lines import NAME, VERSION, ContentLine, HeaderLine, encoded, line_of, read_lines
 from rollbook.kept_rows import DurableRows
@@ -59,8 +67,12 @@ def export(
         say_note(
             f"intents that were left out, because they have expired or are about no persistent instance: {left_out}"
         )
-    place = {"file": file, "store": first.store, "index": first.index, "stale_since_ms": first.stale_since_ms}
-    facts = {**place, **counts.facts(), "left_out": left_out, "seconds": round(time.monotonic() - began_s, 3)}
+    facts = {
+        **read_facts(file, first),
+        **counts.facts(),
+        "left_out": left_out,
+        "seconds": round(time.monotonic() - began_s, 3),
+    }
     if file == "-":
         say_note(f"exported {counts}  store index {first.index}")
     else:
@@ -106,7 +118,7 @@ def _write(out: BinaryIO, pages: Iterator[DurablePage], counts: RowCounts, advan
     left_out = 0
     for page in pages:
         rows = page.rows
-        incarnations |= {(row.service, row.instance.key): f"kept {row.added_ms}" for row in rows.instances}
+        incarnations |= {(row.service, row.instance.key): kept_incarnation(row.added_ms) for row in rows.instances}
         meant = tuple(
             intent
             for intent in rows.intents
