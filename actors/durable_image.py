@@ -32,6 +32,7 @@ class DurableImage:
         self.unreadable: dict[str, int] = {}  # by key, the index of rows that this version cannot read
         self.instances_of: dict[Service, int] = {}  # how many
         self.intents_of: dict[Service, dict[tuple[InstanceKey, IntentField], KeptIntent]] = {}
+        self.intent_count = 0
         self.namespaces: dict[str, Namespace] = {}  # by id
         self.used_namespaces: dict[str, int] = {}  # by how many rows about services
         self.index = 0
@@ -96,6 +97,7 @@ class DurableImage:
             assert kept.index <= self.index, "a row comes from beyond what was followed"
         assert anew.instances_of == self.instances_of, "instances are miscounted"
         assert anew.intents_of == self.intents_of, "intents are found by their service"
+        assert anew.intent_count == self.intent_count, "intents are miscounted"
         assert anew.namespaces == self.namespaces, "namespaces are found by their id"
         assert anew.used_namespaces == self.used_namespaces, "namespaces are miscounted"
         assert not self.rows.keys() & self.unreadable.keys()
@@ -134,8 +136,10 @@ class DurableImage:
             case KeptService():
                 _count(self.used_namespaces, kept.service.namespace, by)
             case KeptIntent() if by > 0:
+                self.intent_count += 1
                 self.intents_of.setdefault(kept.service, {})[kept.key, kept.field] = kept
             case KeptIntent():
+                self.intent_count -= 1
                 intents = self.intents_of[kept.service]
                 del intents[kept.key, kept.field]
                 if not intents:

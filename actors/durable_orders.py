@@ -18,6 +18,7 @@ from actors.durable_rows import (
     instance_row_value,
     intent_row_key,
     intent_row_value,
+    is_intent_row,
     namespace_row_key,
     namespace_row_value,
     service_row_key,
@@ -71,6 +72,13 @@ class DropIntent(msgspec.Struct, frozen=True):
 class OrderAnswer(NamedTuple):
     tag: Tag
     body: Any
+
+
+class RowLimits(NamedTuple):
+    """How much the store may hold. Orders under way at once may exceed it by their number."""
+
+    rows_max: int
+    intents_max: int
 
 
 class Plan(NamedTuple):
@@ -140,6 +148,18 @@ def plan_of(order: Order, image: DurableImage, now: Now) -> Plan | OrderAnswer:
             return _as_seen(Operation(_row_key(body), None), image) if is_there else _done(image.index)
         case _:
             raise TypeError(f"{type(body).__name__} is no order about durable data")
+
+
+def lack_of_room(plan: Plan, image: DurableImage, limits: RowLimits) -> OrderAnswer | None:
+    """The refusal of a plan that would add what there is no room for; rows that are there may always be rewritten."""
+    new = [at.key for at in plan.operations if at.value is not None and not image.row_index(at.key)]
+    if new and len(image.rows) + len(new) > limits.rows_max:
+        return _failed(Code.OVER_LIMIT, f"the store holds {len(image.rows)} of {limits.rows_max} rows", "rows")
+    intents = sum(map(is_intent_row, new))
+    if intents and image.intent_count + intents > limits.intents_max:
+        sentence = f"there are {image.intent_count} of {limits.intents_max} decisions about instances; clear some"
+        return _failed(Code.OVER_LIMIT, sentence, "intent")
+    return None
 
 
 def namespaces_listed(image: DurableImage) -> Namespaces:

@@ -60,6 +60,10 @@ def intent_row_key(place: IntentPlace) -> str:
     return " ".join(("intent", *service, key.ip, str(key.port), key.cluster, field))
 
 
+def is_intent_row(key: str) -> bool:
+    return key.startswith("intent ")
+
+
 def namespace_row_key(namespace_id: str) -> str:
     return f"namespace {namespace_id}"
 

@@ -94,6 +94,7 @@ class HealthChecker:
         self._ready: deque[ProbeTarget] = deque()  # their time has come; others go first
         self._in_flight: dict[int, ProbeTarget] = {}  # by number of the probe
         self._allowance = 0  # probes that may still leave before the next tick
+        self._allowance_rest = 0  # thousandths of a probe
         self._is_ticking = False
 
     def start(self, now: Now) -> Effects:
@@ -121,7 +122,8 @@ class HealthChecker:
 
     def _on_tick(self, now: Now) -> Effects:
         self._is_ticking = False
-        self._allowance = max(1, self.settings.probes_per_second_max * self.settings.tick_interval_ms // 1_000)
+        earned = self.settings.probes_per_second_max * self.settings.tick_interval_ms + self._allowance_rest
+        self._allowance, self._allowance_rest = divmod(earned, 1_000)
         self._ready.extend(self._wheel.take_due(now.monotonic_ms))
         return self._advance(now)
 

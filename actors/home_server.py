@@ -55,6 +55,7 @@ from actors.peer_frames import encode_peer, sending
 from actors.peer_table import PeerTable
 
 FRAME_BYTES_KEPT = 1_024  # that a frame takes in memory beside what it carries, roughly
+_ANSWER_BYTES = 32  # of what became of a proposal, besides the reason
 ITEMS_PER_FRAME_MAX = 4_096  # rows, or operations of changes: the decoder takes ten times as many
 
 
@@ -226,8 +227,11 @@ class HomeServer:
     def _on_settled(self, message: ProposalsSettled) -> Effects:
         if message.asker not in self._peers:
             return []
-        body = StoreSettled(tuple(_answer_of(settled) for settled in message.settled))
-        return sending([PeerFrame(message.asker, encode_peer(PeerTag.STORE_SETTLED, body))])
+        frames = [
+            PeerFrame(message.asker, encode_peer(PeerTag.STORE_SETTLED, StoreSettled(answers)))
+            for answers in _pieces_of_answers(map(_answer_of, message.settled), self._settings.frame_bytes_max)
+        ]
+        return sending(frames)
 
     # -- links and time
 
@@ -319,6 +323,20 @@ def _answer_of(settled: ProposalSettled) -> SettledProposal:
     outcome = settled.outcome
     applied, index = (False, 0) if outcome is None else (outcome.applied, outcome.index)
     return SettledProposal(settled.number, applied, index, settled.fault, settled.reason)
+
+
+def _pieces_of_answers(answers: Iterable[SettledProposal], bytes_max: int) -> Iterator[tuple[SettledProposal, ...]]:
+    piece: list[SettledProposal] = []
+    size = 0
+    for answer in answers:
+        answer_bytes = _ANSWER_BYTES + len(answer.reason.encode())
+        if piece and (size + answer_bytes > bytes_max or len(piece) == ITEMS_PER_FRAME_MAX):
+            yield tuple(piece)
+            piece, size = [], 0
+        piece.append(answer)
+        size += answer_bytes
+    if piece:
+        yield tuple(piece)
 
 
 def _pieces_of_rows(rows: Iterable[Row], bytes_max: int) -> Iterator[tuple[tuple[Row, ...], int]]:

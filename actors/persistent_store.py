@@ -20,7 +20,7 @@ import msgspec
 from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
 from actors.durable_image import DurableImage, ImageChange
 from actors.durable_news import news_of
-from actors.durable_orders import DropIntent, OrderAnswer, namespaces_listed, service_answer
+from actors.durable_orders import DropIntent, OrderAnswer, RowLimits, namespaces_listed, service_answer
 from actors.durable_reading import ReadingDesk, ReadingLimits
 from actors.intent_upkeep import IntentUpkeep, version_of
 from actors.messages.health import LivingMembersChanged
@@ -50,6 +50,8 @@ class PersistentSettings(msgspec.Struct, frozen=True):
     orders_max: int
     order_ms: int
     attempts_max: int
+    rows_max: int
+    intents_max: int
     look_interval_ms: int
     records_per_message_max: int
     drop_retry_ms: int
@@ -103,6 +105,7 @@ class PersistentStore:
             orders_max=settings.orders_max,
             order_ms=settings.order_ms,
             attempts_max=settings.attempts_max,
+            row_limits=RowLimits(settings.rows_max, settings.intents_max),
         )
         self.counters = dict.fromkeys(
             ("persistent_orders", "persistent_orders_refused", "rows_unreadable", "store_silences"), 0

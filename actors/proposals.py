@@ -18,7 +18,7 @@ from collections.abc import Iterable
 
 from actors.base import Now
 from actors.durable_image import DurableImage, ImageChange
-from actors.durable_orders import OrderAnswer, Plan, fate_of, plan_of, row_keys
+from actors.durable_orders import OrderAnswer, Plan, RowLimits, fate_of, lack_of_room, plan_of, row_keys
 from actors.durable_rows import fence_row_key
 from actors.messages.store import Expectation, Operation, Proposal, ProposalSettled
 from actors.messages.values import NOBODY, Order, Reply
@@ -67,6 +67,7 @@ class ProposalDesk:
         orders_max: int,
         order_ms: int,
         attempts_max: int,
+        row_limits: RowLimits,
     ) -> None:
         """``first_number``: above all of earlier lives, whose late answers would be taken for those of this one."""
         self._fence_key = fence_row_key(node_id)
@@ -74,6 +75,7 @@ class ProposalDesk:
         self._orders_max = orders_max
         self._order_ms = order_ms
         self._attempts_max = attempts_max
+        self._row_limits = row_limits
         self._number = first_number
         self.may_write = False  # PersistentStore follows the store
         self._under_way: dict[int, PendingOrder] = {}  # by proposal
@@ -195,6 +197,8 @@ class ProposalDesk:
 
     def _begin(self, pending: PendingOrder, now: Now) -> None:
         planned = plan_of(pending.order, self._image, now)
+        if isinstance(planned, Plan):
+            planned = lack_of_room(planned, self._image, self._row_limits) or planned
         if isinstance(planned, OrderAnswer):
             self._end(pending, planned)
             return

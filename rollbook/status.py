@@ -43,7 +43,8 @@ class LatencyCounts(msgspec.Struct, frozen=True, array_like=True):
 class StoreMember(msgspec.Struct, frozen=True, array_like=True):
     """One member of the etcd that keeps the durable data.
 
-    ``state``: leader, follower, learner (it has no vote yet), silent (it does not answer).
+    ``state``: leader, follower, learner (it has no vote yet), silent (it does not answer),
+    unasked (the node does not know its address).
     """
 
     name: str

@@ -142,7 +142,7 @@ class ProposalsSettled(msgspec.Struct, frozen=True):
 
 
 class MemberSeen(msgspec.Struct, frozen=True):
-    """``state``: leader, follower, learner or silent."""
+    """``state``: leader, follower, learner, silent or unasked."""
 
     name: str
     state: str

@@ -46,7 +46,8 @@ def _etcd(members: Sequence[StoreMember]) -> list[str]:
     votes = [member for member in members if member.state != "learner"]
     spare = sum(member.state != "silent" for member in votes) - (len(votes) // 2 + 1)
     led = f"led by {names[0]}" if names else "without a leader: nothing durable can be written"
-    more = f"; it bears the loss of {spare or 'no'} more" if names else ""
+    is_known = all(member.state != "unasked" for member in votes)
+    more = f"; it bears the loss of {spare or 'no'} more" if names and is_known else ""
     plural = "member" if len(members) == 1 else "members"
     return [f"durable data: in etcd of {len(members)} {plural}, {led}{more}", *filter(None, map(_part, members))]
 
@@ -57,6 +58,8 @@ def _part(member: StoreMember) -> str:
             return f"the etcd member {member.name} does not answer"
         case "learner":
             return f"the etcd member {member.name} has no vote yet: it catches up"
+        case "unasked":
+            return f"nothing is known of the etcd member {member.name}: store.endpoints does not name it"
     return ""
 
 

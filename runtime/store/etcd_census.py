@@ -94,4 +94,6 @@ def _seen(member: EtcdMember, leaders: dict[str, str], asks_all: bool) -> Member
         return MemberSeen(name, "learner")
     if member.member_id not in leaders and asks_all:
         return MemberSeen(name, "silent")
-    return MemberSeen(name, "leader" if member.member_id in leaders.values() else "follower")
+    if member.member_id in leaders.values():
+        return MemberSeen(name, "leader")
+    return MemberSeen(name, "follower" if member.member_id in leaders else "unasked")

@@ -302,6 +302,15 @@ def test_proposals_pass_on_and_their_answers_come_back(bench: ServerBench) -> No
     assert bench.frames == [], "nobody is there any more"
 
 
+def test_many_long_answers_come_in_frames_that_a_peer_reads(bench: ServerBench) -> None:
+    bench.peers(Peer("a", 1, "la"))
+    bench.frames.clear()
+    reason = "the disk is full " * 40
+    refused = tuple(ProposalSettled(number, None, "unavailable", reason) for number in range(1, 10_001))
+    bench.handle(ProposalsSettled(refused, "la"))
+    assert [each.number for _, body in bench.frames for each in body.settled] == list(range(1, 10_001))
+
+
 def test_proposals_that_break_the_rules_of_the_store_never_reach_it(bench: ServerBench) -> None:
     twice = Proposal(1, (Operation("k", b"v"), Operation("k", None)))
     large = Proposal(2, (Operation("k", b"v" * 600_000),))

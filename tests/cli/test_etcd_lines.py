@@ -59,6 +59,14 @@ def _status(number: int, view: dict[str, str]) -> NodeStatus:
                 f"the etcd member {B} does not answer",
             ],
         ),
+        (
+            {A: "unasked", B: "leader", C: "unasked"},
+            [
+                f"durable data: in etcd of 3 members, led by {B}",
+                f"nothing is known of the etcd member {A}: store.endpoints does not name it",
+                f"nothing is known of the etcd member {C}: store.endpoints does not name it",
+            ],
+        ),
         ({}, ["durable data: in etcd"]),
     ],
 )

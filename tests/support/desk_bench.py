@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from actors.base import Now
 from actors.durable_image import DurableImage
-from actors.durable_orders import row_keys
+from actors.durable_orders import RowLimits, row_keys
 from actors.durable_rows import instance_row_key, instance_row_value
 from actors.messages.store import Fault, Outcome, Proposal, ProposalSettled
 from actors.messages.values import Order, Route
@@ -17,6 +17,7 @@ from tests.support.model_store import ModelStore
 SERVICE = Service("public", "shop", "orders")
 FIRST_NUMBER = 1_000
 FENCE = "fence n1"
+ROW_LIMITS = RowLimits(rows_max=1_000, intents_max=100)
 
 
 def instance(port: int, weight: float) -> Instance:
@@ -30,7 +31,13 @@ def key_of(port: int) -> str:
 class DeskBench:
     """Orders are numbered from 1, and a published weight is the number of its order: so a row says who wrote it."""
 
-    def __init__(self, orders_max: int = 100, order_ms: int = 2_500, attempts_max: int = 5) -> None:
+    def __init__(
+        self,
+        orders_max: int = 100,
+        order_ms: int = 2_500,
+        attempts_max: int = 5,
+        row_limits: RowLimits = ROW_LIMITS,
+    ) -> None:
         self.store = ModelStore()
         self.image = DurableImage()
         self.image.replace(self.store.cut())
@@ -41,6 +48,7 @@ class DeskBench:
             orders_max=orders_max,
             order_ms=order_ms,
             attempts_max=attempts_max,
+            row_limits=row_limits,
         )
         self.desk.may_write = True
         self.ms = 0

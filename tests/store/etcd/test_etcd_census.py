@@ -57,10 +57,10 @@ def test_a_member_that_does_not_answer_is_silent_and_one_without_a_vote_is_a_lea
         assert told[0] == {"a": "leader", "b": "silent", "c": "learner"}
 
 
-def test_a_member_that_nobody_was_told_to_ask_is_not_called_silent() -> None:
+def test_a_member_that_nobody_was_told_to_ask_is_called_neither_silent_nor_a_follower() -> None:
     with member(status(5, 5)) as first, census(first.url, free_url()) as told:
         wait_until(lambda: told, SECONDS, "it is told")
-        assert told[0] == {"a": "leader", "b": "follower", "c": "learner"}
+        assert told[0] == {"a": "leader", "b": "unasked", "c": "learner"}
 
 
 def test_only_what_has_changed_is_told_and_who_has_no_leader_says_so() -> None:
