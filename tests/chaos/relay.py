@@ -2,8 +2,9 @@
 
     python -m tests.chaos.relay INSIDE OUTSIDE DEVICE DELAY_MS JITTER_MS LOSS_PERCENT DUPLICATE_PERCENT SEED
 
-It makes a TUN device of this name in both namespaces, prints ``ready``, and carries packets with delay, jitter (so that
-they overtake each other), loss and duplicates, until its standard input ends. The devices end with it.
+It makes a TUN device of this name in both namespaces, prints ``ready`` when both are up, and carries packets with
+delay, jitter (so that they overtake each other), loss and duplicates, until its standard input ends. The devices end
+with it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import random
 import select
 import struct
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -81,6 +83,8 @@ def _tun(namespace: str, device: str) -> int:
     enter_namespace(namespace)
     descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH14x", device.encode(), _IFF_TUN | _IFF_NO_PI))
+    # Before any packet is carried: the system sends its own at once, and into a device that is down none can be written.
+    subprocess.run(["ip", "link", "set", device, "up"], check=True)
     return descriptor
 
 

@@ -147,8 +147,6 @@ class World:
 
     def route_through(self, place: Place, device: str) -> None:
         """Both directions of this place's traffic go over a device that stands in its namespace and in the switch."""
-        for namespace in (place.namespace, self.switch):
-            run("ip", "-n", namespace, "link", "set", device, "up")
         run("ip", "-n", self.switch, "route", "replace", f"{place.address}/32", "dev", device)
         run("ip", "-n", place.namespace, "route", "replace", "default", "dev", device, "src", place.address)
 

@@ -105,6 +105,23 @@ def test_a_killed_round_is_swept_by_the_next_and_a_living_one_is_not(world_proce
     assert traces(label) == []
 
 
+def test_a_slow_line_that_is_ready_carries_what_comes_from_either_end(world_process: subprocess.Popen[str]) -> None:
+    label = first_line(world_process)
+    ends = (f"{label}.n1", f"{label}.switch")
+    command = [sys.executable, "-m", "tests.chaos.relay", *ends, "slow1", *("0" * 5)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as relay:
+        assert first_line(relay) == "ready"
+        for (
+            end
+        ) in ends:  # The system itself sends into an end that is up; into one that is down nothing can be written.
+            link = subprocess.run(
+                ["ip", "-n", end, "link", "show", "slow1"], capture_output=True, text=True, check=True
+            )
+            assert ",UP," in link.stdout
+        relay.communicate(timeout=20)
+    assert relay.returncode == 0
+
+
 def test_a_world_that_cannot_be_finished_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(world: World, drops: object) -> None:
         raise RuntimeError("no rules today")
