@@ -83,7 +83,7 @@ def _tun(namespace: str, device: str) -> int:
     enter_namespace(namespace)
     descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH14x", device.encode(), _IFF_TUN | _IFF_NO_PI))
-    # Before any packet is carried: the system sends its own at once, and into a device that is down none can be written.
+    # Before any packet is carried: the system sends its own at once, and a device that is down takes none.
     subprocess.run(["ip", "link", "set", device, "up"], check=True)
     return descriptor
 

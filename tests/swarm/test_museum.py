@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.swarm.ablations import ABLATIONS
-from tests.swarm.museum import EXHIBITS, Exhibit, plan_of
+from tests.swarm.exhibits import EXHIBITS, Exhibit
+from tests.swarm.museum import plan_of
 from tests.swarm.run import run_seed
 
 ROOT = Path(__file__).resolve().parents[2]
