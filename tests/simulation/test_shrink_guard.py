@@ -45,9 +45,9 @@ def test_what_died_with_its_node_is_gone_one_lease_later_where_it_was_most_of_th
 def test_clients_that_are_late_to_move_are_not_missed_and_then_nothing_is_guarded(seed: int) -> None:
     cluster = sim_cluster(seed=seed, warm=True)
     clients = [registered(cluster, 0, number) for number in range(6)]
+    cluster.until(lambda: everywhere(cluster, *range(6)), 2_000, "listed")
     subscriber = cluster.client(at=1)
     subscriber.subscribe("orders")
-    cluster.until(lambda: everywhere(cluster, *range(6)), 2_000, "listed")
     cluster.crash(0)
     cluster.always(lambda: everywhere(cluster, *range(6)), 12_000, "past the verdict nobody is missed")
     assert [view.guarded for _, view in subscriber.pushes] == [True]
