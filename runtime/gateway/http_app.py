@@ -10,6 +10,7 @@ from runtime.gateway.http_changes import HttpChanges
 from runtime.gateway.http_health import HttpHealth
 from runtime.gateway.http_instances import HttpInstances
 from runtime.gateway.http_lists import HttpLists
+from runtime.gateway.http_namespaces import HttpNamespaces
 from runtime.gateway.http_operator import HttpOperator
 from runtime.gateway.http_others import HttpOthers
 from runtime.gateway.http_push import UdpPush
@@ -41,6 +42,7 @@ class HttpApp:
                 HttpChanges(link, self.views).routes(),
                 HttpOperator(link, self.push).routes(),
                 HttpHealth(link).routes(),
+                HttpNamespaces(link).routes(),
                 HttpOthers(link).routes(),
             ]
         )

@@ -24,6 +24,9 @@ class ResultCode(IntEnum):
     MEDIA_TYPE = 20003
     NOT_FOUND = 20004
     CONFLICT = 20005
+    NAMESPACE_ILLEGAL = 22000
+    NAMESPACE_NOT_FOUND = 22001
+    NAMESPACE_EXISTS = 22002
     SERVER_ERROR = 30000
     DISABLED = 40001
 
@@ -36,6 +39,9 @@ _TEXTS: dict[int, str] = {
     ResultCode.MEDIA_TYPE: "MediaType Error",
     ResultCode.NOT_FOUND: "resource not found",
     ResultCode.CONFLICT: "resource conflict",
+    ResultCode.NAMESPACE_ILLEGAL: "illegal namespace",
+    ResultCode.NAMESPACE_NOT_FOUND: "namespace not exist",
+    ResultCode.NAMESPACE_EXISTS: "namespace already exist",
     ResultCode.SERVER_ERROR: "server error",
     ResultCode.DISABLED: "API function disabled",
     Code.SERVICE_NAME_INVALID: "service name error",

@@ -103,6 +103,11 @@ def result(code: int, message: str, data: object, status: int = 200) -> Response
     return json_response(msgspec.json.encode({"code": code, "message": message, "data": data}), status)
 
 
+def rest_result(data: object) -> object:
+    """The envelope of the first version of what is not naming; to be answered in words."""
+    return {"code": int(HTTPStatus.OK), "message": None, "data": data}
+
+
 def refused(style: AnswerStyle, error: RollbookError) -> Response:
     if style is AnswerStyle.WORDS:
         status, text = refusal_in_words(error)
