@@ -43,6 +43,10 @@ class Admissions:
         """Whether anybody is here but gateways, which come and go with those whom they speak for."""
         return len(self._sessions) > len(self._gateways)
 
+    @property
+    def of_gateways(self) -> int:
+        return len(self._gateways)
+
     def of_callers(self) -> list[Route]:
         """The sessions that another node may serve as well: a gateway's own stays where the gateway is."""
         return [route for route in self._sessions if route not in self._gateways]

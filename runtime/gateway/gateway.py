@@ -38,7 +38,7 @@ class Gateway:
         self._grpc = GrpcServer(
             plan, self.link, self.connections, NamingRequests(lists, self.watches, self.link.resumption, settings)
         )
-        self._http_app = HttpApp(self.link, lists, settings)
+        self._http_app = HttpApp(self.link, lists, settings, self.connections)
         self._http = HttpServer(self._http_app.routes, plan)
 
     async def run(self, told_to_end: asyncio.Event) -> None:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
+from collections.abc import Callable
 
 from rollbook.model import View
+from runtime.endpoints import endpoint_of
 from runtime.gateway.http_beats import BeatGatherer
 from runtime.gateway.http_changes import HttpChanges
+from runtime.gateway.http_cluster import HttpCluster
 from runtime.gateway.http_health import HttpHealth
 from runtime.gateway.http_instances import HttpInstances
 from runtime.gateway.http_lists import HttpLists
+from runtime.gateway.http_loader import HttpLoader
 from runtime.gateway.http_namespaces import HttpNamespaces
 from runtime.gateway.http_operator import HttpOperator
 from runtime.gateway.http_others import HttpOthers
 from runtime.gateway.http_push import UdpPush
 from runtime.gateway.http_routes import HttpRoutes
 from runtime.gateway.http_views import ServiceViews
+from runtime.gateway.member_links import MemberLinks
 from runtime.gateway.node_link import NodeLink
+from runtime.gateway.sdk_connections import SdkConnections
 from runtime.gateway.service_lists import ServiceLists
 from runtime.gateway.settings import GatewaySettings
 
@@ -27,8 +35,11 @@ class HttpApp:
     """``routes`` is what a server serves. ``start`` and ``stop`` on the loop. It takes the pushes of the gateway's own
     session."""
 
-    def __init__(self, link: NodeLink, lists: ServiceLists, settings: GatewaySettings) -> None:
+    def __init__(
+        self, link: NodeLink, lists: ServiceLists, settings: GatewaySettings, connections: SdkConnections
+    ) -> None:
         self._link = link
+        self.members = MemberLinks(link, _dialled_with(settings), link.now_ms)
         self.views = ServiceViews(link, settings.http_lists_kept_max, settings.http_list_idle_ms, link.now_ms)
         self.beats = BeatGatherer(link, settings.http_beats_gather_ms, settings.http_beats_waiting_max)
         self.push = UdpPush(lists, settings.http_udp_subscribers_max, link.now_ms)
@@ -43,6 +54,8 @@ class HttpApp:
                 HttpOperator(link, self.push).routes(),
                 HttpHealth(link).routes(),
                 HttpNamespaces(link).routes(),
+                HttpCluster(link, self.members).routes(),
+                HttpLoader(connections, self.members).routes(),
                 HttpOthers(link).routes(),
             ]
         )
@@ -58,6 +71,7 @@ class HttpApp:
         self.push.stop()
         await self.beats.stop()
         await self.views.stop()
+        await self.members.stop()
 
     def _pushed(self, view: View) -> None:
         self._acknowledge(view)
@@ -69,4 +83,10 @@ class HttpApp:
     def _look(self) -> None:
         self.views.look()
         self.push.look()
+        self.members.look()
         self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
+
+def _dialled_with(settings: GatewaySettings) -> Callable[[str], NodeLink]:
+    """Links to other members are like that to the own node, with no session on them but the gateway's."""
+    return lambda address: NodeLink(endpoint_of(address), settings, random.Random(os.urandom(32)))

@@ -222,6 +222,12 @@ class SdkConnections:
 
     # -- who is to go elsewhere
 
+    def advise(self, connection: SdkConnection, servers: tuple[str, ...]) -> bool:
+        """On the word of a person. False if this SDK does not know the message."""
+        if connection.moves_when_asked:
+            self._ask_to_move(connection, servers)
+        return connection.moves_when_asked
+
     def _on_advice(self, connection: SdkConnection, advice: MoveAdvised) -> None:
         now = self._loop.time()
         if connection.moves_when_asked:
