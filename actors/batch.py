@@ -16,7 +16,7 @@ from actors.messages.values import ClusterWait, Order, Record, RecordKey, Reply
 from actors.owner_table import OwnerTable
 from actors.records import HybridClock
 from actors.sessions import Session, SessionTable
-from rollbook.catalog import FindServices
+from rollbook.catalog import CountServices, FindServices, ListCatalog, ListSubscribers
 from rollbook.durable import check_intent, check_namespace, check_settings
 from rollbook.durable_bodies import (
     PERSISTENT_PER_ORDER_MAX,
@@ -28,6 +28,7 @@ from rollbook.durable_bodies import (
     PublishPersistent,
     PutNamespace,
     PutService,
+    SetHealth,
     SetIntent,
     WithdrawPersistent,
 )
@@ -248,15 +249,19 @@ class OrderBatch:
         self.requests.append(order)
 
     def _subscribe(self, session: Session, order: Order) -> None:
-        self._ask_index(session, Order(order.route, order.correlation, order.body, session.client))
+        said = Order(order.route, order.correlation, order.body, session.client, session.subscriber)
+        self._ask_index(session, said)
 
     def _list_services(self, _session: Session, order: Order) -> None:
         body: ListServices = order.body
         check_service(Service(body.namespace, body.group, "any"))
         self.requests.append(order)
 
+    def _count_services(self, _session: Session, order: Order) -> None:
+        self.requests.append(order)
+
     def _find_services(self, _session: Session, order: Order) -> None:
-        body: FindServices = order.body
+        body: FindServices | ListCatalog = order.body
         check_service(Service(body.namespace, DEFAULT_GROUP, "any"))
         self.requests.append(order)
 
@@ -294,6 +299,9 @@ _HANDLERS: dict[type[Any], Callable[[OrderBatch, Session, Order], None]] = {
     Unsubscribe: OrderBatch._ask_index,
     ListServices: OrderBatch._list_services,
     FindServices: OrderBatch._find_services,
+    ListCatalog: OrderBatch._find_services,
+    CountServices: OrderBatch._count_services,
+    ListSubscribers: OrderBatch._ask_index,
     Ping: OrderBatch._ping,
     PublishPersistent: OrderBatch._publish_persistent,
     WithdrawPersistent: OrderBatch._withdraw_persistent,
@@ -305,6 +313,7 @@ _HANDLERS: dict[type[Any], Callable[[OrderBatch, Session, Order], None]] = {
     ListNamespaces: OrderBatch._pass_on,
     SetIntent: OrderBatch._set_intent,
     ClearIntent: OrderBatch._about_instance,
+    SetHealth: OrderBatch._about_instance,
     ReadDurable: OrderBatch._pass_on,
     RestoreRows: OrderBatch._restore_rows,
     HttpPublish: OrderBatch._pass_to_keeper,

@@ -49,6 +49,7 @@ from actors.records import HybridClock
 from actors.sessionless import made_publications, made_verdicts, told_of_http, told_of_removed
 from actors.sessions import Session, SessionTable
 from actors.stalls import Lingering, Stalls
+from rollbook.catalog import Subscriber
 from rollbook.errors import Code, RemoteProtocolError
 from rollbook.model import Service
 from rollbook.wire import Failed, SessionEnded, SessionOpened, Tag, encode
@@ -209,7 +210,8 @@ class ClientManager:
             frame = ClientFrame(message.route, encode(Tag.FAILED, message.correlation, number, failed))
             return [Tell(Role.IO, AnswerClients((frame,))), Tell(Role.CONNECTIONS, SessionDiscarded(message.route))]
         effects = self._supersede(client, number, now)
-        self.sessions.open(Session(client, message.route, message.grace_ms, message.kind))
+        shown = Subscriber(client, message.ip, message.app, message.agent) if message.kind != "gateway" else None
+        self.sessions.open(Session(client, message.route, message.grace_ms, message.kind, shown))
         standing = message.standing
         opened = SessionOpened(
             self.identity.node_id,

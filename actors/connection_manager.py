@@ -37,6 +37,8 @@ from rollbook.errors import RETRYABLE, Code, InvalidField
 from rollbook.model import APP_LENGTH_MAX, IP_LENGTH_MAX, check_client_id
 from rollbook.wire import NUMBER_MAX, Done, Failed, OpenSession, Tag, encode
 
+AGENT_LENGTH_MAX = 128  # what is kept of it; nobody is refused for a long one
+
 
 class ConnectionsSettings(msgspec.Struct, frozen=True):
     sessions_max: int
@@ -174,7 +176,8 @@ class ConnectionManager:
         self._sessions.add(route, Admission(ip, order.app, order.kind))
         grace_ms = self.settings.sdk_grace_ms if order.kind == "sdk" else self.settings.native_grace_ms
         known = (order.client_id, grace_ms, self._standing, order.kind)
-        opening = OpenSessionOrdered(route, message.correlation, *known)
+        shown = (ip, order.app, order.agent[:AGENT_LENGTH_MAX])
+        opening = OpenSessionOrdered(route, message.correlation, *known, *shown)
         return [Tell(Role.CLIENTS, opening), *self._count_soon()]
 
     def _invalid(self, route: Route, order: OpenSession) -> Failed | None:

@@ -63,12 +63,12 @@ def _services_changed(changes: Iterable[ImageChange], image: DurableImage) -> li
 
 
 def _overlays_changed(changes: Iterable[ImageChange], now_ms: int) -> list[Effect]:
-    thresholds: list[tuple[Service, float]] = []
+    thresholds: list[tuple[Service, float | None]] = []
     intents: list[tuple[IntentPlace, BoundIntent | None]] = []
     for _, before, after in changes:
         match after if after is not None else before:
             case KeptService(service=service, settings=settings):
-                thresholds.append((service, settings.protection_threshold if after is not None else 0.0))
+                thresholds.append((service, settings.protection_threshold if after is not None else None))
             case KeptIntent() as kept:
                 is_in_force = after is not None and not 0 < kept.expires_ms <= now_ms
                 bound = BoundIntent(kept.intent, kept.incarnation) if is_in_force else None

@@ -29,6 +29,7 @@ from actors.durable_values import KeptInstance, KeptIntent, KeptService
 from actors.messages.index import ServiceAnswer
 from actors.messages.store import Expectation, Operation
 from actors.messages.values import IntentPlace, Order, Route
+from rollbook.checkers import CheckerSettings
 from rollbook.durable import INTENT_FIELDS, Intent, Namespace, ServiceSettings, decisions_of
 from rollbook.durable_bodies import (
     NAMESPACES_MAX,
@@ -41,10 +42,11 @@ from rollbook.durable_bodies import (
     PutNamespace,
     PutService,
     ServiceShown,
+    SetHealth,
     ShownIntent,
     WithdrawPersistent,
 )
-from rollbook.errors import Code
+from rollbook.errors import RETRYABLE, Code
 from rollbook.kept_rows import RestoreRows
 from rollbook.model import DEFAULT_NAMESPACE, Instance, InstanceKey, Service
 from rollbook.wire import Done, Failed, Tag
@@ -112,6 +114,8 @@ def _row_key(body: Any) -> str:
     match body:
         case PutService() | DeleteService():
             return service_row_key(body.service)
+        case SetHealth():
+            return instance_row_key(body.service, body.key)
         case PutNamespace():
             return namespace_row_key(body.namespace.id)
         case DeleteNamespace():
@@ -130,7 +134,7 @@ def plan_of(order: Order, image: DurableImage, now: Now) -> Plan | OrderAnswer:
         case WithdrawPersistent():
             return _removed(order, image)
         case PutService():
-            return _put(body.mode, Operation(_row_key(body), _settings(body, order, now)), image, "service")
+            return _put_service(body, Operation(_row_key(body), _settings(body, order, now)), image)
         case DeleteService():
             return _deleted_service(body, image)
         case PutNamespace():
@@ -141,6 +145,8 @@ def plan_of(order: Order, image: DurableImage, now: Now) -> Plan | OrderAnswer:
             return _absolute(_bound(body, order.client, now), image)
         case ClearIntent():
             return _removed(order, image)
+        case SetHealth():
+            return _health_set(body, order.client, image, now)
         case RestoreRows():
             return _restored(body, image)
         case DropIntent():
@@ -226,7 +232,31 @@ def _instance_value(service: Service, instance: Instance, author: str, image: Du
     return instance_row_value(instance, author, now.wall_ms, added_ms)
 
 
+def _health_set(body: SetHealth, author: str, image: DurableImage, now: Now) -> Plan | OrderAnswer:
+    kept, service = image.rows.get(_row_key(body)), image.rows.get(service_row_key(body.service))
+    if not isinstance(kept, KeptInstance):
+        where = f"{body.key.ip}:{body.key.port} of {body.service.grouped_name}"
+        return _failed(Code.INSTANCE_NOT_FOUND, f"there is no persistent instance {where}", "key")
+    checkers = service.settings.checkers if isinstance(service, KeptService) else {}
+    if checkers.get(body.key.cluster, CheckerSettings()).kind != "none":
+        sentence = f"the cluster {body.key.cluster} of {body.service.grouped_name} is probed"
+        return _failed(Code.HEALTH_PROBED, sentence, "healthy")
+    if kept.instance.healthy == body.healthy:
+        return _done(image.index)
+    instance = msgspec.structs.replace(kept.instance, healthy=body.healthy)
+    return _as_seen(Operation(_row_key(body), instance_row_value(instance, author, now.wall_ms, kept.added_ms)), image)
+
+
 # -- services
+
+
+def _put_service(body: PutService, operation: Operation, image: DurableImage) -> Plan | OrderAnswer:
+    if not body.index:
+        return _put(body.mode, operation, image, "service")
+    if body.index != image.row_index(operation.key):
+        sentence = f"the settings of {body.service.grouped_name} have changed since {body.index}"
+        return _failed(Code.CHANGED_MEANWHILE, sentence, "index")
+    return _as_seen(operation, image)
 
 
 def _settings(body: PutService, order: Order, now: Now) -> bytes:
@@ -337,4 +367,4 @@ def _done(index: int) -> OrderAnswer:
 
 
 def _failed(code: Code, sentence: str, field: str) -> OrderAnswer:
-    return OrderAnswer(Tag.FAILED, Failed(code, sentence, field))
+    return OrderAnswer(Tag.FAILED, Failed(code, sentence, field, retryable=code in RETRYABLE))

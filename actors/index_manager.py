@@ -1,10 +1,10 @@
 """IndexManager: which clients publish and which sessions watch each service, and the view built of it.
 
 Owns: the service index (service_index.py), the versions of views; what lists have to say of orders about durable data,
-which pass through it, stands in durable_passage.py. Accepts: messages/index.py, StandingChanged, DigestsTaken,
-VerdictsWanted. Tells: I/O (answers), PushActor (touched services, subscriptions, views), DistroSyncActor (watermarks,
-touches, waits), MemberManager (what a digest says), PersistentStore (orders about durable data), HealthChecker (what it
-asks).
+which pass through it, stands in durable_passage.py, what is answered of many services in listings.py. Accepts:
+messages/index.py, StandingChanged, DigestsTaken, VerdictsWanted. Tells: I/O (answers), PushActor (touched services,
+subscriptions, views), DistroSyncActor (watermarks, touches, waits), MemberManager (what a digest says), PersistentStore
+(orders about durable data), HealthChecker (what it asks).
 
 An answer leaves only after everything that came with it is indexed: an acknowledged registration is in every later
 answer of this node. So does a digest, for its watermarks acknowledge too. Views are lazy: a registration marks its
@@ -20,6 +20,7 @@ import msgspec
 
 from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
 from actors.durable_passage import DurablePassage
+from actors.listings import catalogued, counted, found, listed, subscribers
 from actors.messages.connections import StandingChanged
 from actors.messages.distro import ClusterWaitsAdded, OwnersApplied, Touches
 from actors.messages.health import VerdictsFound, VerdictsWanted
@@ -40,16 +41,14 @@ from actors.messages.store import StoreFollowed
 from actors.messages.values import Order, Origin, Route
 from actors.service_entry import encode_view
 from actors.service_index import ServiceIndex
-from rollbook.catalog import FindServices, ServicesFound
+from rollbook.catalog import CountServices, FindServices, ListCatalog, ListSubscribers
 from rollbook.errors import Code, InvalidField, Refused, RollbookError
 from rollbook.model import Service, View, clusters_of
 from rollbook.wire import (
-    PAGE_SIZE_MAX,
     Done,
     Failed,
     ListServices,
     Query,
-    Services,
     Subscribe,
     Tag,
     Unsubscribe,
@@ -218,15 +217,21 @@ class IndexManager:
                 self.counters["index_queries"] += 1
                 return Tag.VIEW, self._queried(body, now)
             case Subscribe():
-                return Tag.VIEW, self._subscribed(order.route, order.client, body, now, changes)
+                return Tag.VIEW, self._subscribed(order, body, now, changes)
             case Unsubscribe():
                 if self.index.unsubscribe(order.route, body.service):
                     changes.last[(order.route, body.service)] = None
                 return Tag.DONE, Done()
             case ListServices():
-                return Tag.SERVICES, self._listed(body)
+                return Tag.SERVICES, listed(self.index, body)
             case FindServices():
-                return Tag.SERVICES_FOUND, self._found(body)
+                return Tag.SERVICES_FOUND, found(self.index, body)
+            case ListCatalog():
+                return Tag.CATALOG, catalogued(self.index, body, now.wall_ms)
+            case CountServices():
+                return Tag.SERVICES_COUNTED, counted(self.index)
+            case ListSubscribers():
+                return Tag.SUBSCRIBERS, subscribers(self.index, body)
             case _:
                 raise TypeError(f"the index does not answer {type(body).__name__}")
 
@@ -238,37 +243,15 @@ class IndexManager:
         self.index.views.of(entry, now.wall_ms)
         return entry.body(query.clusters, clusters)
 
-    def _subscribed(
-        self, route: Route, client: str, order: Subscribe, now: Now, changes: SubscriptionChanges
-    ) -> msgspec.Raw:
-        clusters = self._clusters(order.clusters)
-        self._check_room(route, order.service)
-        entry = self.index.subscribe(route, order.service)
+    def _subscribed(self, order: Order, body: Subscribe, now: Now, changes: SubscriptionChanges) -> msgspec.Raw:
+        route, clusters = order.route, self._clusters(body.clusters)
+        self._check_room(route, body.service)
+        entry = self.index.subscribe(route, body.service, order.subscriber)
         view = self.index.views.of(entry, now.wall_ms)
-        subscription = Subscription(route, order.service, order.clusters, view.version, client)
-        changes.last[(route, order.service)] = subscription
-        changes.views[order.service] = view
-        return entry.body(order.clusters, clusters)
-
-    def _listed(self, order: ListServices) -> Services:
-        if order.page < 1:
-            raise InvalidField(f"pages are counted from 1, not {order.page}", field="page")
-        _check_page_size(order.size)
-        names = self.index.live_names(order.namespace, order.group)
-        first = (order.page - 1) * order.size
-        return Services(len(names), tuple(names[first : first + order.size]))
-
-    def _found(self, order: FindServices) -> ServicesFound:
-        _check_page_size(order.size)
-        patterns = (order.group_pattern, order.name_pattern)
-        is_warming = self.index.views.warming or self.index.views.is_store_unread
-        number, news = self.index.news_of(order.namespace, *patterns, order.since)
-        if news is not None and len(news) <= order.size:
-            came = tuple((each.group, each.name) for each, is_live in sorted(news.items()) if is_live)
-            went = tuple((each.group, each.name) for each, is_live in sorted(news.items()) if not is_live)
-            return ServicesFound(number, False, len(news), came, went, is_warming)
-        found = self.index.live_matching(order.namespace, *patterns)
-        return ServicesFound(number, True, len(found), tuple(found[: order.size]), (), is_warming)
+        subscription = Subscription(route, body.service, body.clusters, view.version, order.client)
+        changes.last[(route, body.service)] = subscription
+        changes.views[body.service] = view
+        return entry.body(body.clusters, clusters)
 
     def _clusters(self, text: str) -> frozenset[str]:
         if text.count(",") >= self.settings.clusters_per_filter_max:
@@ -365,11 +348,6 @@ class IndexManager:
         is_awaited = self._is_guard_reminded or self.index.hides_nobody
         assert is_awaited or not self.index.guard.services, "a guard would never end"
         self.index.check_invariants()
-
-
-def _check_page_size(size: int) -> None:
-    if not 1 <= size <= PAGE_SIZE_MAX:
-        raise InvalidField(f"size must lie between 1 and {PAGE_SIZE_MAX}, not {size}", field="size")
 
 
 def _told_of(touched: dict[Service, dict[Origin, int]], touches: Touches | None) -> ServicesTouched:

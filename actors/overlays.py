@@ -6,7 +6,7 @@ it. What the application publishes stays visible wherever the intent says nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import msgspec
 
@@ -21,21 +21,20 @@ class ServiceOverlays:
     """By service, what PersistentStore says is to be laid over its instances."""
 
     def __init__(self) -> None:
-        self._thresholds: dict[Service, float] = {}
+        self._thresholds: dict[Service, float] = {}  # of every service that has settings
+        self._names: dict[tuple[str, str], set[str]] = {}  # of these, by namespace and group
         self._intents: dict[Service, dict[InstanceKey, dict[IntentField, BoundIntent]]] = {}
 
     def take(
         self,
-        thresholds: Iterable[tuple[Service, float]],
+        thresholds: Iterable[tuple[Service, float | None]],
         intents: Iterable[tuple[IntentPlace, BoundIntent | None]],
     ) -> list[Service]:
         """The news; and whom it concerns."""
         concerned: dict[Service, None] = {}
         for service, threshold in thresholds:
             concerned[service] = None
-            self._thresholds[service] = threshold
-            if not threshold:
-                del self._thresholds[service]
+            self._keep(service, threshold)
         for place, bound in intents:
             concerned[place.service] = None
             if bound is not None:
@@ -43,6 +42,27 @@ class ServiceOverlays:
             else:
                 self._forget(place)
         return list(concerned)
+
+    def threshold_of(self, service: Service) -> float:
+        return self._thresholds.get(service, 0.0)
+
+    def names(self, namespace: str, group: str) -> Set[str]:
+        """Of the services of a group that have settings. Not to be changed."""
+        return self._names.get((namespace, group), frozenset())
+
+    def groups(self, namespace: str) -> set[str]:
+        """Those with a service that has settings."""
+        return {group for where, group in self._names if where == namespace}
+
+    def _keep(self, service: Service, threshold: float | None) -> None:
+        group = (service.namespace, service.group)
+        if threshold is not None:
+            self._thresholds[service] = threshold
+            self._names.setdefault(group, set()).add(service.name)
+        elif self._thresholds.pop(service, None) is not None:
+            self._names[group].discard(service.name)
+            if not self._names[group]:
+                del self._names[group]
 
     def _forget(self, place: IntentPlace) -> None:
         of_service = self._intents.get(place.service, {})

@@ -15,6 +15,7 @@ from actors.messages.values import Origin, Record, Route
 from actors.service_news import ServiceNews
 from actors.verdicts import is_verdicts_client
 from actors.views import InstanceConflict
+from rollbook.catalog import Subscriber
 from rollbook.codec import pack
 from rollbook.model import Service, View, filter_clusters
 
@@ -24,12 +25,13 @@ BODIES_PER_VIEW_MAX = 32  # encoded answers kept per view: one per cluster filte
 class ServiceGroup:
     """The services of one (namespace, group), and the sorted list of those with a live publisher."""
 
-    __slots__ = ("key", "live", "names", "names_changed", "news", "size", "unsettled")
+    __slots__ = ("instances", "key", "live", "names", "names_changed", "news", "size", "unsettled")
 
     def __init__(self, key: tuple[str, str], news: ServiceNews) -> None:
         self.key = key
         self.news = news
         self.size = 0  # entries
+        self.instances = 0  # listed ones, of the entries that are settled
         self.live: set[str] = set()
         self.names: list[str] = []  # sorted; as of the last listing
         self.names_changed: set[str] = set()  # whose liveness has changed since
@@ -53,7 +55,8 @@ class ServiceGroup:
     def check_invariants(self, entries: Collection[ServiceEntry]) -> None:
         """``entries``: those of this group."""
         there = {entry.service.name for entry in entries}
-        live = {entry.service.name for entry in entries if entry.live}
+        live = {entry.service.name for entry in entries if entry.listed}
+        assert self.instances == sum(entry.listed for entry in entries), "instances are miscounted"
         assert self.size == len(entries), "groups are miscounted"
         assert self.live == live
         assert set(self.names) ^ self.names_changed >= live - self.names_changed
@@ -70,7 +73,7 @@ class ServiceEntry:
         "dirty",
         "group",
         "guarded",
-        "live",
+        "listed",
         "origins",
         "protected",
         "service",
@@ -86,11 +89,11 @@ class ServiceEntry:
         self.clients: dict[str, tuple[Record, ...]] = {}  # by client: one record per origin, tombstones too
         self.verdicts: dict[str, tuple[Record, ...]] = {}  # likewise, of nodes that probe; they list nothing
         self.origins: dict[Origin, int] = {}  # records of each origin in here, of both kinds
-        self.subscribers: dict[Route, None] = {}
+        self.subscribers: dict[Route, Subscriber | None] = {}  # None: whoever asks for others
         self.view: View | None = None  # the last one built
         self.dirty = True  # records or filter have changed since
         self.settled = False  # view or liveness was computed since the last change; one flag keeps the hot path short
-        self.live = False  # as of the last computation
+        self.listed = 0  # how many instances, as of the last computation
         self.conflicts: tuple[InstanceConflict, ...] = ()  # likewise
         self.protected = False  # likewise: so few are healthy that all are shown as healthy
         self.guarded = False  # likewise: something is shown only because of the shrink guard
@@ -106,12 +109,14 @@ class ServiceEntry:
         self.dirty = True
         self.group.unsettled.add(self)
 
-    def settle(self, live: bool) -> None:
-        """Its liveness was computed."""
+    def settle(self, listed: int) -> None:
+        """How many instances it lists was computed; it lives if there are any."""
         self.settled = True
         self.group.unsettled.discard(self)
-        if live != self.live:
-            self.live = live
+        was_live, live = self.listed > 0, listed > 0
+        self.group.instances += listed - self.listed
+        self.listed = listed
+        if live != was_live:
             self.group.names_changed.add(self.service.name)
             self.group.news.note(self.service, is_live=live)
             (self.group.live.add if live else self.group.live.discard)(self.service.name)

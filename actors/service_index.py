@@ -7,7 +7,7 @@ service ↔ origin, and service ↔ subscribing session.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from actors.durable_rows import STORE_ORIGIN
 from actors.messages.values import BoundIntent, IntentPlace, Origin, Record, RecordKey, Route
@@ -17,7 +17,8 @@ from actors.service_news import ServiceNews, matches, matching
 from actors.shrink_guard import ShrinkGuard, ShrinkPatience
 from actors.verdicts import is_verdicts_client, last_verdicts
 from actors.view_builder import ViewBuilder
-from actors.views import Filter, OwnerVerdict, live_winner, live_winners
+from actors.views import Filter, OwnerVerdict, listed_count, live_winner, live_winners
+from rollbook.catalog import Subscriber
 from rollbook.model import VERDICTS_CLIENT_PREFIX, InstanceKey, Service
 
 
@@ -138,7 +139,7 @@ class ServiceIndex:
 
     def overlay(
         self,
-        thresholds: Iterable[tuple[Service, float]],
+        thresholds: Iterable[tuple[Service, float | None]],
         intents: Iterable[tuple[IntentPlace, BoundIntent | None]],
     ) -> None:
         """Take over what is laid over instances; their services are marked."""
@@ -147,9 +148,9 @@ class ServiceIndex:
             if entry is not None:
                 self._mark(entry)
 
-    def subscribe(self, route: Route, service: Service) -> ServiceEntry:
+    def subscribe(self, route: Route, service: Service, subscriber: Subscriber | None = None) -> ServiceEntry:
         entry = self.entries.get(service) or self._open(service)
-        entry.subscribers[route] = None
+        entry.subscribers[route] = subscriber
         self.subscriptions.setdefault(route, {})[service] = None
         return entry
 
@@ -200,10 +201,27 @@ class ServiceIndex:
         self._settle(found)
         return found.listing()
 
-    def live_matching(self, namespace: str, group_pattern: str, name_pattern: str) -> list[tuple[str, str]]:
-        """Likewise of every group that matches: group and name, sorted."""
-        groups = sorted(group for where, group in self.groups if where == namespace and matches(group_pattern, group))
-        return [(group, name) for group in groups for name in matching(name_pattern, self.live_names(namespace, group))]
+    def known_names(self, namespace: str, group: str) -> list[str]:
+        """Likewise also of those that have nothing but settings."""
+        live, kept = self.live_names(namespace, group), self.views.overlays.names(namespace, group)
+        return sorted({*live, *kept}) if kept else live
+
+    def matching_services(
+        self, namespace: str, group_pattern: str, name_pattern: str, *, with_empty: bool = False
+    ) -> list[tuple[str, str]]:
+        """Likewise of every group that matches: group and name, sorted. ``with_empty``: of all that are known."""
+        groups = {group for where, group in self.groups if where == namespace}
+        if with_empty:
+            groups |= self.views.overlays.groups(namespace)
+        names_of = self.known_names if with_empty else self.live_names
+        chosen = sorted(group for group in groups if matches(group_pattern, group))
+        return [(group, name) for group in chosen for name in matching(name_pattern, names_of(namespace, group))]
+
+    def settled_counts(self) -> Iterator[tuple[str, int, int]]:
+        """Of every group: its namespace, how many services live, how many instances they list."""
+        for (namespace, _), group in self.groups.items():
+            self._settle(group)
+            yield namespace, len(group.live), group.instances
 
     def news_of(
         self, namespace: str, group_pattern: str, name_pattern: str, since: int
@@ -256,7 +274,7 @@ class ServiceIndex:
     def _forget_if_empty(self, entry: ServiceEntry) -> None:
         if entry.clients or entry.verdicts or entry.subscribers:
             return
-        entry.settle(live=False)
+        entry.settle(0)
         entry.group.forget(entry.service.name)
         self.views.note_conflicts(entry, ())
         del self.entries[entry.service]
@@ -307,7 +325,7 @@ class ServiceIndex:
     def _settle(self, group: ServiceGroup) -> None:
         for entry in sorted(group.unsettled, key=lambda entry: entry.service):
             hidden = self.filter_of(entry.service)
-            entry.settle(any(live_winner(records, hidden) for records in entry.clients.values()))
+            entry.settle(listed_count(live_winners(entry.clients.values(), hidden)))
 
     def _drop_subscriber(self, route: Route, service: Service) -> None:
         entry = self.entries[service]

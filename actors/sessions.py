@@ -8,6 +8,7 @@ from typing import Literal
 from actors.messages.values import Record, Route
 from actors.owner_table import OwnerTable
 from actors.sessionless import is_sessionless
+from rollbook.catalog import Subscriber
 from rollbook.model import Service
 from rollbook.wire import SessionKind
 
@@ -17,10 +18,19 @@ _FORGET_ABOVE = 1_024  # below this many clients, forgetting is not worth a scan
 class Session:
     """One open session of one client."""
 
-    __slots__ = ("client", "grace_ms", "kind", "number", "route")
+    __slots__ = ("client", "grace_ms", "kind", "number", "route", "subscriber")
 
-    def __init__(self, client: str, route: Route, grace_ms: int, kind: SessionKind = "native") -> None:
+    def __init__(
+        self,
+        client: str,
+        route: Route,
+        grace_ms: int,
+        kind: SessionKind = "native",
+        subscriber: Subscriber | None = None,
+    ) -> None:
+        """``subscriber``: what is shown of it where it subscribes; None for a gateway's own session."""
         self.client = client
+        self.subscriber = subscriber
         self.route = route
         self.number = route.session
         self.grace_ms = grace_ms

@@ -18,7 +18,7 @@ from actors.records import HybridClock
 from actors.service_entry import ServiceEntry
 from actors.shrink_guard import ShrinkGuard, is_held
 from actors.verdicts import overlaid, verdicts_in_force
-from actors.views import Filter, InstanceConflict, live_winners, merge_instances
+from actors.views import Filter, InstanceConflict, listed_count, live_winners, merge_instances
 from rollbook.model import Instance, Service, View
 
 
@@ -52,6 +52,18 @@ class ViewBuilder:
         """The answer for a service that nobody knows; not kept, but its version rises with all others."""
         return View(service, self.clock.next(wall_ms), (), self.warming or self.is_store_unread, self.preserved)
 
+    def healthy_count(self, entry: ServiceEntry, wall_ms: int) -> int:
+        """How many were found healthy, also where all are shown so because so few are."""
+        view = self.of(entry, wall_ms)
+        return self._healthy_behind(entry) if view.protected else sum(one.healthy for one in view.instances)
+
+    def _healthy_behind(self, entry: ServiceEntry) -> int:
+        """Of a service that is protected."""
+        hidden = self._guard.filter_of(entry.service)
+        merged, _ = merge_instances(live_winners(entry.clients.values(), hidden))
+        found = overlaid(merged, verdicts_in_force(entry.verdicts.values(), hidden)) if entry.verdicts else merged
+        return sum(one.healthy for one in found)
+
     def take_conflicts(self) -> list[tuple[Service, tuple[InstanceConflict, ...]]]:
         found, self.conflicts_found = self.conflicts_found, []
         return found
@@ -65,7 +77,7 @@ class ViewBuilder:
         entry.guarded = may_be_held and is_held(winners, entry.clients.values(), self._guard.hidden)
         entry.dirty = False
         self.built += 1
-        entry.settle(live=bool(winners))
+        entry.settle(len(merged))
         if conflicts or entry.conflicts:
             self.note_conflicts(entry, conflicts)
         return instances
@@ -92,7 +104,7 @@ class ViewBuilder:
         hidden = self._guard.filter_of(entry.service)
         winners = live_winners(entry.clients.values(), hidden)
         if entry.settled:
-            assert entry.live == bool(winners), "liveness is stale"
+            assert entry.listed == listed_count(winners), "the count of instances is stale"
         if not entry.dirty:
             merged, conflicts = merge_instances(winners)
             instances, is_protected = self._overlaid(entry, merged, winners, hidden)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from actors.messages.values import Origin, Record
-from rollbook.model import Instance, InstanceKey
+from rollbook.model import Instance, InstanceKey, instance_key
 
 
 class OwnerVerdict(NamedTuple):
@@ -61,6 +61,11 @@ def live_winner(records: tuple[Record, ...], hidden: Filter) -> Record | None:
 def live_winners(clients: Iterable[tuple[Record, ...]], hidden: Filter) -> list[Record]:
     """Step 1 for every client of one service."""
     return [winner for records in clients if (winner := live_winner(records, hidden)) is not None]
+
+
+def listed_count(winners: Iterable[Record]) -> int:
+    """How many instances these list together: as many as merge_instances makes of them."""
+    return len({instance_key(instance) for winner in winners for instance in winner.instances})
 
 
 def merge_instances(winners: Iterable[Record]) -> MergedInstances:

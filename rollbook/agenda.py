@@ -16,7 +16,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from rollbook.cache import ViewCache, snapshot_of
-from rollbook.catalog import FindServices, ServicesFound
+from rollbook.catalog import (
+    Catalog,
+    CountServices,
+    FindServices,
+    ListCatalog,
+    ListSubscribers,
+    ServicesCounted,
+    ServicesFound,
+    Subscribers,
+)
 from rollbook.durable_bodies import (
     ClearIntent,
     DeleteNamespace,
@@ -28,6 +37,7 @@ from rollbook.durable_bodies import (
     PutNamespace,
     PutService,
     ServiceShown,
+    SetHealth,
     SetIntent,
     WithdrawPersistent,
 )
@@ -72,6 +82,7 @@ ANSWER_OF: dict[type[Any], type[Any]] = {
     PutNamespace: Done,
     DeleteNamespace: Done,
     SetIntent: Done,
+    SetHealth: Done,
     ClearIntent: Done,
     RestoreRows: Done,
     HttpPublish: Done,
@@ -83,6 +94,9 @@ ANSWER_OF: dict[type[Any], type[Any]] = {
     Subscribe: View,
     ListServices: Services,
     FindServices: ServicesFound,
+    ListCatalog: Catalog,
+    CountServices: ServicesCounted,
+    ListSubscribers: Subscribers,
     GetService: ServiceShown,
     ListNamespaces: Namespaces,
     ReadDurable: DurablePage,

@@ -38,11 +38,13 @@ class WithdrawPersistent(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PutService(msgspec.Struct, frozen=True, array_like=True):
-    """Keep these settings of a service, whole, whether it has instances or not."""
+    """Keep these settings of a service, whole, whether it has instances or not. ``index``: only in the place of those
+    that were written then (0: of any); who has read them can so change a part without undoing what others do."""
 
     service: Service
     settings: ServiceSettings
     mode: PutMode = "put"
+    index: int = 0
 
 
 class DeleteService(msgspec.Struct, frozen=True, array_like=True):
@@ -89,6 +91,15 @@ class ClearIntent(msgspec.Struct, frozen=True, array_like=True):
     service: Service
     key: InstanceKey
     fields: tuple[IntentField, ...] = ()
+
+
+class SetHealth(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept of the health of a persistent instance. Refused while its cluster is probed, for then the probes
+    say how it is."""
+
+    service: Service
+    key: InstanceKey
+    healthy: bool
 
 
 class ShownIntent(msgspec.Struct, frozen=True, array_like=True):

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 
 from rollbook.cache import Snapshot
-from rollbook.catalog import FindServices
+from rollbook.catalog import CountServices, FindServices, ListCatalog, ListSubscribers
 from rollbook.durable_bodies import (
     ClearIntent,
     DeleteNamespace,
@@ -22,6 +22,7 @@ from rollbook.durable_bodies import (
     PublishPersistent,
     PutNamespace,
     PutService,
+    SetHealth,
     SetIntent,
     WithdrawPersistent,
 )
@@ -31,10 +32,11 @@ from rollbook.kept_rows import ReadDurable, RestoreRows
 from rollbook.model import Service
 from rollbook.wire import GetStatus, ListServices, Ping, Publish, Query, Subscribe, Unsubscribe, Withdraw
 
-DecisionBody = PutService | DeleteService | PutNamespace | DeleteNamespace | SetIntent | ClearIntent
+DecisionBody = PutService | DeleteService | PutNamespace | DeleteNamespace | SetIntent | ClearIntent | SetHealth
 DurableBody = PublishPersistent | WithdrawPersistent | DecisionBody | RestoreRows
 HttpBody = HttpPublish | HttpWithdraw | HttpPatch | Beats  # of a gateway's session, for clients that speak HTTP
-QuestionBody = Query | ListServices | FindServices | GetService | ListNamespaces | ReadDurable | GetStatus | Ping
+CatalogBody = ListServices | FindServices | ListCatalog | CountServices | ListSubscribers
+QuestionBody = Query | CatalogBody | GetService | ListNamespaces | ReadDurable | GetStatus | Ping
 CallBody = Publish | Withdraw | DurableBody | Subscribe | Unsubscribe | QuestionBody | HttpBody
 
 

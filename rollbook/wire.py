@@ -14,7 +14,16 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from rollbook.catalog import FindServices, ServicesFound
+from rollbook.catalog import (
+    Catalog,
+    CountServices,
+    FindServices,
+    ListCatalog,
+    ListSubscribers,
+    ServicesCounted,
+    ServicesFound,
+    Subscribers,
+)
 from rollbook.codec import UnpackLimits, pack, typed, unpack
 from rollbook.durable_bodies import (
     ClearIntent,
@@ -27,6 +36,7 @@ from rollbook.durable_bodies import (
     PutNamespace,
     PutService,
     ServiceShown,
+    SetHealth,
     SetIntent,
     WithdrawPersistent,
 )
@@ -82,11 +92,15 @@ class Tag(IntEnum):
     CLEAR_INTENT = 21
     READ_DURABLE = 22
     RESTORE_ROWS = 23
+    SET_HEALTH = 24
     HTTP_PUBLISH = 30
     HTTP_WITHDRAW = 31
     HTTP_PATCH = 32
     BEATS = 33
     FIND_SERVICES = 40
+    LIST_CATALOG = 45
+    COUNT_SERVICES = 46
+    LIST_SUBSCRIBERS = 47
 
     SESSION_OPENED = 64
     SESSION_ENDED = 65
@@ -105,6 +119,9 @@ class Tag(IntEnum):
     DURABLE_PAGE = 78
     BEATEN = 85
     SERVICES_FOUND = 90
+    CATALOG = 95
+    SERVICES_COUNTED = 96
+    SUBSCRIBERS = 97
 
 
 class OpenSession(msgspec.Struct, frozen=True, array_like=True):
@@ -172,12 +189,14 @@ class Unsubscribe(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ListServices(msgspec.Struct, frozen=True, array_like=True):
-    """Services of one group that have a publisher, sorted by name; ``page`` counts from 1."""
+    """Services of one group that have a publisher, sorted by name; ``page`` counts from 1. ``with_empty``: also those
+    that have settings and no publisher."""
 
     namespace: str
     group: str
     page: int = 1
     size: int = 100
+    with_empty: bool = False
 
 
 class PushAck(msgspec.Struct, frozen=True, array_like=True):
@@ -289,11 +308,15 @@ REQUESTS: dict[int, type[Any]] = {
     Tag.CLEAR_INTENT: ClearIntent,
     Tag.READ_DURABLE: ReadDurable,
     Tag.RESTORE_ROWS: RestoreRows,
+    Tag.SET_HEALTH: SetHealth,
     Tag.HTTP_PUBLISH: HttpPublish,
     Tag.HTTP_WITHDRAW: HttpWithdraw,
     Tag.HTTP_PATCH: HttpPatch,
     Tag.BEATS: Beats,
     Tag.FIND_SERVICES: FindServices,
+    Tag.LIST_CATALOG: ListCatalog,
+    Tag.COUNT_SERVICES: CountServices,
+    Tag.LIST_SUBSCRIBERS: ListSubscribers,
 }
 ANSWERS: dict[int, type[Any]] = {
     Tag.SESSION_OPENED: SessionOpened,
@@ -313,6 +336,9 @@ ANSWERS: dict[int, type[Any]] = {
     Tag.DURABLE_PAGE: DurablePage,
     Tag.BEATEN: Beaten,
     Tag.SERVICES_FOUND: ServicesFound,
+    Tag.CATALOG: Catalog,
+    Tag.SERVICES_COUNTED: ServicesCounted,
+    Tag.SUBSCRIBERS: Subscribers,
 }
 
 

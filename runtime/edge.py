@@ -56,6 +56,7 @@ _TAGS_FOR_THE_STORE = frozenset(
             Tag.SET_INTENT,
             Tag.CLEAR_INTENT,
             Tag.RESTORE_ROWS,
+            Tag.SET_HEALTH,
         ),
     )
 )
@@ -72,6 +73,9 @@ _TAGS_OF_ORDERS = _TAGS_FOR_OTHERS | frozenset(
             Tag.UNSUBSCRIBE,
             Tag.LIST_SERVICES,
             Tag.FIND_SERVICES,
+            Tag.LIST_CATALOG,
+            Tag.COUNT_SERVICES,
+            Tag.LIST_SUBSCRIBERS,
             Tag.GET_SERVICE,
             Tag.LIST_NAMESPACES,
             Tag.READ_DURABLE,

@@ -27,6 +27,9 @@ class OpenSessionOrdered(msgspec.Struct, frozen=True):
     grace_ms: int
     standing: Standing  # for the answer
     kind: SessionKind = "native"
+    ip: str = ""
+    app: str = ""
+    agent: str = ""
 
 
 class NewsPassed(msgspec.Struct, frozen=True):

@@ -39,10 +39,11 @@ class RecordsChanged(msgspec.Struct, frozen=True):
 
 
 class OverlaysChanged(msgspec.Struct, frozen=True):
-    """What is laid over the instances of services when their views are built: protection thresholds (0: none) and what
-    operators want of instances (None: nothing any more). From: PersistentStore."""
+    """What is laid over the instances of services when their views are built: protection thresholds (0: none; None: the
+    service has no settings any more) and what operators want of instances (None: nothing any more). From:
+    PersistentStore."""
 
-    thresholds: tuple[tuple[Service, float], ...] = ()
+    thresholds: tuple[tuple[Service, float | None], ...] = ()
     intents: tuple[tuple[IntentPlace, BoundIntent | None], ...] = ()
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
+from rollbook.catalog import Subscriber
 from rollbook.durable import Intent, IntentField
 from rollbook.model import CLIENT_ID_LENGTH_MAX, Instance, InstanceKey, Service
 from rollbook.wire import NUMBER_MAX
@@ -103,6 +104,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     correlation: int
     body: Any
     client: str = ""  # whose session it is; ClientManager says so of subscriptions
+    subscriber: Subscriber | None = None  # likewise; None for a gateway's own, which asks for others
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):

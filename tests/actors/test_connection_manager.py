@@ -119,7 +119,7 @@ def advised(effects: Effects) -> list[bytes]:
 def test_an_admitted_session_is_opened_by_client_manager_with_the_standing_and_the_grace() -> None:
     node = Node()
     [ordered] = told(node.open("a", 9, client="me"), OpenSessionOrdered, Role.CLIENTS)
-    assert ordered == OpenSessionOrdered(Route(b"a", 9), 7, "me", 15_000, READY)
+    assert ordered == OpenSessionOrdered(Route(b"a", 9), 7, "me", 15_000, READY, ip="10.0.0.1")
     assert node.sessions() == 1
 
 

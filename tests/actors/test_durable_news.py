@@ -113,7 +113,7 @@ def test_settings_that_go_take_their_threshold_along() -> None:
     value = service_row_value(ServiceSettings(0.5), "ann", 5)
     assert told(news([], Operation(key, value)), Role.INDEX, OverlaysChanged) == [OverlaysChanged(((SERVICE, 0.5),))]
     effects = news([Row(key, value, 3)], Operation(key, None))
-    assert told(effects, Role.INDEX, OverlaysChanged) == [OverlaysChanged(((SERVICE, 0.0),))]
+    assert told(effects, Role.INDEX, OverlaysChanged) == [OverlaysChanged(((SERVICE, None),))]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from actors.durable_rows import (
 from actors.durable_values import KeptInstance, KeptIntent
 from actors.messages.store import Cut, Expectation, Row
 from actors.messages.values import IntentPlace, Order, Route
+from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.durable_bodies import (
     NAMESPACES_MAX,
@@ -44,11 +45,12 @@ from rollbook.durable_bodies import (
     PublishPersistent,
     PutNamespace,
     PutService,
+    SetHealth,
     WithdrawPersistent,
 )
 from rollbook.errors import Code
 from rollbook.model import Instance
-from rollbook.wire import Failed
+from rollbook.wire import Done, Failed
 from tests.support.registry import ORDERS
 
 KEPT = Instance("10.0.0.1", 80, ephemeral=False)
@@ -104,6 +106,34 @@ def test_to_create_expects_that_there_is_nothing_and_to_update_what_was_seen() -
     assert updated.expectations == (Expectation(SERVICE_ROW[0], 3),)
     assert refused(PutService(ORDERS, SETTINGS, "create"), image(SERVICE_ROW)) == (Code.SERVICE_EXISTS, "service")
     assert refused(PutService(ORDERS, SETTINGS, "update"), image()) == (Code.SERVICE_NOT_FOUND, "service")
+
+
+def test_settings_that_were_read_take_the_place_of_just_these() -> None:
+    put = planned(PutService(ORDERS, SETTINGS, index=3), image(SERVICE_ROW))
+    assert put.expectations == (Expectation(SERVICE_ROW[0], 3),)
+    for there in (image(), image((*SERVICE_ROW[:2], 4))):
+        assert refused(PutService(ORDERS, SETTINGS, index=3), there) == (Code.CHANGED_MEANWHILE, "index")
+
+
+def test_the_health_of_an_instance_is_put_where_nobody_probes_it_and_nothing_else_of_it() -> None:
+    unprobed = ServiceSettings(checkers={"DEFAULT": CheckerSettings("none")})
+    row = (SERVICE_ROW[0], service_row_value(unprobed, "ann", 7), 3)
+    sick = SetHealth(ORDERS, KEPT.key, healthy=False)
+    plan = planned(sick, image(row, INSTANCE_ROW))
+    (operation,) = plan.operations
+    assert operation.value is not None
+    kept = read_row(operation.key, operation.value, 9)
+    assert isinstance(kept, KeptInstance)
+    assert (kept.instance, kept.added_ms) == (msgspec.structs.replace(KEPT, healthy=False), 8)
+    assert plan.expectations == (Expectation(INSTANCE_ROW[0], 4),)
+    done = plan_of(
+        Order(Route(b"l", 1), 1, SetHealth(ORDERS, KEPT.key, healthy=True), "bob"), image(row, INSTANCE_ROW), NOW
+    )
+    assert isinstance(done, OrderAnswer)
+    assert done.body == Done(seq=9)
+    assert refused(sick, image(INSTANCE_ROW)) == (Code.HEALTH_PROBED, "healthy"), "over TCP, unless somebody says so"
+    assert refused(sick, image(SERVICE_ROW, INSTANCE_ROW)) == (Code.HEALTH_PROBED, "healthy")
+    assert refused(sick, image(row)) == (Code.INSTANCE_NOT_FOUND, "key")
 
 
 def test_a_service_with_persistent_instances_is_not_deleted() -> None:

@@ -19,7 +19,7 @@ from actors.messages.index import (
 from actors.messages.io import AnswerClients
 from actors.messages.push import ServicesTouched, Subscription, SubscriptionsChanged, ViewsBuilt
 from actors.messages.values import ClusterWait, Order, RecordKey, Reply, Standing, Watermark
-from rollbook.catalog import FindServices
+from rollbook.catalog import FindServices, ListCatalog, ListSubscribers
 from rollbook.errors import Code
 from rollbook.model import Service, View
 from rollbook.wire import (
@@ -184,6 +184,10 @@ def test_many_different_filters_are_answered_and_not_all_kept(index: IndexUnderT
         (ListServices("public", "DEFAULT_GROUP", size=0), "size"),
         (ListServices("public", "DEFAULT_GROUP", size=1_001), "size"),
         (FindServices("public", size=1_001), "size"),
+        (ListCatalog("public", first=-1), "first"),
+        (ListCatalog("public", size=1_001), "size"),
+        (ListSubscribers(ORDERS, -1), "first"),
+        (ListSubscribers(ORDERS, 0, 0), "size"),
     ],
 )
 def test_bad_input_is_refused_by_field_and_costs_only_its_own_answer(

@@ -21,40 +21,40 @@ def test_only_live_services_are_listed_and_in_order() -> None:
     for entry, live in zip(entries, (True, True, False), strict=True):
         entry.settle(live)
     assert group.listing() == ["a", "c"]
-    entries[0].settle(live=False)
-    entries[2].settle(live=True)
+    entries[0].settle(0)
+    entries[2].settle(1)
     assert group.listing() == ["a", "b"]
     group.check_invariants(entries)
 
 
 def test_a_listing_without_changes_costs_no_new_list() -> None:
     group, (entry,) = grouped("a")
-    entry.settle(live=True)
+    entry.settle(1)
     listed = group.listing()
     entry.unsettle()
-    entry.settle(live=True)
+    entry.settle(1)
     assert group.listing() is listed
 
 
 def test_a_changed_service_is_unsettled_until_it_is_looked_at() -> None:
     group, (entry,) = grouped("a")
-    entry.settle(live=True)
+    entry.settle(1)
     entry.dirty = False
     entry.unsettle()
     assert (entry.settled, entry.dirty, group.unsettled) == (False, True, {entry})
-    entry.settle(live=True)
+    entry.settle(1)
     assert (entry.settled, group.unsettled) == (True, set())
 
 
 def test_the_name_of_a_service_that_came_and_went_between_two_listings_is_not_kept() -> None:
     group, (kept, passing) = grouped("kept", "passing")
-    kept.settle(live=True)
+    kept.settle(1)
     group.listing()
-    passing.settle(live=True)
-    passing.settle(live=False)
+    passing.settle(1)
+    passing.settle(0)
     group.forget("passing")
     assert group.names_changed == set()
-    kept.settle(live=False)
+    kept.settle(0)
     group.forget("kept")
     assert group.names_changed == {"kept"}, "who listed it has to hear of it"
     assert group.listing() == []

@@ -20,7 +20,7 @@ def test_a_session_behind_a_gateway_is_opened_with_the_grace_of_its_kind() -> No
     node = Node()
     order = OpenSession("sdk-1", 9, kind="sdk", ip="10.0.0.7")
     [ordered] = told(node.handle(SessionRequested(Route(b"g", 9), 7, "local", order)), OpenSessionOrdered)
-    assert ordered == OpenSessionOrdered(Route(b"g", 9), 7, "sdk-1", 45_000, READY, "sdk")
+    assert ordered == OpenSessionOrdered(Route(b"g", 9), 7, "sdk-1", 45_000, READY, "sdk", "10.0.0.7")
 
 
 def test_an_ip_without_end_is_named() -> None:

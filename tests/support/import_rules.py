@@ -22,8 +22,8 @@ _NEVER_IN_ACTORS = (
 )
 _ONLY_IN_MESSAGES = (
     *("__future__", "collections.abc", "dataclasses", "enum", "typing", "msgspec"),
-    *("actors.messages", "rollbook.checkers", "rollbook.durable", "rollbook.durable_bodies", "rollbook.errors"),
-    *("rollbook.http_clients", "rollbook.model", "rollbook.wire"),
+    *("actors.messages", "rollbook.catalog", "rollbook.checkers", "rollbook.durable", "rollbook.durable_bodies"),
+    *("rollbook.errors", "rollbook.http_clients", "rollbook.model", "rollbook.wire"),
 )
 
 # The command line, in one file or several, and the test fixture; rollbook/client.py is neither.

@@ -61,13 +61,13 @@ WRITTEN: dict[str, list[Any]] = {
         [ORDERS, [["10.0.0.1", 8080, "DEFAULT", 2.5, True, False, False, {"zone": "a"}]]],
     ],
     "WITHDRAW_PERSISTENT": [1, 13, 7, SESSION, [ORDERS, [["10.0.0.1", 8080, "DEFAULT"]]]],
-    "PUT_SERVICE": [1, 14, 7, SESSION, [ORDERS, SETTINGS, "update"]],
     "DELETE_SERVICE": [1, 15, 7, SESSION, [ORDERS]],
     "GET_SERVICE": [1, 16, 7, SESSION, [ORDERS]],
     "PUT_NAMESPACE": [1, 17, 7, SESSION, [PROD, "create"]],
     "DELETE_NAMESPACE": [1, 18, 7, SESSION, ["prod"]],
     "LIST_NAMESPACES": [1, 19, 7, SESSION, []],
     "SET_INTENT": [1, 20, 7, SESSION, [ORDERS, KEY, INTENT, 600_000]],
+    "SET_HEALTH": [1, 24, 7, SESSION, [ORDERS, KEY, False]],
     "READ_DURABLE": [1, 22, 7, SESSION, [41, 2_000, True]],
     "RESTORE_ROWS": [1, 23, 7, SESSION, [KEPT_ROWS]],
     "SERVICE_SHOWN": [
@@ -138,7 +138,7 @@ ROWS: dict[str, StoredRow] = {  # by the name of the value in the text
 
 
 def test_every_frame_about_durable_data_is_here_or_has_grown() -> None:
-    names = {tag.name for tag in Tag if Tag.PUBLISH_PERSISTENT <= tag <= Tag.RESTORE_ROWS}
+    names = {tag.name for tag in Tag if Tag.PUBLISH_PERSISTENT <= tag <= Tag.SET_HEALTH}
     names |= {Tag.SERVICE_SHOWN.name, Tag.NAMESPACES.name, Tag.DURABLE_PAGE.name}
     names |= {f"PEER_{tag.name}" for tag in PeerTag if tag.name.startswith("STORE_")}
     assert WRITTEN.keys() == names - NEWEST.keys()
@@ -197,7 +197,7 @@ def test_an_intent_holds_for_some_time_or_for_ever(for_ms: int) -> None:
 
 @pytest.mark.parametrize(("name", "place"), [("PUT_SERVICE", 2), ("PUT_NAMESPACE", 1)])
 def test_what_is_put_is_put_whatever_is_there_unless_the_order_says_otherwise(name: str, place: int) -> None:
-    *head, body = WRITTEN[name]
+    *head, body = {**WRITTEN, **NEWEST}[name]
     assert request_body(open_envelope(msgpack.packb([*head, body[:place]]))).mode == "put"
     with pytest.raises(RemoteProtocolError, match="mode"):
         request_body(open_envelope(msgpack.packb([*head, [*body[:place], "replace"]])))

@@ -45,7 +45,19 @@ from actors.messages.store import NOTHING, Expectation, Operation, Proposal, Row
 from actors.messages.values import DigestEntry, Origin, RecordKey
 from actors.peer_frames import decode_peer, encode_peer
 from actors.records import make_record, read_record
-from rollbook.catalog import FindServices, ServicesFound
+from rollbook.catalog import (
+    Catalog,
+    CatalogEntry,
+    CountServices,
+    FindServices,
+    ListCatalog,
+    ListSubscribers,
+    NamespaceCount,
+    ServicesCounted,
+    ServicesFound,
+    Subscriber,
+    Subscribers,
+)
 from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings
 from rollbook.durable_bodies import (
@@ -59,6 +71,7 @@ from rollbook.durable_bodies import (
     PutNamespace,
     PutService,
     ServiceShown,
+    SetHealth,
     SetIntent,
     ShownIntent,
     WithdrawPersistent,
@@ -160,11 +173,15 @@ REQUEST_BODIES: dict[Tag, Any] = {
     Tag.CLEAR_INTENT: ClearIntent(SERVICE, KEPT.key),
     Tag.READ_DURABLE: ReadDurable(41, 2_000, True),
     Tag.RESTORE_ROWS: RestoreRows(KEPT_ROWS),
+    Tag.SET_HEALTH: SetHealth(SERVICE, KEPT.key, False),
     Tag.HTTP_PUBLISH: HttpPublish(SERVICE, INSTANCE, "update"),
     Tag.HTTP_WITHDRAW: HttpWithdraw(SERVICE, "10.0.0.1", 8080),
     Tag.HTTP_PATCH: HttpPatch(SERVICE, "10.0.0.1", 8080, CHANGES),
     Tag.BEATS: Beats((HttpBeat(SERVICE, "10.0.0.1", 8080), HttpBeat(SERVICE, "10.0.0.1", 8080, INSTANCE))),
     Tag.FIND_SERVICES: FindServices("public", "*", "or*", 500, 7),
+    Tag.LIST_CATALOG: ListCatalog("public", "g*", "*or*", 200, 50, False),
+    Tag.COUNT_SERVICES: CountServices(),
+    Tag.LIST_SUBSCRIBERS: ListSubscribers(SERVICE, 10, 50),
 }
 ANSWER_BODIES: dict[Tag, Any] = {
     Tag.SESSION_OPENED: SessionOpened("n1", 7, 1_700_000_000_000, 256, ("h:1", "h:2"), False, True),
@@ -203,6 +220,9 @@ ANSWER_BODIES: dict[Tag, Any] = {
     Tag.DURABLE_PAGE: DurablePage("5f0c", 41, 2_000, 2_004, KEPT_ROWS, True, 1, 1_700_000_000_000),
     Tag.BEATEN: Beaten((BeatOutcome("renewed", 5_000), BeatOutcome("refused", 0, 20002, "not so", "ip")), True),
     Tag.SERVICES_FOUND: ServicesFound(9, False, 2, (("g", "a"),), (("g", "b"),), True),
+    Tag.CATALOG: Catalog(3, (CatalogEntry("g", "a", 1, 3, 2, 0.5), CatalogEntry("g", "b")), True),
+    Tag.SERVICES_COUNTED: ServicesCounted(3, 5, (NamespaceCount("prod", 1, 2), NamespaceCount("public", 2, 3))),
+    Tag.SUBSCRIBERS: Subscribers(2, (Subscriber("c1", "10.0.0.1", "app", "python"), Subscriber("c2"))),
 }
 PEER_BODY_VALUES: dict[PeerTag, Any] = {
     PeerTag.HELLO: Hello("rollbook", "n1", 7, "h:3", "h:2", "h:13"),

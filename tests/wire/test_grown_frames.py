@@ -31,14 +31,26 @@ from actors.messages.peers import (
 from actors.messages.store import Expectation, Operation, Proposal, Row, StoredChange
 from actors.messages.values import DigestEntry
 from actors.peer_frames import decode_peer, encode_peer
+from rollbook.catalog import CatalogEntry, NamespaceCount, Subscriber
 from rollbook.checkers import CheckerSettings
 from rollbook.durable import Intent, Namespace, ServiceSettings
-from rollbook.durable_bodies import ClearIntent, ShownIntent
+from rollbook.durable_bodies import ClearIntent, PutService, ShownIntent
 from rollbook.http_clients import BeatOutcome, HttpBeat, InstanceChanges
 from rollbook.kept_rows import DurableRows, InstanceRow, IntentRow, NamespaceRow, ServiceRow
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import DurableStatus, LatencyCounts, MemberStatus, NodeStatus, OwnerStatus, StoreMember
-from rollbook.wire import ANSWERS, REQUESTS, Failed, OpenSession, Tag, answer_body, encode, open_envelope, request_body
+from rollbook.wire import (
+    ANSWERS,
+    REQUESTS,
+    Failed,
+    ListServices,
+    OpenSession,
+    Tag,
+    answer_body,
+    encode,
+    open_envelope,
+    request_body,
+)
 from tests.support.protocol_text import REQUIRED, Fields, client_arrays, fields_of, peer_arrays
 from tests.wire.test_golden_frames import ANSWER_BODIES, GOLDEN, PEER_BODY_VALUES, REQUEST_BODIES
 
@@ -52,6 +64,8 @@ VIEW = [ORDERS, 9, LISTED, True, True, True, SESSION, True]
 ENTRY = ["n1", 7, 5, 3, 20, 2, 2**64 - 1, False, True, 4, 6, 15_000]
 NEWEST: dict[str, list[Any]] = {
     "CLEAR_INTENT": [1, 21, 7, SESSION, [ORDERS, ["10.0.0.1", 8080, "DEFAULT"], ["enabled", "weight"]]],
+    "LIST_SERVICES": [1, 8, 7, SESSION, ["public", "DEFAULT_GROUP", 2, 50, True]],
+    "PUT_SERVICE": [1, 14, 7, SESSION, [ORDERS, [0.5, {"team": "a"}, {}, "none"], "update", 41]],
     "OPEN_SESSION": [1, 1, 7, SESSION, ["c1", SESSION, "app", "nacos-java", "sdk", "10.0.0.9"]],
     "VIEW": [1, 67, 7, SESSION, VIEW],
     "PUSH": [1, 69, 0, SESSION, VIEW],
@@ -91,6 +105,10 @@ INSTANCE = Instance("10.0.0.1", 8080, "DEFAULT", 2.5, True, False, True, {"zone"
 BODIES: dict[str, Any] = {
     "CLEAR_INTENT": ClearIntent(
         Service("public", "DEFAULT_GROUP", "orders"), InstanceKey("10.0.0.1", 8080), ("enabled", "weight")
+    ),
+    "LIST_SERVICES": ListServices("public", "DEFAULT_GROUP", 2, 50, with_empty=True),
+    "PUT_SERVICE": PutService(
+        Service("public", "DEFAULT_GROUP", "orders"), ServiceSettings(0.5, {"team": "a"}), "update", 41
     ),
     "OPEN_SESSION": OpenSession("c1", SESSION, "app", "nacos-java", kind="sdk", ip="10.0.0.9"),
     "VIEW": View(Service("public", "DEFAULT_GROUP", "orders"), 9, (INSTANCE,), True, True, True, SESSION, True),
@@ -146,6 +164,9 @@ VALUES: dict[str, Any] = {  # by their name in the text
     "NamespaceRow": NamespaceRow,
     "IntentRow": IntentRow,
     "InstanceRow": InstanceRow,
+    "CatalogEntry": CatalogEntry,
+    "NamespaceCount": NamespaceCount,
+    "Subscriber": Subscriber,
     "members": MemberStatus,
     "owners": OwnerStatus,
     "convergence": LatencyCounts,
