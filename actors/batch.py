@@ -10,9 +10,10 @@ from collections.abc import Callable, Set
 from typing import Any
 
 from actors.base import Now
+from actors.client_questions import answered
 from actors.messages.distro import NativeAdvanced
-from actors.messages.index import RecordsChanged
-from actors.messages.values import ClusterWait, Order, Record, RecordKey, Reply
+from actors.messages.index import RecordsChanged, SubscriptionsWanted
+from actors.messages.values import NOBODY, ClusterWait, Order, Record, RecordKey, Reply
 from actors.owner_table import OwnerTable
 from actors.records import HybridClock
 from actors.sessions import Session, SessionTable
@@ -35,6 +36,7 @@ from rollbook.durable_bodies import (
 from rollbook.errors import Code, InvalidField
 from rollbook.http_clients import Beats, HttpPatch, HttpPublish, HttpWithdraw
 from rollbook.kept_rows import ReadDurable, RestoreRows, check_rows
+from rollbook.known_clients import GetClient, ListClients, ListPublications, ListPublishers, ListSubscriptions
 from rollbook.model import DEFAULT_GROUP, Instance, Service, check_instance, check_service, instance_key
 from rollbook.wire import Done, Failed, ListServices, Ping, Pong, Publish, Query, Subscribe, Tag, Unsubscribe, Withdraw
 
@@ -265,6 +267,15 @@ class OrderBatch:
         check_service(Service(body.namespace, DEFAULT_GROUP, "any"))
         self.requests.append(order)
 
+    def _ask_of_clients(self, _session: Session, order: Order) -> None:
+        self.replies.append(Reply(order.route, order.correlation, *answered(order.body, self.native, self.sessions)))
+
+    def _list_subscriptions(self, _session: Session, order: Order) -> None:
+        body: ListSubscriptions = order.body
+        subscriber = self.sessions.of(body.client_id)
+        wanted = SubscriptionsWanted(NOBODY if subscriber is None else subscriber.route, body.after, body.size)
+        self.requests.append(Order(order.route, order.correlation, wanted))
+
     def _ping(self, _session: Session, order: Order) -> None:
         self.replies.append(Reply(order.route, order.correlation, Tag.PONG, _PONG))
 
@@ -302,6 +313,11 @@ _HANDLERS: dict[type[Any], Callable[[OrderBatch, Session, Order], None]] = {
     ListCatalog: OrderBatch._find_services,
     CountServices: OrderBatch._count_services,
     ListSubscribers: OrderBatch._ask_index,
+    ListClients: OrderBatch._ask_of_clients,
+    GetClient: OrderBatch._ask_of_clients,
+    ListPublications: OrderBatch._ask_of_clients,
+    ListSubscriptions: OrderBatch._list_subscriptions,
+    ListPublishers: OrderBatch._ask_index,
     Ping: OrderBatch._ping,
     PublishPersistent: OrderBatch._publish_persistent,
     WithdrawPersistent: OrderBatch._withdraw_persistent,

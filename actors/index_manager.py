@@ -19,6 +19,7 @@ from typing import Any, assert_never
 import msgspec
 
 from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
+from actors.client_listings import publishers_listed, subscriptions_listed
 from actors.durable_passage import DurablePassage
 from actors.listings import catalogued, counted, found, listed, subscribers
 from actors.messages.connections import StandingChanged
@@ -32,6 +33,7 @@ from actors.messages.index import (
     RecordsChanged,
     ServicesAnswered,
     SubscribersReleased,
+    SubscriptionsWanted,
     ViewsWanted,
 )
 from actors.messages.io import AnswerClients, ClientFrame
@@ -43,6 +45,7 @@ from actors.service_entry import encode_view
 from actors.service_index import ServiceIndex
 from rollbook.catalog import CountServices, FindServices, ListCatalog, ListSubscribers
 from rollbook.errors import Code, InvalidField, Refused, RollbookError
+from rollbook.known_clients import ListPublishers
 from rollbook.model import Service, View, clusters_of
 from rollbook.wire import (
     Done,
@@ -232,6 +235,10 @@ class IndexManager:
                 return Tag.SERVICES_COUNTED, counted(self.index)
             case ListSubscribers():
                 return Tag.SUBSCRIBERS, subscribers(self.index, body)
+            case SubscriptionsWanted():
+                return Tag.SUBSCRIPTIONS_LISTED, subscriptions_listed(self.index, body)
+            case ListPublishers():
+                return Tag.PUBLISHERS_LISTED, publishers_listed(self.index, body)
             case _:
                 raise TypeError(f"the index does not answer {type(body).__name__}")
 

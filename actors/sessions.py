@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from actors.messages.values import Record, Route
@@ -62,6 +62,10 @@ class SessionTable:
 
     def of(self, client: str) -> Session | None:
         return self._by_client.get(client)
+
+    def callers(self) -> Iterator[str]:
+        """Clients with an open session, without gateways, which speak for others."""
+        return (client for client, session in self._by_client.items() if session.kind != "gateway")
 
     def has(self, client: str) -> bool:
         return client in self._by_client

@@ -52,6 +52,18 @@ from rollbook.errors import (
 )
 from rollbook.http_clients import Beaten, Beats, HttpPatch, HttpPublish, HttpWithdraw
 from rollbook.kept_rows import DurablePage, ReadDurable, RestoreRows
+from rollbook.known_clients import (
+    ClientShown,
+    ClientsListed,
+    GetClient,
+    ListClients,
+    ListPublications,
+    ListPublishers,
+    ListSubscriptions,
+    PublicationsListed,
+    PublishersListed,
+    SubscriptionsListed,
+)
 from rollbook.link import Request
 from rollbook.model import Service, View
 from rollbook.orders import Action, CallBody, Called, Deliver, DurableBody, Forget, Reject, Report, Resolve
@@ -97,6 +109,11 @@ ANSWER_OF: dict[type[Any], type[Any]] = {
     ListCatalog: Catalog,
     CountServices: ServicesCounted,
     ListSubscribers: Subscribers,
+    ListClients: ClientsListed,
+    GetClient: ClientShown,
+    ListPublications: PublicationsListed,
+    ListSubscriptions: SubscriptionsListed,
+    ListPublishers: PublishersListed,
     GetService: ServiceShown,
     ListNamespaces: Namespaces,
     ReadDurable: DurablePage,

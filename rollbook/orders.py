@@ -29,6 +29,7 @@ from rollbook.durable_bodies import (
 from rollbook.errors import RollbookError
 from rollbook.http_clients import Beats, HttpPatch, HttpPublish, HttpWithdraw
 from rollbook.kept_rows import ReadDurable, RestoreRows
+from rollbook.known_clients import ClientsBody
 from rollbook.model import Service
 from rollbook.wire import GetStatus, ListServices, Ping, Publish, Query, Subscribe, Unsubscribe, Withdraw
 
@@ -36,7 +37,7 @@ DecisionBody = PutService | DeleteService | PutNamespace | DeleteNamespace | Set
 DurableBody = PublishPersistent | WithdrawPersistent | DecisionBody | RestoreRows
 HttpBody = HttpPublish | HttpWithdraw | HttpPatch | Beats  # of a gateway's session, for clients that speak HTTP
 CatalogBody = ListServices | FindServices | ListCatalog | CountServices | ListSubscribers
-QuestionBody = Query | CatalogBody | GetService | ListNamespaces | ReadDurable | GetStatus | Ping
+QuestionBody = Query | CatalogBody | ClientsBody | GetService | ListNamespaces | ReadDurable | GetStatus | Ping
 CallBody = Publish | Withdraw | DurableBody | Subscribe | Unsubscribe | QuestionBody | HttpBody
 
 

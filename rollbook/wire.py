@@ -9,7 +9,6 @@ What orders about durable data and their answers hold is in durable_bodies.py, r
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -43,8 +42,21 @@ from rollbook.durable_bodies import (
 from rollbook.errors import Code, RemoteProtocolError
 from rollbook.http_clients import Beaten, Beats, HttpPatch, HttpPublish, HttpWithdraw
 from rollbook.kept_rows import DurablePage, ReadDurable, RestoreRows
+from rollbook.known_clients import (
+    ClientShown,
+    ClientsListed,
+    GetClient,
+    ListClients,
+    ListPublications,
+    ListPublishers,
+    ListSubscriptions,
+    PublicationsListed,
+    PublishersListed,
+    SubscriptionsListed,
+)
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import NodeStatus
+from rollbook.tags import Tag as Tag  # all of the protocol is found here
 
 WIRE_VERSION = 1
 FRAME_BYTES_MAX = 256 * 1024  # one record is at most 128 KiB
@@ -64,64 +76,6 @@ ANSWER_LIMITS = UnpackLimits(
 Wait = Literal["node", "cluster", "subscribers"]
 PublishMode = Literal["add", "replace"]
 SessionKind = Literal["native", "sdk", "gateway"]
-
-
-class Tag(IntEnum):
-    """Append only; never renumber. Below 64: client to node. From 64: node to client."""
-
-    OPEN_SESSION = 1
-    CLOSE_SESSION = 2
-    PUBLISH = 3
-    WITHDRAW = 4
-    QUERY = 5
-    SUBSCRIBE = 6
-    UNSUBSCRIBE = 7
-    LIST_SERVICES = 8
-    PUSH_ACK = 9
-    GET_STATUS = 10
-    PING = 11
-    PUBLISH_PERSISTENT = 12
-    WITHDRAW_PERSISTENT = 13
-    PUT_SERVICE = 14
-    DELETE_SERVICE = 15
-    GET_SERVICE = 16
-    PUT_NAMESPACE = 17
-    DELETE_NAMESPACE = 18
-    LIST_NAMESPACES = 19
-    SET_INTENT = 20
-    CLEAR_INTENT = 21
-    READ_DURABLE = 22
-    RESTORE_ROWS = 23
-    SET_HEALTH = 24
-    HTTP_PUBLISH = 30
-    HTTP_WITHDRAW = 31
-    HTTP_PATCH = 32
-    BEATS = 33
-    FIND_SERVICES = 40
-    LIST_CATALOG = 45
-    COUNT_SERVICES = 46
-    LIST_SUBSCRIBERS = 47
-
-    SESSION_OPENED = 64
-    SESSION_ENDED = 65
-    DONE = 66
-    VIEW = 67
-    SERVICES = 68
-    PUSH = 69
-    FAILED = 70
-    MOVE_ADVISED = 71
-    STATUS = 72
-    PONG = 73
-    PROBE = 74
-    SERVERS = 75
-    SERVICE_SHOWN = 76
-    NAMESPACES = 77
-    DURABLE_PAGE = 78
-    BEATEN = 85
-    SERVICES_FOUND = 90
-    CATALOG = 95
-    SERVICES_COUNTED = 96
-    SUBSCRIBERS = 97
 
 
 class OpenSession(msgspec.Struct, frozen=True, array_like=True):
@@ -317,6 +271,11 @@ REQUESTS: dict[int, type[Any]] = {
     Tag.LIST_CATALOG: ListCatalog,
     Tag.COUNT_SERVICES: CountServices,
     Tag.LIST_SUBSCRIBERS: ListSubscribers,
+    Tag.LIST_CLIENTS: ListClients,
+    Tag.GET_CLIENT: GetClient,
+    Tag.LIST_PUBLICATIONS: ListPublications,
+    Tag.LIST_SUBSCRIPTIONS: ListSubscriptions,
+    Tag.LIST_PUBLISHERS: ListPublishers,
 }
 ANSWERS: dict[int, type[Any]] = {
     Tag.SESSION_OPENED: SessionOpened,
@@ -339,6 +298,11 @@ ANSWERS: dict[int, type[Any]] = {
     Tag.CATALOG: Catalog,
     Tag.SERVICES_COUNTED: ServicesCounted,
     Tag.SUBSCRIBERS: Subscribers,
+    Tag.CLIENTS_LISTED: ClientsListed,
+    Tag.CLIENT_SHOWN: ClientShown,
+    Tag.PUBLICATIONS_LISTED: PublicationsListed,
+    Tag.SUBSCRIPTIONS_LISTED: SubscriptionsListed,
+    Tag.PUBLISHERS_LISTED: PublishersListed,
 }
 
 

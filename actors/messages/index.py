@@ -76,6 +76,15 @@ class EchoWatermark(msgspec.Struct, frozen=True):
     watermark: Watermark
 
 
+class SubscriptionsWanted(msgspec.Struct, frozen=True):
+    """The body of an order: what the session ``subscriber`` watches, behind ``after``. From: ClientManager, which knows
+    whose session it is."""
+
+    subscriber: Route
+    after: Service | None
+    size: int
+
+
 class SubscribersReleased(msgspec.Struct, frozen=True):
     """These sessions are gone: drop their subscriptions. From: ClientManager."""
 

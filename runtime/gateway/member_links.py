@@ -48,7 +48,7 @@ class MemberAnswer(NamedTuple):
     body: Any
 
 
-class _Kept:
+class _KeptMember:
     def __init__(self, link: MemberLink) -> None:
         self.link = link
         self.asked_ms = 0
@@ -62,7 +62,7 @@ class MemberLinks:
         self._own = own
         self._dial = dial
         self._now_ms = now_ms
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, _KeptMember] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -116,9 +116,9 @@ class MemberLinks:
             kept.questions -= 1
             kept.asked_ms = self._now_ms()
 
-    def _link_to(self, address: str) -> _Kept:
+    def _link_to(self, address: str) -> _KeptMember:
         kept = self._kept.get(address)
         if kept is None:
-            kept = self._kept[address] = _Kept(self._dial(address))
+            kept = self._kept[address] = _KeptMember(self._dial(address))
             kept.link.start()
         return kept

@@ -96,6 +96,20 @@ from rollbook.kept_rows import (
     RestoreRows,
     ServiceRow,
 )
+from rollbook.known_clients import (
+    ClientShown,
+    ClientsListed,
+    GetClient,
+    ListClients,
+    ListPublications,
+    ListPublishers,
+    ListSubscriptions,
+    Publication,
+    PublicationsListed,
+    Publisher,
+    PublishersListed,
+    SubscriptionsListed,
+)
 from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.status import MemberStatus, NodeStatus, OwnerStatus
 from rollbook.wire import (
@@ -182,6 +196,11 @@ REQUEST_BODIES: dict[Tag, Any] = {
     Tag.LIST_CATALOG: ListCatalog("public", "g*", "*or*", 200, 50, False),
     Tag.COUNT_SERVICES: CountServices(),
     Tag.LIST_SUBSCRIBERS: ListSubscribers(SERVICE, 10, 50),
+    Tag.LIST_CLIENTS: ListClients("c1", 50),
+    Tag.GET_CLIENT: GetClient("c1"),
+    Tag.LIST_PUBLICATIONS: ListPublications("c1", SERVICE, 50),
+    Tag.LIST_SUBSCRIPTIONS: ListSubscriptions("c1", SERVICE, 50),
+    Tag.LIST_PUBLISHERS: ListPublishers(SERVICE, "c1", 50),
 }
 ANSWER_BODIES: dict[Tag, Any] = {
     Tag.SESSION_OPENED: SessionOpened("n1", 7, 1_700_000_000_000, 256, ("h:1", "h:2"), False, True),
@@ -223,6 +242,11 @@ ANSWER_BODIES: dict[Tag, Any] = {
     Tag.CATALOG: Catalog(3, (CatalogEntry("g", "a", 1, 3, 2, 0.5), CatalogEntry("g", "b")), True),
     Tag.SERVICES_COUNTED: ServicesCounted(3, 5, (NamespaceCount("prod", 1, 2), NamespaceCount("public", 2, 3))),
     Tag.SUBSCRIBERS: Subscribers(2, (Subscriber("c1", "10.0.0.1", "app", "python"), Subscriber("c2"))),
+    Tag.CLIENTS_LISTED: ClientsListed(("c2", "c3"), "c3"),
+    Tag.CLIENT_SHOWN: ClientShown("c1", "sdk", "10.0.0.1", "app", "python", 3, 1_700_000_000_000),
+    Tag.PUBLICATIONS_LISTED: PublicationsListed((Publication(SERVICE, (KEPT.key,)),), SERVICE),
+    Tag.SUBSCRIPTIONS_LISTED: SubscriptionsListed((SERVICE,), SERVICE),
+    Tag.PUBLISHERS_LISTED: PublishersListed((Publisher("c1", (KEPT.key,)),), "c1"),
 }
 PEER_BODY_VALUES: dict[PeerTag, Any] = {
     PeerTag.HELLO: Hello("rollbook", "n1", 7, "h:3", "h:2", "h:13"),
