@@ -111,7 +111,6 @@ class ConnectionManager:
                 "sessions_closed",
                 "sessions_lost",
                 "sessions_discarded",
-                "sessions_of_gateways",
                 "moves_advised",
                 "sessions_rebalanced",
             ),
@@ -355,8 +354,8 @@ class ConnectionManager:
         return [Tell(Role.MEMBERS, SessionsCounted(self._count_told))]
 
     def _on_status_requested(self, message: StatusRequested) -> list[Effect]:
-        self.counters["sessions_of_gateways"] = self._sessions.of_gateways
-        counters = {**message.parts.get("counters", {}), **self.counters}
+        gateways = {"sessions_of_gateways": self._sessions.of_gateways}
+        counters = {**message.parts.get("counters", {}), **self.counters, **gateways}
         return [Tell(Role.CLIENTS, message.with_parts(sessions=len(self._sessions), counters=counters))]
 
     def _forget(self, route: Route) -> None:

@@ -11,6 +11,7 @@ from rollbook.model import View
 from runtime.endpoints import endpoint_of
 from runtime.gateway.http_beats import BeatGatherer
 from runtime.gateway.http_changes import HttpChanges
+from runtime.gateway.http_clients import HttpClients
 from runtime.gateway.http_cluster import HttpCluster
 from runtime.gateway.http_health import HttpHealth
 from runtime.gateway.http_instances import HttpInstances
@@ -55,6 +56,7 @@ class HttpApp:
                 HttpHealth(link).routes(),
                 HttpNamespaces(link).routes(),
                 HttpCluster(link, self.members).routes(),
+                HttpClients(link, self.members).routes(),
                 HttpLoader(connections, self.members).routes(),
                 HttpOthers(link).routes(),
             ]

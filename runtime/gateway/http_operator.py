@@ -10,7 +10,6 @@ import os
 
 import msgspec
 
-from rollbook.errors import InvalidField
 from rollbook.model import DELETE_TIMEOUT_KEY, HEARTBEAT_INTERVAL_KEY, HEARTBEAT_TIMEOUT_KEY, PRESERVED_DEFAULTS_MS
 from rollbook.status import NodeStatus
 from rollbook.wire import GetStatus
@@ -67,7 +66,7 @@ class HttpOperator:
     def routes(self) -> list[HttpRoute]:
         words, result = AnswerStyle.WORDS, AnswerStyle.RESULT
         places = (("/v1/ns", words), ("/v2/ns", result), ("/v3/admin/ns", result))
-        table = [HttpRoute("GET", "/v3/admin/ns/client/distro", result, self._responsible)]
+        table = []
         for place, style in places:
             for word in ("ops",) if place.startswith("/v3") else ("operator", "ops"):
                 stem = f"{place}/{word}"
@@ -78,10 +77,7 @@ class HttpOperator:
                     HttpRoute("PUT", f"{stem}/log", style, self._put_log_level),
                 ]
                 if style is words:
-                    table += [
-                        HttpRoute(ANY_METHOD, f"{stem}/push/state", style, self._push_state),
-                        HttpRoute("GET", f"{stem}/distro/client", style, self._responsible),
-                    ]
+                    table.append(HttpRoute(ANY_METHOD, f"{stem}/push/state", style, self._push_state))
         return table
 
     async def _metrics(self, call: HttpCall) -> object:
@@ -137,11 +133,3 @@ class HttpOperator:
             "ratio": round(succeed / total, 2) if total else 0.0,
         }
         return {**state, "detail": {}} if call.flag("detail", default=False) else state
-
-    async def _responsible(self, call: HttpCall) -> object:
-        """Every server takes every order, so this one is as good as any."""
-        call.address()
-        own = call.headers.get("host", "")
-        if not own:
-            raise InvalidField("the request does not say whom it asks", field="host")
-        return {"responsibleServer": own}
