@@ -52,9 +52,11 @@ class Announcements:
         self._living = told
         return [Tell(role, told) for role in (Role.HEALTH, Role.PERSISTENT)]
 
-    def tell_visible(self, hidden: Sequence[tuple[Origin, int]]) -> list[Effect]:
-        told = OwnersVisible(tuple(hidden))
-        if told == self._visible:
+    def tell_visible(
+        self, hidden: Sequence[tuple[Origin, int]], heard_at_ms: Sequence[tuple[Origin, int]]
+    ) -> list[Effect]:
+        told = OwnersVisible(tuple(hidden), tuple(heard_at_ms))
+        if told.hidden == self._visible.hidden:
             return []
         self._visible = told
         return [Log("INFO", "hidden owners changed", {"hidden": told.hidden}), Tell(Role.INDEX, told)]

@@ -17,6 +17,7 @@ from actors.messages.values import NOBODY, ClusterWait, Order, Record, RecordKey
 from actors.owner_table import OwnerTable
 from actors.records import HybridClock
 from actors.sessions import Session, SessionTable
+from actors.succession import going_on
 from rollbook.catalog import CountServices, FindServices, ListCatalog, ListSubscribers
 from rollbook.durable import check_intent, check_namespace, check_settings
 from rollbook.durable_bodies import (
@@ -162,7 +163,9 @@ class OrderBatch:
         self, key: RecordKey, known: Record | None, session: Session, stamp: int, instances: tuple[Instance, ...]
     ) -> Record:
         """``known`` is the record that is replaced, of whatever session."""
-        record = self.native.commit(key, session.number, stamp, session.grace_ms, instances, self.now.monotonic_ms)
+        trail = None if session.trail is None else going_on(session.trail, known, instances)
+        version = (session.number, stamp, session.grace_ms)
+        record = self.native.commit(key, *version, instances, self.now.monotonic_ms, trail)
         if known is None or known.is_tombstone or not instances:
             self.sessions.note_native(record)
         self.records.append(record)

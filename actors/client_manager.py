@@ -211,7 +211,7 @@ class ClientManager:
             return [Tell(Role.IO, AnswerClients((frame,))), Tell(Role.CONNECTIONS, SessionDiscarded(message.route))]
         effects = self._supersede(client, number, now)
         shown = Subscriber(client, message.ip, message.app, message.agent) if message.kind != "gateway" else None
-        self.sessions.open(Session(client, message.route, message.grace_ms, message.kind, shown))
+        self.sessions.open(Session(client, message.route, message.grace_ms, message.kind, shown, message.trail))
         standing = message.standing
         opened = SessionOpened(
             self.identity.node_id,
@@ -252,6 +252,7 @@ class ClientManager:
         if session is None or session.number >= number:
             return []
         self.counters["sessions_superseded"] += 1
+        self.sessions.witness(client, number)
         ended = SessionEnded(Code.SESSION_SUPERSEDED, "a newer session of this client was opened", number)
         return self._end(session, ended, "moved", now)
 

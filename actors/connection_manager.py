@@ -33,6 +33,7 @@ from actors.messages.io import AnswerClients, ClientFrame, PushToClients
 from actors.messages.members import SessionsCounted, SessionsGone
 from actors.messages.values import Route, Standing
 from actors.rebalance import plan
+from actors.succession import trail_of
 from rollbook.errors import RETRYABLE, Code, InvalidField
 from rollbook.model import APP_LENGTH_MAX, IP_LENGTH_MAX, check_client_id
 from rollbook.wire import NUMBER_MAX, Done, Failed, OpenSession, Tag, encode
@@ -133,7 +134,7 @@ class ConnectionManager:
     def handle(self, message: ConnectionsInput, now: Now) -> list[Effect]:
         match message:
             case SessionRequested():
-                return self._on_session_requested(message)
+                return self._on_session_requested(message, now)
             case SessionCloseRequested():
                 return self._on_session_close_requested(message)
             case TransportClosed():
@@ -163,7 +164,7 @@ class ConnectionManager:
 
     # -- sessions come
 
-    def _on_session_requested(self, message: SessionRequested) -> list[Effect]:
+    def _on_session_requested(self, message: SessionRequested, now: Now) -> list[Effect]:
         route, order = message.route, message.order
         ip = order.ip or message.ip
         failed = self._invalid(route, order) or self._unfit() or self._over_limit(ip, order.app)
@@ -176,7 +177,8 @@ class ConnectionManager:
         grace_ms = self.settings.sdk_grace_ms if order.kind == "sdk" else self.settings.native_grace_ms
         known = (order.client_id, grace_ms, self._standing, order.kind)
         shown = (ip, order.app, order.agent[:AGENT_LENGTH_MAX])
-        opening = OpenSessionOrdered(route, message.correlation, *known, *shown)
+        trail = trail_of(order, ip, now.wall_ms)
+        opening = OpenSessionOrdered(route, message.correlation, *known, *shown, trail)
         return [Tell(Role.CLIENTS, opening), *self._count_soon()]
 
     def _invalid(self, route: Route, order: OpenSession) -> Failed | None:

@@ -130,7 +130,9 @@ class IndexManager:
             case SubscribersReleased():
                 return self._on_released(message)
             case OwnersVisible():
-                self.index.hide(dict(message.hidden), now.monotonic_ms)
+                silent_ms = {origin: now.monotonic_ms - at_ms for origin, at_ms in message.heard_at_ms}
+                silent_since_ms = {origin: now.wall_ms - silent for origin, silent in silent_ms.items()}
+                self.index.hide(dict(message.hidden), now.monotonic_ms, silent_since_ms)
                 return [*self._touched(), *self._remind_of_guards(now)]
             case ViewsWanted():
                 return self._on_views_wanted(message, now)

@@ -18,9 +18,10 @@ from actors.holdings import Holdings
 from actors.messages.index import RecordsChanged, SubscribersReleased
 from actors.messages.values import Record, RecordKey
 from actors.owner_table import OwnerTable
-from actors.records import HybridClock
+from actors.records import STAMP_COUNTER_BITS, HybridClock
 from actors.sessions import Session, SessionTable
 from actors.stalls import Lingering, StallBeat, Stalls
+from actors.succession import going_on
 
 
 class LingerEnded(msgspec.Struct, frozen=True):
@@ -82,13 +83,28 @@ class Leavings:
             # A tombstone now could overtake the new session's record on its way to a third node and leave a gap there.
             redone_by_ms = now.monotonic_ms + session.redo_ms_max(self._redo_ms)
             self.lingering.begin(session.client, number, redone_by_ms)
-            return [*effects, Remind(session.grace_ms, LingerEnded(session.client, number))]
+            marked = self._mark_orphans(session, now) if self.sessions.highest(session.client) <= number else []
+            return [*effects, *marked, Remind(session.grace_ms, LingerEnded(session.client, number))]
         return effects + self._remove_publications([(session.client, number)], now)
 
     def _has_left(self, client: str, number: int) -> bool:
         """Whether something that this session published stands here."""
         records = (self.native.records[RecordKey(client, service)] for service in self.sessions.published(client))
         return any(record.session == number and record.instances for record in records)
+
+    def _mark_orphans(self, session: Session, now: Now) -> list[Effect]:
+        """The application behind the session may come back as another client, which no session number tells. Every node
+        is told that it may; what is shown and what it outranks is as before."""
+        records: list[Record] = []
+        for service in self.sessions.published(session.client) if session.trail is not None else ():
+            known = self.native.records[RecordKey(session.client, service)]
+            if known.session == session.number and known.trail is not None:
+                trail = msgspec.structs.replace(
+                    known.trail, orphaned_ms=self._clock.next(now.wall_ms) >> STAMP_COUNTER_BITS
+                )
+                version = (known.session, known.stamp, known.grace_ms)
+                records.append(self.native.commit(known.key, *version, known.instances, now.monotonic_ms, trail))
+        return committed(records, self.native)
 
     def _remove_publications(
         self,
@@ -104,8 +120,9 @@ class Leavings:
                 key = RecordKey(client, service)
                 record = self.native.records[key]
                 if record.session == number and (kept is None or not kept(key, number)):
-                    stamp = self._clock.next(now.wall_ms)
-                    records.append(self.native.commit(key, number, stamp, record.grace_ms, (), now.monotonic_ms))
+                    version = (number, self._clock.next(now.wall_ms), record.grace_ms)
+                    trail = None if record.trail is None else going_on(record.trail, record, ())
+                    records.append(self.native.commit(key, *version, (), now.monotonic_ms, trail))
         for record in records:
             self.sessions.note_native(record)
         return committed(records, self.native)

@@ -59,6 +59,7 @@ class Life(msgspec.Struct):
     left: bool = False
     hidden_grace_ms: int = 0  # records with a grace of at most this are hidden; 0: none
     hidden_at_ms: int = 0  # when the present grace was hidden
+    silent_at_ms: int | None = None  # the last sign of life before anything of it was hidden
     owner_seq: int = UNKNOWN  # how far the owner had come when it raised the counter to this
     returns_at_ms: int | None = None  # hidden, but heard again since then: shown once ``owed_seq`` is held here
     owed_seq: int = UNKNOWN  # the owner's seq at the first heartbeat after the silence
@@ -203,6 +204,7 @@ class Leases:
                 self._settle(origin, life)
                 life.hidden_at_ms = now_ms
             if grace_ms > life.hidden_grace_ms:
+                life.silent_at_ms = life.silent_at_ms if life.hidden_grace_ms else life.heard_at_ms
                 life.hidden_grace_ms, life.hidden_at_ms = grace_ms, now_ms
 
     def purge(self, now_ms: int) -> tuple[Origin, ...]:
@@ -231,6 +233,11 @@ class Leases:
             if origin in strays or now_ms - purged.at_ms < self._patience.lease_ms:
                 shown[origin] = self._graces_ms[-1]
         return tuple(sorted(shown.items()))
+
+    def silent(self) -> tuple[tuple[Origin, int], ...]:
+        """Of whom something is hidden: the last sign of life before that, where it is known."""
+        silent = {origin: life.silent_at_ms for origin, life in self.lives.items() if life.hidden_grace_ms}
+        return tuple(sorted((origin, at_ms) for origin, at_ms in silent.items() if at_ms is not None))
 
     @property
     def is_catching_up(self) -> bool:
@@ -282,6 +289,7 @@ class Leases:
         the rest of the grace what is gone everywhere else."""
         if life.returns_at_ms is None:
             life.hidden_grace_ms, life.hidden_at_ms = min(hidden_ms, self._graces_ms[-1]), now_ms
+            life.silent_at_ms = life.heard_at_ms
 
     def _admit(self, origin: Origin, counter: int, age_ms: int, now_ms: int, left: bool) -> Life | None:
         purged = self.purged.get(origin)

@@ -354,7 +354,8 @@ class MemberManager:
         at_ms = now.monotonic_ms
         census = self._roster.census(at_ms)
         peers = self._links.preferred(self._told.current_links(), self._roster.members, at_ms)
-        effects = [*self._told.tell_peers(peers, census), *self._told.tell_visible(self._leases.hidden(at_ms))]
+        visible = self._told.tell_visible(self._leases.hidden(at_ms), self._leases.silent())
+        effects = [*self._told.tell_peers(peers, census), *visible]
         effects += self._told.set_standing(
             majority=census.has_majority,
             isolated=self._told.standing.isolated and not census.has_majority,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from actors.assembly import Assembly
 from actors.buckets import BucketSnapshot
-from actors.messages.values import WHOLE, DigestEntry, Origin, Record, RecordKey, Scope
+from actors.messages.values import WHOLE, DigestEntry, Origin, Record, RecordKey, Scope, Trail
 from actors.records import DIGEST_MODULUS, make_record
 from rollbook.model import Instance
 
@@ -74,10 +74,17 @@ class OwnerTable:
     # -- the owner's side
 
     def commit(
-        self, key: RecordKey, session: int, stamp: int, grace_ms: int, instances: tuple[Instance, ...], now_ms: int
+        self,
+        key: RecordKey,
+        session: int,
+        stamp: int,
+        grace_ms: int,
+        instances: tuple[Instance, ...],
+        now_ms: int,
+        trail: Trail | None = None,
     ) -> Record:
         """Make the next version of one publication. State and version change here, together, and nowhere else."""
-        record = make_record(self.origin, key, session, self.applied + 1, stamp, grace_ms, instances)
+        record = make_record(self.origin, key, session, self.applied + 1, stamp, grace_ms, instances, trail)
         self._put(record, now_ms)
         self.applied = record.seq
         return record

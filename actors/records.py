@@ -7,13 +7,16 @@ from math import isfinite
 
 import msgspec
 
-from actors.messages.values import Count, Origin, Record, RecordKey
+from actors.messages.values import Count, Origin, Record, RecordKey, Trail
 from rollbook.codec import UnpackLimits, pack, typed, unpack
 from rollbook.errors import Code, InvalidField, RemoteProtocolError
 from rollbook.model import Instance, Service
 from rollbook.wire import INSTANCES_PER_RECORD_MAX, NUMBER_MAX, RECORD_BYTES_MAX
 
-_LIMITS = UnpackLimits(RECORD_BYTES_MAX, array_length_max=4_096, map_length_max=1_024, containers_max=16_384)
+TRAIL_BYTES_MAX = 16 * 1024  # beside the rest, so that what was published can always be marked
+_LIMITS = UnpackLimits(
+    RECORD_BYTES_MAX + TRAIL_BYTES_MAX, array_length_max=4_096, map_length_max=1_024, containers_max=16_384
+)
 # All nodes must agree on the key; it only keeps other uses of the hash apart. It is copied: keying costs as much as
 # hashing a record.
 _KEYED_HASH = hashlib.blake2b(digest_size=8, key=b"rollbook record 1")
@@ -32,6 +35,7 @@ class RecordBody(msgspec.Struct, frozen=True, array_like=True):
     stamp: Count
     grace_ms: Count
     instances: tuple[Instance, ...]
+    trail: Trail | None = None
 
 
 class HybridClock:
@@ -51,17 +55,26 @@ class HybridClock:
 
 
 def make_record(
-    origin: Origin, key: RecordKey, session: int, seq: int, stamp: int, grace_ms: int, instances: tuple[Instance, ...]
+    origin: Origin,
+    key: RecordKey,
+    session: int,
+    seq: int,
+    stamp: int,
+    grace_ms: int,
+    instances: tuple[Instance, ...],
+    trail: Trail | None = None,
 ) -> Record:
     """Encode and hash one version; InvalidField if it is too large to be replicated."""
-    body = pack((key.client, key.service, session, seq, stamp, grace_ms, instances))
-    if len(body) > RECORD_BYTES_MAX or len(instances) > INSTANCES_PER_RECORD_MAX:
+    content = (key.client, key.service, session, seq, stamp, grace_ms, instances)
+    body = pack(content if trail is None else (*content, trail))
+    is_long = len(body) > RECORD_BYTES_MAX and len(pack(content)) > RECORD_BYTES_MAX
+    if is_long or len(instances) > INSTANCES_PER_RECORD_MAX:
         raise InvalidField(
             f"one client publishes at most {INSTANCES_PER_RECORD_MAX} instances, {RECORD_BYTES_MAX} bytes per service",
             code=Code.OVER_LIMIT,
             field="instances",
         )
-    return Record(origin, key, session, seq, stamp, grace_ms, instances, body, body_digest(body))
+    return Record(origin, key, session, seq, stamp, grace_ms, instances, body, body_digest(body), trail)
 
 
 def read_record(origin: Origin, body: bytes) -> Record:
@@ -81,6 +94,7 @@ def read_record(origin: Origin, body: bytes) -> Record:
         content.instances,
         body,
         body_digest(body),
+        content.trail,
     )
 
 

@@ -7,7 +7,8 @@ service ↔ origin, and service ↔ subscribing session.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from actors.durable_rows import STORE_ORIGIN
 from actors.messages.values import BoundIntent, IntentPlace, Origin, Record, RecordKey, Route
@@ -17,9 +18,11 @@ from actors.service_news import ServiceNews, matches, matching
 from actors.shrink_guard import ShrinkGuard, ShrinkPatience
 from actors.verdicts import is_verdicts_client, last_verdicts
 from actors.view_builder import ViewBuilder
-from actors.views import Filter, OwnerVerdict, listed_count, live_winner, live_winners
+from actors.views import Filter, OwnerVerdict, listed_count, live_winners
 from rollbook.catalog import Subscriber
 from rollbook.model import VERDICTS_CLIENT_PREFIX, InstanceKey, Service
+
+_NOBODY: Mapping[Origin, int] = MappingProxyType({})
 
 
 class ServiceIndex:
@@ -85,13 +88,17 @@ class ServiceIndex:
             self._mark(entry)
             self._forget_if_empty(entry)
 
-    def hide(self, hidden: dict[Origin, int], now_ms: int) -> None:
-        """Take over the whole filter; mark the services with records of an origin whose visibility it changes."""
-        known = self.guard.hidden
-        verdicts = {
-            origin: OwnerVerdict(grace_ms, known[origin].held_seq if origin in known else self._held_seq(origin))
-            for origin, grace_ms in hidden.items()
-        }
+    def hide(self, hidden: dict[Origin, int], now_ms: int, silent_since_ms: Mapping[Origin, int] = _NOBODY) -> None:
+        """Take over the whole filter; mark the services with records of an origin whose visibility it changes.
+
+        ``silent_since_ms``: by the wall clock.
+        """
+        verdicts: dict[Origin, OwnerVerdict] = {}
+        for origin, grace_ms in hidden.items():
+            known = self.guard.hidden.get(origin)
+            if known is None:
+                known = OwnerVerdict(grace_ms, self._held_seq(origin), silent_since_ms.get(origin, 0))
+            verdicts[origin] = known._replace(grace_ms=grace_ms)
         changed, grown = self.guard.take_over(verdicts, now_ms)
         grown_in: dict[ServiceEntry, dict[Origin, int]] = {}
         for origin in changed:
@@ -178,8 +185,8 @@ class ServiceIndex:
         if entry is None or entry.origins.get(STORE_ORIGIN, 0) == len(entry.clients):
             return False  # the usual case of a persistent one, at once
         hidden = self.filter_of(service)
-        winners = (live_winner(records, hidden) for records in entry.clients.values())
-        return any(winner is not None and winner.origin != STORE_ORIGIN for winner in winners)
+        winners = live_winners(entry.clients.values(), hidden)
+        return any(winner.origin != STORE_ORIGIN for winner in winners)
 
     def has_namespace(self, namespace: str) -> bool:
         """Whether any service of it is published."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from actors.messages.values import Record, Route
+from actors.messages.values import Record, Route, Trail
 from actors.owner_table import OwnerTable
 from actors.sessionless import is_sessionless
 from rollbook.catalog import Subscriber
@@ -18,7 +18,7 @@ _FORGET_ABOVE = 1_024  # below this many clients, forgetting is not worth a scan
 class Session:
     """One open session of one client."""
 
-    __slots__ = ("client", "grace_ms", "kind", "number", "route", "subscriber")
+    __slots__ = ("client", "grace_ms", "kind", "number", "route", "subscriber", "trail")
 
     def __init__(
         self,
@@ -27,6 +27,7 @@ class Session:
         grace_ms: int,
         kind: SessionKind = "native",
         subscriber: Subscriber | None = None,
+        trail: Trail | None = None,
     ) -> None:
         """``subscriber``: what is shown of it where it subscribes; None for a gateway's own session."""
         self.client = client
@@ -35,6 +36,7 @@ class Session:
         self.number = route.session
         self.grace_ms = grace_ms
         self.kind = kind
+        self.trail = trail  # what its publications begin with
 
     @property
     def may_outlive_its_link(self) -> bool:

@@ -12,7 +12,7 @@ Only the filter is held up: tombstones, higher sessions, purges and the owner's 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from actors.messages.values import Origin, Record
@@ -155,7 +155,7 @@ class ShrinkGuard:
             del self._guarded[service], self._filters[service]
 
 
-def is_held(winners: Sequence[Record], clients: Iterable[tuple[Record, ...]], hidden: Filter) -> bool:
+def is_held(winners: Sequence[Record], clients: Collection[tuple[Record, ...]], hidden: Filter) -> bool:
     """Whether a view of these winners shows anything that the whole filter hides."""
     return len(winners) > len(live_winners(clients, hidden))
 
@@ -173,5 +173,5 @@ def _eased(hidden: Filter, graces_ms: Mapping[Origin, int]) -> dict[Origin, Owne
     return {origin: verdict for origin, verdict in eased.items() if verdict.grace_ms >= 0}
 
 
-def _shown(clients: Iterable[tuple[Record, ...]], hidden: Filter) -> int:
+def _shown(clients: Collection[tuple[Record, ...]], hidden: Filter) -> int:
     return len({instance_key(found) for record in live_winners(clients, hidden) for found in record.instances})

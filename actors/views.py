@@ -6,10 +6,11 @@ on repeats, or on the node that computes it; but of a hidden owner it counts wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from actors.messages.values import Origin, Record
+from actors.succession import Orphan, are_kin, succeeded
 from rollbook.model import Instance, InstanceKey, instance_key
 
 
@@ -18,6 +19,7 @@ class OwnerVerdict(NamedTuple):
 
     grace_ms: int  # records with a grace of at most this
     held_seq: int  # the highest that was held when the origin was hidden: what lies above it has come since
+    silent_since_ms: int = 0  # by the wall clock; 0: nobody knows
 
 
 Filter = Mapping[Origin, OwnerVerdict]
@@ -58,9 +60,29 @@ def live_winner(records: tuple[Record, ...], hidden: Filter) -> Record | None:
     return winner
 
 
-def live_winners(clients: Iterable[tuple[Record, ...]], hidden: Filter) -> list[Record]:
-    """Step 1 for every client of one service."""
-    return [winner for records in clients if (winner := live_winner(records, hidden)) is not None]
+def live_winners(clients: Collection[tuple[Record, ...]], hidden: Filter) -> list[Record]:
+    """Step 1 for every client of one service, less those that another client has succeeded."""
+    winners = [winner for records in clients if (winner := live_winner(records, hidden)) is not None]
+    orphans = orphans_among(winners, hidden)
+    if not orphans:
+        return winners
+    gone = succeeded(orphans, (max(records, key=rank) for records in clients))
+    return [winner for winner in winners if winner.key.client not in gone]
+
+
+def orphans_among(winners: Iterable[Record], hidden: Filter) -> dict[str, Orphan]:
+    """By client, those that a later connection of the same application may succeed: their owner says so, or is silent
+    itself."""
+    orphans: dict[str, Orphan] = {}
+    for record in winners:
+        trail = record.trail
+        if trail is None:
+            continue
+        verdict = hidden.get(record.origin)
+        since_ms = trail.orphaned_ms or (0 if verdict is None else verdict.silent_since_ms)
+        if since_ms:
+            orphans[record.key.client] = Orphan(record, trail, since_ms)
+    return orphans
 
 
 def listed_count(winners: Iterable[Record]) -> int:
@@ -79,7 +101,8 @@ def merge_instances(winners: Iterable[Record]) -> MergedInstances:
             if other is None or other[0] is record:
                 chosen[key] = (record, instance)
                 continue
-            contenders.setdefault(key, {other[0].key.client}).add(record.key.client)
+            if not are_kin(other[0], record):  # an SDK that moves publishes here before it has left there
+                contenders.setdefault(key, {other[0].key.client}).add(record.key.client)
             if precedes(other[0], record):
                 chosen[key] = (record, instance)
     return MergedInstances(

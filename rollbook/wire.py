@@ -92,6 +92,7 @@ class OpenSession(msgspec.Struct, frozen=True, array_like=True):
     agent: str = ""
     kind: SessionKind = "native"
     ip: str = ""  # empty: of the connection
+    connected_ms: int = 0  # kind ``sdk``: when its client has connected, by the wall clock; 0: nobody says
 
 
 class CloseSession(msgspec.Struct, frozen=True, array_like=True):

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from actors.messages.io import ClientFrame
-from actors.messages.values import WHOLE, Order, Origin, RecordKey, Route, Scope, Standing
+from actors.messages.values import WHOLE, Order, Origin, RecordKey, Route, Scope, Standing, Trail
 from rollbook.model import Instance, Service
 from rollbook.wire import SessionKind
 
@@ -30,6 +30,7 @@ class OpenSessionOrdered(msgspec.Struct, frozen=True):
     ip: str = ""
     app: str = ""
     agent: str = ""
+    trail: Trail | None = None
 
 
 class NewsPassed(msgspec.Struct, frozen=True):

@@ -95,6 +95,7 @@ class OwnersVisible(msgspec.Struct, frozen=True):
     """The whole filter: records of an origin whose grace is at most the given one are hidden. From: MemberManager."""
 
     hidden: tuple[tuple[Origin, int], ...]
+    heard_at_ms: tuple[tuple[Origin, int], ...] = ()  # the last sign of life before that, by the monotonic clock
 
 
 class ViewsWanted(msgspec.Struct, frozen=True):

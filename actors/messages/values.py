@@ -51,6 +51,17 @@ class RecordKey(NamedTuple):
     service: Service
 
 
+class Trail(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Of what an SDK publishes: which connection has published it, and what became of that (actors/succession.py)."""
+
+    kin: Count  # the same for all connections of one application on one machine
+    connected_ms: Count  # wall clock
+    orphaned_ms: Count = (
+        0  # since when the connection is gone without a goodbye, by the owner's wall clock; 0: it is not
+    )
+    withdrawn: tuple[InstanceKey, ...] = ()  # what it has published before, newest first
+
+
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One version of one publication, or (no instances) the tombstone of its removal. Never changed, only replaced.
 
@@ -66,6 +77,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     instances: tuple[Instance, ...]
     body: bytes
     digest: int  # keyed 64-bit hash of body
+    trail: Trail | None = None  # only of SDKs behind gateways that say when these have connected
 
     @property
     def is_tombstone(self) -> bool:

@@ -35,7 +35,7 @@ class ConnectionClientShape(IpPortShape, frozen=True, rename="camel"):
     client_port: str | int
 
 
-class _Place(msgspec.Struct, frozen=True):
+class _ClientAddress(msgspec.Struct, frozen=True):
     ip: str
     port: int
     cluster: str
@@ -51,7 +51,7 @@ class PublicationOfV2(msgspec.Struct, frozen=True, rename="camel"):
     namespace: str
     group: str
     service_name: str
-    registered_instance: _Place
+    registered_instance: _ClientAddress
 
 
 class SubscriptionOfV2(msgspec.Struct, frozen=True, rename="camel"):
@@ -152,7 +152,7 @@ def _publisher_of_v3(client_id: str, key: InstanceKey) -> PublisherOfV3:
 
 V2 = ClientWords(
     client=lambda shown: _client(shown, str(client_port(shown.client_id))),
-    publication=lambda _, service, key: PublicationOfV2(*service, _Place(*key)),
+    publication=lambda _, service, key: PublicationOfV2(*service, _ClientAddress(*key)),
     subscription=lambda who, service: SubscriptionOfV2(
         *service, _SubscriberOfV2(who.app or UNKNOWN_APP, who.agent, who.ip)
     ),

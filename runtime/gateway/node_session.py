@@ -38,6 +38,7 @@ class SessionSpec(NamedTuple):
     agent: str = ""
     ip: str = ""
     kind: SessionKind = "sdk"
+    connected_ms: int = 0  # the wall clock when the client has connected
 
 
 class SessionDesk(Protocol):
@@ -302,7 +303,8 @@ class NodeSession:
 
     def _ask_to_open(self, link: Link) -> None:
         spec = self.spec
-        order = OpenSession(spec.client_id, link.session, spec.app, spec.agent, spec.kind, spec.ip)
+        who = (spec.app, spec.agent, spec.kind, spec.ip, spec.connected_ms)
+        order = OpenSession(spec.client_id, link.session, *who)
         self._send(link, Request(order, []))
 
     def _begin(self, link: Link) -> None:

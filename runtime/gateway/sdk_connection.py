@@ -43,11 +43,13 @@ def connection_id(peer: SdkTransport, wall_ms: int) -> str:
     return f"{wall_ms}_{peer.ip}_{peer.port}"
 
 
-def session_spec(peer: SdkTransport, client_id: str, setup: SetupRequest) -> SessionSpec:
-    """Limits count against the address that the transport has, for it cannot be made up."""
+def session_spec(peer: SdkTransport, wall_ms: int, setup: SetupRequest) -> SessionSpec:
+    """Of a connection that is set up now. Limits count against the address that the transport has, for it cannot be
+    made up."""
     app = setup.label("AppName")[:APP_LENGTH_MAX]
     agent = (setup.client_version or "")[:_AGENT_LENGTH_MAX]
-    return SessionSpec(client_id, "" if app == "unknown" else app, agent, peer.ip, "sdk")
+    name = connection_id(peer, wall_ms)
+    return SessionSpec(name, "" if app == "unknown" else app, agent, peer.ip, "sdk", wall_ms)
 
 
 class SdkConnection:

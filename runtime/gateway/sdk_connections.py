@@ -22,7 +22,7 @@ from rollbook.wire import MoveAdvised
 from runtime.clock import system_now
 from runtime.gateway.fuzzy_watch import FuzzyWatches
 from runtime.gateway.node_link import NodeLink
-from runtime.gateway.sdk_connection import SdkConnection, SdkTransport, connection_id, session_spec
+from runtime.gateway.sdk_connection import SdkConnection, SdkTransport, session_spec
 from runtime.gateway.sdk_messages import SetupRequest
 from runtime.gateway.sdk_stream import SdkStream
 from runtime.gateway.service_lists import ServiceLists
@@ -115,7 +115,7 @@ class SdkConnections:
         try:
             self._replace(transport, stream)
             self._named_ms = max(self._named_ms + 1, system_now().wall_ms)
-            session = await self._link.open(session_spec(peer, connection_id(peer, self._named_ms), setup))
+            session = await self._link.open(session_spec(peer, self._named_ms, setup))
             if stream.ended.done() or stream not in self._streams:
                 self._run(session.close("leave"))
                 return

@@ -24,7 +24,7 @@ from rollbook.wire import (
 from runtime.simulation.clients import service_of
 from runtime.simulation.hosts import Heartbeats, How, SimEnd
 from runtime.simulation.network import SimNetwork
-from runtime.simulation.scheduler import Scheduler
+from runtime.simulation.scheduler import WALL_START_MS, Scheduler
 
 
 class SimGateway:
@@ -47,10 +47,13 @@ class SimGateway:
         self._correlation = self._number = 0
         network.dial(self.host, address, self, heartbeats)
 
-    def open(self, client_id: str) -> int:
+    def open(self, client_id: str, ip: str = "") -> int:
+        """A client that has just connected; ``ip``: empty for one of its own."""
         self._number = max(self._number + 1, self._scheduler.now_ms)
         self._numbers[client_id], self._clients[self._number] = self._number, client_id
-        order = OpenSession(client_id, self._number, kind="sdk", ip=f"10.9.0.{len(self._numbers)}")
+        connected_ms = WALL_START_MS + self._scheduler.now_ms
+        ip = ip or f"10.9.0.{len(self._numbers)}"
+        order = OpenSession(client_id, self._number, "", "sdk", "sdk", ip, connected_ms)
         correlation = self._ask(client_id, Tag.OPEN_SESSION, order)
         self._opening[client_id] = []
         return correlation
@@ -63,6 +66,10 @@ class SimGateway:
 
     def subscribe(self, client_id: str, service: str) -> int:
         return self._ask(client_id, Tag.SUBSCRIBE, Subscribe(service_of(service)))
+
+    def stream_moved(self, client_id: str) -> int:
+        """The client behind it was told to go elsewhere, and has gone."""
+        return self._ask(client_id, Tag.CLOSE_SESSION, CloseSession("moved"))
 
     def stream_closed(self, client_id: str) -> int:
         """The client behind it has gone for good."""

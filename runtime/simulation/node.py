@@ -206,6 +206,10 @@ class SimNode:
         """Messages in the longest mailbox of its actors."""
         return self._running.backlog
 
+    def facts(self) -> list[str]:
+        """What it has logged in this life."""
+        return [log.fact for log in self._running.logs]
+
     def live_native(self) -> int:
         """How many live records this node owns."""
         return int(self.behaviour(Role.CLIENTS).native.live)

@@ -40,12 +40,12 @@ class Node:
         self.actor = ConnectionManager(identity, settings, random.Random(1))
         self.ms = 1_000
         self.reminders: list[tuple[int, Any]] = []
-        self._perform(self.actor.start(Now(self.ms, 0)))
+        self._perform(self.actor.start(Now(self.ms, self.ms)))
         if standing is not None:
             self.handle(StandingChanged(standing))
 
     def handle(self, message: Any) -> Effects:
-        return self._perform(self.actor.handle(message, Now(self.ms, 0)))
+        return self._perform(self.actor.handle(message, Now(self.ms, self.ms)))
 
     def pass_time(self, ms: int) -> Effects:
         """Let time go by; what the reminders on the way brought about."""

@@ -9,13 +9,16 @@ import pytest
 
 from actors.base import Effects, Remind
 from actors.client_manager import ClientManager
-from actors.messages.clients import BeatPassed, OrdersReceived, ReleaseSession
+from actors.messages.clients import BeatPassed, OpenSessionOrdered, OrdersReceived, ReleaseSession
 from actors.messages.connections import SessionDiscarded
 from actors.messages.index import RecordsChanged, SubscribersReleased
-from actors.messages.values import Order, Route
-from tests.support.client_manager_bench import ONE, SERVICE, copied, manager, now, opened, ordered, publish, told
+from actors.messages.values import Order, Record, Route, Standing, Trail
+from actors.views import live_winners
+from rollbook.wire import Withdraw
+from tests.support.client_manager_bench import ONE, SERVICE, TWO, copied, manager, now, opened, ordered, publish, told
 
 GRACE_MS = 45_000
+TRAIL = Trail(7, 500)
 
 
 def lost(here: ClientManager, how: Literal["leave", "lost", "moved"] = "lost") -> Effects:
@@ -40,6 +43,12 @@ def beaten(here: ClientManager, *times_ms: int) -> None:
 
 def removed(effects: Effects) -> list[bool]:
     return [record.is_tombstone for changed in told(effects, RecordsChanged) for record in changed.records]
+
+
+def marks(effects: Effects) -> list[tuple[str, int, int]]:
+    """Of new versions: client, stamp, and since when it is an orphan."""
+    records = [record for changed in told(effects, RecordsChanged) for record in changed.records]
+    return [(record.key.client, record.stamp, record.trail.orphaned_ms) for record in records if record.trail]
 
 
 def test_its_record_carries_the_grace_of_its_kind() -> None:
@@ -105,3 +114,69 @@ def test_an_order_that_fails_costs_the_session_and_not_what_its_client_publishes
     effects = here.handle(OrdersReceived((Order(route, 2, object()),)), now())
     assert told(effects, SessionDiscarded) == [SessionDiscarded(Route(b"l1", 10))]
     assert here.sessions.published("sdk-1") == [SERVICE]
+
+
+@pytest.mark.parametrize("how", ["lost", "moved"])
+def test_every_node_is_told_that_it_is_an_orphan_and_nothing_else_of_it_changes(how: Literal["lost", "moved"]) -> None:
+    here = manager()
+    route = opened(here, "sdk-1", 10, kind="sdk", trail=TRAIL)
+    changed, _ = ordered(here, route, publish(ONE))
+    (before,) = changed.records
+    (after,) = told(here.handle(ReleaseSession(route, how), now(2_000)), RecordsChanged)[0].records
+    assert (after.session, after.stamp, after.instances, after.seq) == (10, before.stamp, before.instances, 2)
+    assert after.trail == Trail(7, 500, now(2_000).wall_ms)
+    here.check_invariants()
+
+
+def test_a_goodbye_says_what_it_has_taken_away() -> None:
+    here = manager()
+    route = opened(here, "sdk-1", 10, kind="sdk", trail=TRAIL)
+    ordered(here, route, publish(ONE), Withdraw(SERVICE), publish(TWO))
+    (ended,) = told(here.handle(ReleaseSession(route, "leave"), now(2_000)), RecordsChanged)[0].records
+    assert ended.is_tombstone
+    assert ended.trail == Trail(7, 500, 0, (TWO.key, ONE.key))
+
+
+def test_a_session_that_a_newer_one_of_its_client_has_ended_is_no_orphan() -> None:
+    here = manager()
+    ordered(here, opened(here, "sdk-1", 10, kind="sdk", trail=TRAIL), publish(ONE))
+    route = Route(b"l2", 11)
+    order = OpenSessionOrdered(route, 1, "sdk-1", GRACE_MS, Standing(ready=True), "sdk", trail=TRAIL)
+    assert marks(here.handle(order, now(2_000))) == []
+    changed, _ = ordered(here, route, publish(ONE))
+    assert [record.trail for record in changed.records] == [TRAIL]
+
+
+def test_native_sessions_are_never_marked() -> None:
+    here = manager()
+    route = opened(here, "c1", 10)
+    ordered(here, route, publish(ONE))
+    assert told(here.handle(ReleaseSession(route, "moved"), now(2_000)), RecordsChanged) == []
+
+
+def listed(*nodes: ClientManager) -> list[str]:
+    """By what all these hold: whose publications count."""
+    held: dict[str, list[Record]] = {}
+    for node in nodes:
+        for table in node.tables.values():
+            for record in table.records.values():
+                held.setdefault(record.key.client, []).append(record)
+    return [winner.key.client for winner in live_winners([tuple(records) for records in held.values()], {})]
+
+
+def test_who_comes_back_elsewhere_and_withdraws_before_anybody_knows_of_the_loss_takes_both_away() -> None:
+    here, there = manager("n1"), manager("n2", 6)
+    route = opened(here, "old", 10, kind="sdk", trail=TRAIL)
+    ordered(here, route, publish(ONE))
+    copied(here, there)
+    connected_ms = now(5_000).wall_ms
+    again = opened(there, "new", 11, kind="sdk", ms=5_000, trail=Trail(7, connected_ms))
+    ordered(there, again, publish(ONE), ms=5_000)
+    assert sorted(listed(there)) == ["new", "old"]
+    ordered(there, again, Withdraw(SERVICE), ms=5_010)
+    assert listed(there) == ["old"], "for all that is known here it is connected"
+    here.handle(ReleaseSession(route, "lost"), now(5_300))
+    copied(here, there, ms=5_310)
+    assert listed(there) == []
+    copied(there, here, ms=5_320)
+    assert listed(here) == []

@@ -12,6 +12,7 @@ from actors.messages.connections import (
 )
 from actors.messages.members import SessionsGone
 from actors.messages.values import Route
+from actors.succession import trail_of
 from rollbook.wire import OpenSession
 from tests.actors.test_connection_manager import READY, Node, advised, failure, told
 
@@ -21,6 +22,14 @@ def test_a_session_behind_a_gateway_is_opened_with_the_grace_of_its_kind() -> No
     order = OpenSession("sdk-1", 9, kind="sdk", ip="10.0.0.7")
     [ordered] = told(node.handle(SessionRequested(Route(b"g", 9), 7, "local", order)), OpenSessionOrdered)
     assert ordered == OpenSessionOrdered(Route(b"g", 9), 7, "sdk-1", 45_000, READY, "sdk", "10.0.0.7")
+
+
+def test_a_session_of_an_sdk_says_of_which_application_it_is_and_since_when() -> None:
+    order = OpenSession("sdk-1", 9, "app", "java", "sdk", "10.0.0.7", 500)
+    [ordered] = told(Node().handle(SessionRequested(Route(b"g", 9), 7, "local", order)), OpenSessionOrdered)
+    assert ordered.trail == trail_of(order, "10.0.0.7", 1_000)
+    assert ordered.trail is not None
+    assert ordered.trail.connected_ms == 500
 
 
 def test_an_ip_without_end_is_named() -> None:

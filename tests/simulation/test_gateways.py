@@ -3,6 +3,8 @@ grace of their kind."""
 
 from __future__ import annotations
 
+import pytest
+
 from rollbook.wire import Done
 from runtime.simulation.cluster import SimCluster
 from runtime.simulation.gateway import SimGateway
@@ -122,3 +124,80 @@ def test_a_node_that_stands_still_while_its_gateway_dies_removes_nothing_of_live
     lasts(cluster, 20_000, *ALL)
     published(cluster, gateway(cluster, at=1, name="gateway-2"), *ALL)
     lasts(cluster, GRACE_MS, *ALL)
+
+
+def comes_back(cluster: SimCluster, through: SimGateway, name: str, ip: str = "10.9.0.1") -> None:
+    """The application at that address, as the client that its new connection is."""
+    through.open(name, ip)
+    order = through.publish(name, "orders", instance(1))
+    cluster.until(lambda: isinstance(through.answers.get(order), Done), 2_000, "published again")
+
+
+def conflicts(cluster: SimCluster) -> list[str]:
+    return [fact for node in cluster.running for fact in node.facts() if "several clients" in fact]
+
+
+@pytest.mark.parametrize("how", ["gateway dies", "told to move", "node dies"])
+def test_what_an_sdk_withdraws_soon_after_it_has_moved_is_gone(seed: int, how: str) -> None:
+    cluster = sim_cluster(seed=seed, invariants_every=20)
+    first, second = gateway(cluster, at=0), gateway(cluster, at=1, name="gateway-2")
+    comes_back(cluster, first, "old")
+    second.open("watcher")
+    second.subscribe("watcher", "orders")
+    cluster.until(lambda: everywhere(cluster, 1), 1_000, "listed")
+    cluster.run_ms(10_000)
+    if how == "told to move":
+        comes_back(cluster, second, "new")
+        first.stream_moved("old")
+    else:
+        first.crash()
+        if how == "node dies":
+            cluster.crash(0)
+        lasts(cluster, 200, 1)
+        comes_back(cluster, second, "new")
+    lasts(cluster, 1_000, 1)
+    second.withdraw("new", "orders")
+    gone(cluster, 15_000 if how == "node dies" else NOTICED_MS)
+    cluster.always(lambda: everywhere(cluster), 2 * GRACE_MS, "it stays away")
+    assert conflicts(cluster) == []
+
+
+def test_two_applications_at_one_address_are_a_conflict(seed: int) -> None:
+    cluster = sim_cluster(seed=seed)
+    first, second = gateway(cluster, at=0), gateway(cluster, at=1, name="gateway-2")
+    second.open("watcher")
+    second.subscribe("watcher", "orders")
+    comes_back(cluster, first, "one", ip="10.9.0.1")
+    comes_back(cluster, second, "two", ip="10.9.0.2")
+    cluster.until(lambda: len(conflicts(cluster)) == 1, 1_000, "said")
+
+
+def test_of_two_processes_at_one_address_the_one_that_withdraws_takes_nothing_from_the_other(seed: int) -> None:
+    """Both lose their gateway; one is back and gone again before the other has noticed."""
+    cluster = sim_cluster(seed=seed, invariants_every=20)
+    first, second = gateway(cluster, at=0), gateway(cluster, at=1, name="gateway-2")
+    comes_back(cluster, first, "old-1")
+    comes_back(cluster, first, "old-2")
+    lasts(cluster, 10_000, 1)
+    first.crash()
+    comes_back(cluster, second, "new-1")
+    second.stream_closed("new-1")
+    lasts(cluster, 28_000, 1)
+    comes_back(cluster, second, "new-2")
+    lasts(cluster, 2 * GRACE_MS, 1)
+    second.withdraw("new-2", "orders")
+    cluster.until(lambda: everywhere(cluster), NOTICED_MS, "both have withdrawn")
+    assert conflicts(cluster) == []
+
+
+def test_a_process_that_was_there_before_takes_nothing_from_one_that_lost_its_gateway(seed: int) -> None:
+    cluster = sim_cluster(seed=seed, invariants_every=20)
+    first, second = gateway(cluster, at=0), gateway(cluster, at=1, name="gateway-2")
+    comes_back(cluster, first, "lost")
+    comes_back(cluster, second, "other")
+    lasts(cluster, 10_000, 1)
+    first.crash()
+    cluster.run_ms(1_000)
+    second.withdraw("other", "orders")
+    lasts(cluster, GRACE_MS - 5_000, 1)
+    assert everywhere(cluster, 1)

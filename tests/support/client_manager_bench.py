@@ -16,7 +16,7 @@ from actors.messages.clients import (
 from actors.messages.distro import RecordRange
 from actors.messages.index import RecordsChanged
 from actors.messages.io import AnswerClients
-from actors.messages.values import Order, Route, Standing
+from actors.messages.values import Order, Route, Standing, Trail
 from rollbook.model import Instance, Service
 from rollbook.wire import (
     Publish,
@@ -56,10 +56,12 @@ def opened(
     link: bytes = b"l1",
     ms: int = 1_000,
     kind: SessionKind = "native",
+    trail: Trail | None = None,
 ) -> Route:
     route = Route(link, session)
     grace_ms = 45_000 if kind == "sdk" else 15_000
-    effects = clients.handle(OpenSessionOrdered(route, 1, client, grace_ms, Standing(ready=True), kind), now(ms))
+    opening = OpenSessionOrdered(route, 1, client, grace_ms, Standing(ready=True), kind, trail=trail)
+    effects = clients.handle(opening, now(ms))
     frame = told(effects, AnswerClients)[0].frames[0]
     assert isinstance(answer(frame.payload), SessionOpened)
     clients.check_invariants()

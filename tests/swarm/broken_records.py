@@ -19,7 +19,7 @@ from actors.messages.clients import ApplyDelta, GetRecordRange, OrdersReceived
 from actors.messages.distro import DeltaReceived
 from actors.messages.io import AnswerClients, ClientFrame
 from actors.messages.peers import Pull
-from actors.messages.values import Order, Origin, Record, RecordKey
+from actors.messages.values import Order, Origin, Record, RecordKey, Trail
 from actors.owner_table import Applied, Chunk, OwnerTable, Transfer
 from actors.records import make_record
 from actors.sessions import Session
@@ -67,9 +67,10 @@ def _seq_kept_at_removal() -> AbstractContextManager[None]:
         grace_ms: int,
         instances: tuple[Instance, ...],
         now_ms: int,
+        trail: Trail | None = None,
     ) -> Record:
         seq = max(1, self.applied + bool(instances))
-        record = make_record(self.origin, key, session, seq, stamp, grace_ms, instances)
+        record = make_record(self.origin, key, session, seq, stamp, grace_ms, instances, trail)
         self._put(record, now_ms)
         self.applied = seq
         return record

@@ -6,10 +6,12 @@ newest bytes in golden_grown.json (test_grown_frames.py).
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import msgspec
 import pytest
 
@@ -42,9 +44,10 @@ from actors.messages.peers import (
     Welcome,
 )
 from actors.messages.store import NOTHING, Expectation, Operation, Proposal, Row, StoredChange
-from actors.messages.values import DigestEntry, Origin, RecordKey
+from actors.messages.values import DigestEntry, Origin, RecordKey, Trail
 from actors.peer_frames import decode_peer, encode_peer
 from actors.records import make_record, read_record
+from actors.succession import trail_of
 from rollbook.catalog import (
     Catalog,
     CatalogEntry,
@@ -144,6 +147,7 @@ from rollbook.wire import (
 
 GOLDEN = json.loads(Path(__file__).with_name("golden_frames.json").read_text())
 GOLDEN_RECORD = json.loads(Path(__file__).with_name("golden_record.json").read_text())
+SINCE_MS = 1_700_000_000_000
 SERVICE = Service("public", "DEFAULT_GROUP", "orders")
 INSTANCE = Instance("10.0.0.1", 8080, "DEFAULT", 2.5, True, False, True, {"zone": "a"})
 KEPT = msgspec.structs.replace(INSTANCE, ephemeral=False)
@@ -328,6 +332,18 @@ def test_the_bytes_and_the_hash_of_a_record_are_those_of_every_other_node() -> N
     record = make_record(Origin("n1", 7), RecordKey("c1", SERVICE), 5, 3, 77, 15_000, (INSTANCE,))
     assert record.body.hex() == GOLDEN_RECORD["body"]
     assert record.digest == GOLDEN_RECORD["digest"]
+    assert read_record(Origin("n1", 7), record.body) == record
+
+
+def test_a_record_with_a_trail_has_these_bytes_and_its_kin_is_what_the_protocol_says() -> None:
+    golden = GOLDEN_RECORD["with_trail"]
+    named = hashlib.blake2b(msgpack.packb(["10.0.0.9", "app", "nacos-java"]), digest_size=6, key=b"rollbook kin 1")
+    first = trail_of(OpenSession("c1", 5, "app", "nacos-java", "sdk", "10.0.0.9", SINCE_MS), "10.0.0.9", SINCE_MS)
+    assert first == Trail(int.from_bytes(named.digest(), "little"), SINCE_MS)
+    trail = Trail(golden["kin"], SINCE_MS, SINCE_MS + 9, (InstanceKey("10.0.0.1", 1),))
+    assert first.kin == trail.kin
+    record = make_record(Origin("n1", 7), RecordKey("c1", SERVICE), 5, 3, 77, 15_000, (INSTANCE,), trail)
+    assert (record.body.hex(), record.digest) == (golden["body"], golden["digest"])
     assert read_record(Origin("n1", 7), record.body) == record
 
 

@@ -66,7 +66,7 @@ NEWEST: dict[str, list[Any]] = {
     "CLEAR_INTENT": [1, 21, 7, SESSION, [ORDERS, ["10.0.0.1", 8080, "DEFAULT"], ["enabled", "weight"]]],
     "LIST_SERVICES": [1, 8, 7, SESSION, ["public", "DEFAULT_GROUP", 2, 50, True]],
     "PUT_SERVICE": [1, 14, 7, SESSION, [ORDERS, [0.5, {"team": "a"}, {}, "none"], "update", 41]],
-    "OPEN_SESSION": [1, 1, 7, SESSION, ["c1", SESSION, "app", "nacos-java", "sdk", "10.0.0.9"]],
+    "OPEN_SESSION": [1, 1, 7, SESSION, ["c1", SESSION, "app", "nacos-java", "sdk", "10.0.0.9", SESSION]],
     "VIEW": [1, 67, 7, SESSION, VIEW],
     "PUSH": [1, 69, 0, SESSION, VIEW],
     "FAILED": [1, 70, 7, SESSION, [31009, "not confirmed", "f", True, 3, ["n2"], ["h:2"], ["c1@n2"]]],
@@ -110,7 +110,7 @@ BODIES: dict[str, Any] = {
     "PUT_SERVICE": PutService(
         Service("public", "DEFAULT_GROUP", "orders"), ServiceSettings(0.5, {"team": "a"}), "update", 41
     ),
-    "OPEN_SESSION": OpenSession("c1", SESSION, "app", "nacos-java", kind="sdk", ip="10.0.0.9"),
+    "OPEN_SESSION": OpenSession("c1", SESSION, "app", "nacos-java", kind="sdk", ip="10.0.0.9", connected_ms=SESSION),
     "VIEW": View(Service("public", "DEFAULT_GROUP", "orders"), 9, (INSTANCE,), True, True, True, SESSION, True),
     "PUSH": View(Service("public", "DEFAULT_GROUP", "orders"), 9, (INSTANCE,), True, True, True, SESSION, True),
     "FAILED": Failed(31009, "not confirmed", "f", True, 3, ("n2",), ("h:2",), ("c1@n2",)),
