@@ -66,7 +66,7 @@ class NodeLink:
         self.servers: tuple[str, ...] = ()  # the newest list of client addresses
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._socket = NodeSocket(endpoint, settings.frames_queued_max, self)
+        self._socket = NodeSocket(endpoint, settings, self)
         self._views = SharedViews(settings.views_kept_max, settings.views_bytes_max)
         self._is_connected = False
         self._is_stopped = False

@@ -1,7 +1,7 @@
 """The connection to the node, on an asyncio loop: dials, sends, reads, and says what became of it. Decides nothing.
 
 Each connection is a DEALER of its own that never reconnects by itself; its monitor tells when it stands and when it is
-gone. ZeroMQ signals only that something has changed, not that something waits, so after every send it is looked again.
+gone. Frames leave in order, at once or in groups (frame_pace.py). ZeroMQ signals only that something has changed, not that something waits, so after every send it is looked again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Protocol
 import zmq
 
 from rollbook.transport import dealer
+from runtime.gateway.frame_pace import FramePace
+from runtime.gateway.settings import GatewaySettings
 from runtime.monitor import read_events
 
 FRAMES_PER_LOOK_MAX = 256  # then the loop has its turn; streams and HTTP live on it too
@@ -40,9 +42,10 @@ class SocketListener(Protocol):
 class NodeSocket:
     """One connection at a time. Every method is called on the loop."""
 
-    def __init__(self, endpoint: str, frames_queued_max: int, listener: SocketListener) -> None:
+    def __init__(self, endpoint: str, settings: GatewaySettings, listener: SocketListener) -> None:
         self._endpoint = endpoint
-        self._frames_queued_max = frames_queued_max
+        self._frames_queued_max = settings.frames_queued_max
+        self._pace = FramePace(settings.node_gather_ms / 1000, settings.node_gather_above)
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -65,16 +68,16 @@ class NodeSocket:
         connection = self._connection
         if connection is None:
             return
-        try:
-            connection.dealer.send(payload, zmq.NOBLOCK)
-        except zmq.Again:
-            self._loop.call_soon(self._lost, connection, "the node does not read")
-        self._look_soon(connection)
+        connection.gathered.append(payload)
+        delay = self._pace.delay(self._loop.time())
+        if len(connection.gathered) == 1:
+            self._loop.call_later(delay, self._send_gathered, connection)
 
     def disconnect(self) -> None:
         """Close it once what was sent has left. Nothing more is told of it."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            connection.send_gathered()
             for descriptor in connection.descriptors:
                 self._loop.remove_reader(descriptor)
             connection.close()
@@ -82,6 +85,13 @@ class NodeSocket:
     def close(self) -> None:
         self.disconnect()
         self._context.term()
+
+    def _send_gathered(self, connection: _NodeConnection) -> None:
+        if connection is not self._connection:
+            return
+        if not connection.send_gathered():
+            self._lost(connection, "the node does not read")
+        self._look_soon(connection)
 
     def _look_soon(self, connection: _NodeConnection) -> None:
         if not connection.is_look_due:
@@ -126,6 +136,17 @@ class _NodeConnection:
         self.monitor.set(zmq.LINGER, 0)
         self.descriptors = (int(self.dealer.get(zmq.FD)), int(self.monitor.get(zmq.FD)))
         self.is_look_due = False
+        self.gathered: list[bytes] = []  # to be sent together
+
+    def send_gathered(self) -> bool:
+        """False if they do not fit into the queue."""
+        frames, self.gathered = self.gathered, []
+        try:
+            for frame in frames:
+                self.dealer.send(frame, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
 
     def close(self) -> None:
         self.dealer.disable_monitor()

@@ -19,6 +19,8 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     request_timeout_ms: int
     requests_in_flight_max: int
     frames_queued_max: int
+    node_gather_ms: int
+    node_gather_above: int
     calls_per_session_max: int
     views_kept_max: int
     views_bytes_max: int
