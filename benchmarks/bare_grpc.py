@@ -24,7 +24,7 @@ async def _echo(asked: Payload, _context: Any) -> Payload:
 async def serve(port: int) -> None:
     server = grpc.aio.server()
     handler = grpc.unary_unary_rpc_method_handler(
-        _echo,  # type: ignore[arg-type]  # of grpc.aio, which shares the class of its handlers with grpc
+        _echo,
         request_deserializer=Payload.FromString,
         response_serializer=Payload.SerializeToString,
     )

@@ -1,6 +1,6 @@
 """The peer of HTTP lists: starlette on uvicorn with one route, which answers the bytes of a file.
 
-    python -m benchmarks.bare_http PORT PATH FILE
+python -m benchmarks.bare_http PORT PATH FILE
 """
 
 from __future__ import annotations

@@ -70,7 +70,9 @@ def _registrations(name: str) -> list[bytes]:
 
 
 _PSEUDO = b"\x83\x86"  # :method POST, :scheme http
-_COMMON = _field(b":authority", b"localhost") + _field(b"content-type", b"application/grpc") + _field(b"te", b"trailers")
+_COMMON = (
+    _field(b":authority", b"localhost") + _field(b"content-type", b"application/grpc") + _field(b"te", b"trailers")
+)
 _STREAM_PATH = _field(b":path", b"/BiRequestStream/requestBiStream")
 _REQUEST_PATH = _field(b":path", b"/Request/request")
 _ALL_AGAIN = _PSEUDO + bytes(range(0xC1, 0xBD, -1))  # the four fields, by how many were said since

@@ -96,8 +96,10 @@ class NodeSession:
         self._loop = asyncio.get_running_loop()
         self._actions: list[Action] = []
         self._agenda = Agenda(self._actions, calls_max)
-        self._calls: dict[int, tuple[asyncio.Future[Any], asyncio.TimerHandle]] = {}
+        self._calls: dict[int, asyncio.Future[Any]] = {}
         self._calls_taken = 0
+        self._expiry: asyncio.TimerHandle | None = None  # one for all calls: most are answered long before
+        self._expiry_ms = 0
         self._link: Link | None = None  # None: no connection to the node stands
         self._last_view: View | None = None
         self._closing: Literal["leave", "moved"] | None = None
@@ -122,8 +124,8 @@ class NodeSession:
         call = self._calls_taken
         future: asyncio.Future[Any] = self._loop.create_future()
         deadline_ms = self._desk.now_ms() + timeout_ms
-        timer = self._loop.call_later((timeout_ms + 1) / 1000, self._expire)
-        self._calls[call] = (future, timer)
+        self._calls[call] = future
+        self._expire_by(deadline_ms)
         request = self._agenda.take(Called(call, body, deadline_ms), connected=self._link is not None)
         if request is not None and self._link is not None:
             self._link.queue.append(request)
@@ -199,6 +201,8 @@ class NodeSession:
             self._desk.landed(len(link.in_flight))
         self._agenda.reject_everything(self._why_over)
         self._perform()
+        if self._expiry is not None:
+            self._expiry.cancel()
         if not self._closed.done():
             self._closed.set_result(None)
         self._desk.session_over(self, error)
@@ -352,11 +356,22 @@ class NodeSession:
         self._agenda.sent(request)
         self._desk.departed()
 
+    def _expire_by(self, deadline_ms: int) -> None:
+        if self._expiry is not None:
+            if self._expiry_ms <= deadline_ms:
+                return
+            self._expiry.cancel()
+        self._expiry_ms = deadline_ms
+        self._expiry = self._loop.call_later((deadline_ms + 1 - self._desk.now_ms()) / 1000, self._expire)
+
     def _expire(self) -> None:
+        self._expiry = None
         text = "the node did not answer in time" if self._link is not None else "the node is away"
         if self._agenda.expire(self._desk.now_ms(), lambda: RequestTimeout(text)):
             self._desk.doubt()
         self._perform()
+        if self._agenda.deadline_ms is not None:
+            self._expire_by(self._agenda.deadline_ms)
 
     def _perform(self) -> None:
         """What the agenda wants done; callers may have given up."""
@@ -374,14 +389,12 @@ class NodeSession:
                     _LOG.log(action.level, "client {}: {}", self.spec.client_id, action.text)
 
     def _resolve(self, call: int, value: Any) -> None:
-        future, timer = self._calls.pop(call)
-        timer.cancel()
+        future = self._calls.pop(call)
         if not future.done():
             future.set_result(value)
 
     def _reject(self, call: int, error: RollbookError) -> None:
-        future, timer = self._calls.pop(call)
-        timer.cancel()
+        future = self._calls.pop(call)
         if not future.done():
             future.set_exception(error)
 

@@ -1,7 +1,8 @@
 """The connection to the node, on an asyncio loop: dials, sends, reads, and says what became of it. Decides nothing.
 
 Each connection is a DEALER of its own that never reconnects by itself; its monitor tells when it stands and when it is
-gone. Frames leave in order, at once or in groups (frame_pace.py). ZeroMQ signals only that something has changed, not that something waits, so after every send it is looked again.
+gone. Frames leave in order, at once or in groups (frame_pace.py). ZeroMQ signals only that something has changed, not
+that something waits, so after every send it is looked again.
 """
 
 from __future__ import annotations
@@ -55,13 +56,14 @@ class NodeSocket:
         """Answered by ``socket_opened`` or ``socket_lost``."""
         self.disconnect()
         connection = self._connection = _NodeConnection(self._context, self._endpoint, self._frames_queued_max)
-        for descriptor in connection.descriptors:
-            self._loop.add_reader(descriptor, self._look, connection)
+        self._loop.add_reader(connection.frames_descriptor, self._look, connection)
+        self._loop.add_reader(connection.events_descriptor, self._look_at_events, connection)
         try:
             connection.dealer.connect(self._endpoint)
         except zmq.ZMQError as error:
             self._loop.call_soon(self._lost, connection, error.strerror or str(error))
         self._look_soon(connection)
+        self._loop.call_soon(self._look_at_events, connection)  # they are signalled only to whoever has found none
 
     def send(self, payload: bytes) -> None:
         """What does not fit into the queue costs the connection: the other side does not read."""
@@ -78,8 +80,8 @@ class NodeSocket:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.send_gathered()
-            for descriptor in connection.descriptors:
-                self._loop.remove_reader(descriptor)
+            self._loop.remove_reader(connection.frames_descriptor)
+            self._loop.remove_reader(connection.events_descriptor)
             connection.close()
 
     def close(self) -> None:
@@ -99,28 +101,38 @@ class NodeSocket:
             self._loop.call_soon(self._look, connection)
 
     def _look(self, connection: _NodeConnection) -> None:
-        """Read what waits: frames before the loss of their connection."""
         connection.is_look_due = False
-        receive = connection.dealer.recv
-        for _ in range(FRAMES_PER_LOOK_MAX):
-            if connection is not self._connection:
-                return
-            try:
-                payload = receive(zmq.NOBLOCK)
-            except zmq.Again:
-                self._read_events(connection)
-                return
-            self._listener.frame_received(payload)
-        self._look_soon(connection)
+        if not self._read_frames(connection):
+            self._look_soon(connection)
 
-    def _read_events(self, connection: _NodeConnection) -> None:
-        for event in list(read_events(connection.monitor, EVENTS_PER_LOOK_MAX)):
+    def _look_at_events(self, connection: _NodeConnection) -> None:
+        """Frames before the loss of their connection."""
+        if not self._read_frames(connection):
+            self._loop.call_soon(self._look_at_events, connection)
+            return
+        events = list(read_events(connection.monitor, EVENTS_PER_LOOK_MAX)) if connection is self._connection else []
+        if len(events) == EVENTS_PER_LOOK_MAX:
+            self._loop.call_soon(self._look_at_events, connection)
+        for event in events:
             if connection is not self._connection:
                 return
             if event.kind == _OPENED:
                 self._listener.socket_opened()
             elif event.kind in _LOST:
                 self._lost(connection, _LOST[event.kind])
+
+    def _read_frames(self, connection: _NodeConnection) -> bool:
+        """False if more may wait."""
+        receive = connection.dealer.recv
+        for _ in range(FRAMES_PER_LOOK_MAX):
+            if connection is not self._connection:
+                return True
+            try:
+                payload = receive(zmq.NOBLOCK)
+            except zmq.Again:
+                return True
+            self._listener.frame_received(payload)
+        return False
 
     def _lost(self, connection: _NodeConnection, reason: str) -> None:
         if connection is self._connection:
@@ -134,7 +146,8 @@ class _NodeConnection:
         self.dealer.set(zmq.SNDHWM, frames_queued_max)
         self.monitor = self.dealer.get_monitor_socket(_OPENED | sum(_LOST))
         self.monitor.set(zmq.LINGER, 0)
-        self.descriptors = (int(self.dealer.get(zmq.FD)), int(self.monitor.get(zmq.FD)))
+        self.frames_descriptor = int(self.dealer.get(zmq.FD))
+        self.events_descriptor = int(self.monitor.get(zmq.FD))
         self.is_look_due = False
         self.gathered: list[bytes] = []  # to be sent together
 

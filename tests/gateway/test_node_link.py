@@ -262,6 +262,19 @@ def test_a_narrow_link_answers_everything_in_its_time(node: BareNode) -> None:
     in_world(node, script)
 
 
+def test_nothing_is_kept_of_a_question_beyond_the_time_that_it_had(node: BareNode) -> None:
+    async def script(world: World) -> None:
+        session = await publisher(await world.link(), 1)
+        for timeout_ms in (ASK_MS, 300):
+            await asyncio.gather(*(session.ask(Query(ORDERS), timeout_ms) for _ in range(20)))
+        noted = session._agenda._deadlines
+        assert len(noted) >= 40, "an answer alone removes none"
+        await until(lambda: len(noted) <= 21, "those whose time is over are gone, and the others are not")
+        assert session._agenda.deadline_ms is not None
+
+    in_world(node, script)
+
+
 def test_what_the_node_refuses_is_told_and_costs_nothing_else(node: BareNode) -> None:
     async def script(world: World) -> None:
         link = await world.link()
