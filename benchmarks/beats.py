@@ -1,24 +1,31 @@
-"""What HTTP clients cost the nodes: 10,000 instances that beat every five seconds, over three nodes.
+"""What clients over HTTP cost that beat: as many as one gateway answers; 10,000 instances that beat every five seconds,
+at three gateways, and whether anybody ever sees one of them go; and the same beats one in a frame and 100, at one node.
 
-A session at each node stands for its gateway: it gathers beats for a moment and sends them in one frame. Whose beat
-comes to which node is left to chance, so two of three have to be passed on. And the same beats one in a frame, at one
-node, for what the frame is worth.
+Whose beat comes to which gateway is left to chance, so the nodes have to pass on two of three.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
+import msgspec
 import zmq
 
+from benchmarks.gateways import (
+    OTHER_CORE,
+    SECONDS,
+    GatewayRun,
+    cluster_with_gateways,
+    gateway_of,
+    http_load,
+    measured,
+)
 from benchmarks.load import open_session
-from benchmarks.processes import cpu_seconds, resident_mib
+from benchmarks.processes import cpu_seconds, line_of, module, pin, report_of, resident_mib, say
 from rollbook.http_clients import Beats, HttpBeat
 from rollbook.model import Instance, Service
 from rollbook.wire import Tag, answer_body, encode, open_envelope
@@ -27,19 +34,95 @@ from tests.support.real_cluster import RealCluster, pause_s
 INSTANCES = 10_000
 SERVICES = 500
 INTERVAL_S = 5.0
-GATHERED_S = 0.05
-MEASURED_S = 20.0
+WATCHED_S = 40.0  # longer than the silence after which an instance is gone
 PER_FRAME = 100
+FRAME_ROUNDS = 200
+ANSWER_S_MAX = 10.0
 SESSION = 1
 
 
-class BeatingCost(NamedTuple):
-    core_percent: float  # of the busiest node, beyond what it takes when idle
-    idle_percent: float
+def beat_line(number: int) -> str:
+    """As SDKs over HTTP write it: all that an instance is, each time."""
+    grouped = f"DEFAULT_GROUP@@service-{number % SERVICES}"
+    said = {
+        "serviceName": grouped,
+        "ip": f"10.1.{number // 250}.{number % 250}",
+        "port": 8080,
+        "weight": 1.0,
+        "ephemeral": True,
+        "cluster": "DEFAULT",
+        "metadata": {"zone": "a", "version": "1.0.0"},
+    }
+    query = urlencode(
+        {"serviceName": grouped, "beat": msgspec.json.encode(said).decode(), "groupName": "DEFAULT_GROUP"}
+    )
+    return f"PUT /nacos/v1/ns/instance/beat?{query}"
+
+
+def _written_lines(folder: Path) -> Path:
+    folder.mkdir()
+    lines = folder / "beats.lines"
+    lines.write_text("".join(f"{beat_line(number)}\n" for number in range(INSTANCES)))
+    return lines
+
+
+def beats_over_http(folder: Path) -> GatewayRun:
+    """As many as one gateway answers: the first 10,000 register, and all others renew."""
+    lines = _written_lines(folder)
+    with cluster_with_gateways(folder / "cluster", 1) as cluster:
+        node = cluster.nodes[0]
+        pin(node.pid, OTHER_CORE)
+        return measured(gateway_of(node), *http_load([node.base_port], lines, seconds=2 * SECONDS))
+
+
+class BeatingCluster(NamedTuple):
+    """Shares of a core: of the three nodes together, and of their gateways."""
+
     beats_per_second: float
-    words: dict[str, int]
+    failures: int
     p99_ms: float
-    resident_mib: float
+    seen: Counter[str]  # by three watchers, one at each node: gone, unhealthy, changed
+    healthy: int  # of the node that lists fewest at the end
+    gateway_mib: float
+    nodes_percent: float
+    gateways_percent: float
+    load_percent: float
+
+
+def beating_over_http(folder: Path) -> BeatingCluster:
+    """10,000 instances beat every five seconds over HTTP, each time at any of three gateways."""
+    lines = _written_lines(folder)
+    with cluster_with_gateways(folder / "cluster", 3) as cluster:
+        ports = [node.base_port for node in cluster]
+        nodes, gateways = [node.pid for node in cluster], [gateway_of(node) for node in cluster]
+        seconds = 3 * INTERVAL_S + WATCHED_S
+        load = http_load(ports, lines, rate=INSTANCES / INTERVAL_S, seconds=seconds)
+        with (
+            module("flaps", str(SERVICES), str(INSTANCES), ",".join(cluster.addresses)) as watcher,
+            module(*load) as clients,
+        ):
+            assert line_of(clients) == "ready"
+            say(clients)
+            assert line_of(watcher) == "complete"
+            groups = (nodes, gateways, [clients.pid])
+            before = [sum(map(cpu_seconds, group)) for group in groups]
+            pause_s(WATCHED_S)
+            after = [sum(map(cpu_seconds, group)) for group in groups]
+            say(watcher)
+            found, report = report_of(watcher), report_of(clients)
+            memory = max(map(resident_mib, gateways))
+    return BeatingCluster(
+        report["requests"] / report["seconds"],
+        report["failures"],
+        report["p99_ms"],
+        Counter(found["seen"]),
+        min(found["healthy"]),
+        memory,
+        *(100 * (end - start) / WATCHED_S for start, end in zip(before, after, strict=True)),
+    )
+
+
+# -- of frames
 
 
 class FramingCost(NamedTuple):
@@ -49,137 +132,57 @@ class FramingCost(NamedTuple):
     alone_us: float
 
 
-def instance(number: int) -> Instance:
-    return Instance(f"10.1.{number // 250}.{number % 250}", 8080, metadata={"zone": "a", "version": "1.0.0"})
-
-
-def beat(number: int, *, light: bool) -> HttpBeat:
-    published = instance(number)
-    service = Service("public", "DEFAULT_GROUP", f"service-{number % SERVICES}")
-    return HttpBeat(service, published.ip, published.port, None if light else published)
-
-
-class Gateway:
-    """A session that sends beats and counts what is said of them."""
-
-    def __init__(self, socket: zmq.Socket[bytes], name: str) -> None:
-        self.words: Counter[str] = Counter()
-        self.delays: list[float] = []
-        self._socket = socket
-        self._sent: dict[int, float] = {}
-        self._correlation = 1
-        open_session(socket, name, SESSION)
-
-    @property
-    def unanswered(self) -> int:
-        return len(self._sent)
-
-    def send(self, *beats: HttpBeat) -> None:
-        self._correlation += 1
-        self._sent[self._correlation] = time.perf_counter()
-        self._socket.send(encode(Tag.BEATS, self._correlation, SESSION, Beats(beats)))
-
-    def read(self, wait_ms: int = 0) -> None:
-        while self._socket.poll(wait_ms):
-            wait_ms = 0
-            envelope = open_envelope(self._socket.recv())
-            if envelope.tag in (Tag.PROBE, Tag.SERVERS):
-                continue
-            body: Any = answer_body(envelope)
-            self.delays.append(time.perf_counter() - self._sent.pop(envelope.correlation))
-            self.words.update(outcome.word for outcome in body.outcomes)
-
-    def settle(self) -> None:
-        deadline = time.monotonic() + 10
-        while self._sent:
-            self.read(100)
-            assert time.monotonic() < deadline, "no answer"
-
-    def forget(self) -> None:
-        self.words.clear()
-        self.delays.clear()
-
-
-def three_nodes(folder: Path, instances: int = INSTANCES) -> BeatingCost:
-    chance = random.Random(1)
-    with RealCluster(folder, 3) as cluster, _gateways(cluster.addresses) as gateways:
-        pids = [node.pid for node in cluster]
-        pause_s(3.0)
-        idle = _cores(pids, lambda: pause_s(MEASURED_S))
-        for first in range(0, instances, PER_FRAME):
-            gateway = chance.choice(gateways)
-            gateway.send(*(beat(number, light=False) for number in range(first, first + PER_FRAME)))
-            gateway.settle()
-        _beat(gateways, instances, INTERVAL_S, chance)
-        for gateway in gateways:
-            gateway.forget()
-        busy = _cores(pids, lambda: _beat(gateways, instances, MEASURED_S, chance))
-        words: Counter[str] = sum((gateway.words for gateway in gateways), Counter())
-        delays = sorted(delay for gateway in gateways for delay in gateway.delays)
-        return BeatingCost(
-            core_percent=100 * max(now - before for now, before in zip(busy, idle, strict=True)),
-            idle_percent=100 * max(idle),
-            beats_per_second=words.total() / MEASURED_S,
-            words=dict(words),
-            p99_ms=1_000 * delays[len(delays) * 99 // 100],
-            resident_mib=max(map(resident_mib, pids)),
-        )
-
-
-def gathered_and_alone(folder: Path, rounds: int = 200) -> FramingCost:
+def gathered_and_alone(folder: Path) -> FramingCost:
     """100 known beats in one frame, and in a frame each."""
-    with RealCluster(folder, 1) as cluster, _gateways(cluster.addresses) as (gateway,):
+    with RealCluster(folder, 1) as cluster, zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         (pid,) = [node.pid for node in cluster]
-        gateway.send(*(beat(number, light=False) for number in range(PER_FRAME)))
-        gateway.settle()
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.connect(f"tcp://{cluster.addresses[0]}")
+        session = BeatSession(socket)
+        session.send([beat(number, light=False) for number in range(PER_FRAME)])
+        session.settle()
         known = [beat(number, light=True) for number in range(PER_FRAME)]
         costs = []
         for per_frame in (PER_FRAME, 1):
             begun = cpu_seconds(pid)
-            for _ in range(rounds):
+            for _ in range(FRAME_ROUNDS):
                 for first in range(0, PER_FRAME, per_frame):
-                    gateway.send(*known[first : first + per_frame])
-                gateway.settle()
-            costs.append(1e6 * (cpu_seconds(pid) - begun) / (rounds * PER_FRAME))
-        assert gateway.words["renewed"] == 2 * rounds * PER_FRAME
+                    session.send(known[first : first + per_frame])
+                session.settle()
+            costs.append(1e6 * (cpu_seconds(pid) - begun) / (FRAME_ROUNDS * PER_FRAME))
+        assert session.words["renewed"] == 2 * FRAME_ROUNDS * PER_FRAME, session.words
         return FramingCost(*costs)
 
 
-def _beat(gateways: list[Gateway], instances: int, seconds: float, chance: random.Random) -> None:
-    """Each instance once in the interval, wherever chance takes it."""
-    begun, done = time.perf_counter(), 0
-    while (passed := time.perf_counter() - begun) < seconds:
-        due = int(passed / INTERVAL_S * instances)
-        gathered: dict[int, list[HttpBeat]] = {}
-        for number in range(done, due):
-            gathered.setdefault(chance.randrange(len(gateways)), []).append(beat(number % instances, light=True))
-        done = due
-        for place, beats in gathered.items():
-            for first in range(0, len(beats), PER_FRAME):
-                gateways[place].send(*beats[first : first + PER_FRAME])
-        pause_s(GATHERED_S)
-        for gateway in gateways:
-            gateway.read()
-    for gateway in gateways:
-        gateway.settle()
+def beat(number: int, *, light: bool) -> HttpBeat:
+    published = Instance(f"10.1.{number // 250}.{number % 250}", 8080, metadata={"zone": "a", "version": "1.0.0"})
+    service = Service("public", "DEFAULT_GROUP", f"service-{number % SERVICES}")
+    return HttpBeat(service, published.ip, published.port, None if light else published)
 
 
-def _cores(pids: list[int], act: Any) -> list[float]:
-    """Shares of a core that these take meanwhile."""
-    begun, before = time.perf_counter(), [cpu_seconds(pid) for pid in pids]
-    act()
-    seconds = time.perf_counter() - begun
-    return [(cpu_seconds(pid) - start) / seconds for pid, start in zip(pids, before, strict=True)]
+class BeatSession:
+    """Sends beats as a gateway does, and counts what is said of them."""
 
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.words: Counter[str] = Counter()
+        self._socket = socket
+        self._unanswered = 0
+        self._correlation = 1
+        open_session(socket, "beats", SESSION)
 
-@contextmanager
-def _gateways(addresses: list[str]) -> Iterator[list[Gateway]]:
-    with ExitStack() as stack:
-        context = stack.enter_context(zmq.Context())
-        gateways = []
-        for number, address in enumerate(addresses):
-            socket = stack.enter_context(context.socket(zmq.DEALER))
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.connect(f"tcp://{address}")
-            gateways.append(Gateway(socket, f"gateway-{number}"))
-        yield gateways
+    def send(self, beats: list[HttpBeat]) -> None:
+        self._correlation += 1
+        self._unanswered += 1
+        self._socket.send(encode(Tag.BEATS, self._correlation, SESSION, Beats(tuple(beats))))
+
+    def settle(self) -> None:
+        """Returns when everything is answered."""
+        deadline = time.monotonic() + ANSWER_S_MAX
+        while self._unanswered:
+            assert time.monotonic() < deadline, "no answer"
+            if self._socket.poll(100):
+                envelope = open_envelope(self._socket.recv())
+                if envelope.tag not in (Tag.PROBE, Tag.SERVERS):
+                    body: Any = answer_body(envelope)
+                    self._unanswered -= 1
+                    self.words.update(outcome.word for outcome in body.outcomes)

@@ -1,5 +1,5 @@
-"""All measures, one command: ``.venv/bin/python -m benchmarks.run``. Writes docs/performance.md; takes about twelve
-minutes.
+"""All measures, one command: ``.venv/bin/python -m benchmarks.run``. Writes docs/performance.md; takes about a
+quarter of an hour.
 
 Timings of one machine mean little on another, so registrations are ratios against a bare loop in the same run.
 """
@@ -15,7 +15,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import durable, etcd, faults, health, overload, spreading, stores, throughput
+from benchmarks import (
+    beats,
+    durable,
+    etcd,
+    faults,
+    gateways,
+    health,
+    overload,
+    sdk_traffic,
+    spreading,
+    stores,
+    throughput,
+)
 from benchmarks.processes import ROOT, median
 from runtime.store.etcd_child import find_etcd
 
@@ -195,6 +207,62 @@ def _durable_in_etcd(folder: Path) -> Iterator[Row]:
     yield Row("persistent change on A → subscriber on B called, etcd children", "p50 ≤ 25 ms", text, p50 <= 25)
 
 
+def _grpc(folder: Path) -> Iterator[Row]:
+    found = gateways.registrations_over_grpc(folder)
+    name = "gRPC registrations/s through one gateway, against a bare grpc.aio echo of the same requests"
+    yield Row(name, "≥ 50 %", _against(found), found.speed_ratio >= 0.5)
+
+
+def _http_lists(folder: Path) -> Iterator[Row]:
+    found = gateways.lists_over_http(folder)
+    name = f"HTTP lists/s of {gateways.LISTED} instances, against a bare uvicorn and starlette with the same bytes"
+    yield Row(name, "≥ 60 %", _against(found), found.speed_ratio >= 0.6)
+
+
+def _against(found: gateways.GatewayComparison) -> str:
+    bare, gateway = found.bare, found.gateway
+    cpu = f"CPU {found.cpu_ratio:.2f}x ({gateway.cpu_us:.0f} µs against {bare.cpu_us:.0f} µs)"
+    load = f"the load took {gateway.load_percent:.0f} % and {bare.load_percent:.0f} % of a core"
+    return f"{found.speed_ratio:.0%} ({gateway.per_second:,.0f}/s against {bare.per_second:,.0f}/s), {cpu}; {load}"
+
+
+def _beats(folder: Path) -> Iterator[Row]:
+    one = beats.beats_over_http(folder / "one")
+    text = f"{one.per_second:,.0f}/s, {one.cpu_us:.0f} µs each"
+    yield Row("HTTP beats/s of one gateway", "≥ 2,000/s", text, one.per_second >= 2_000)
+    held = beats.beating_over_http(folder / "held")
+    name = f"{beats.INSTANCES:,} instances beat over HTTP at three gateways: seen to flap at any node in 40 s; p99"
+    cores = f"{held.nodes_percent:.0f} % of a core for the nodes, {held.gateways_percent:.0f} % for the gateways"
+    flaps = held.seen.total() + beats.INSTANCES - held.healthy
+    text = f"{flaps}; {held.p99_ms:,.0f} ms at {held.beats_per_second:,.0f}/s; {cores}"
+    yield Row(name, "0", text, flaps == held.failures == 0)
+    frames = beats.gathered_and_alone(folder / "frames")
+    text = f"{frames.gathered_us:.0f} µs, {frames.alone_us:.0f} µs"
+    yield Row("CPU of a node for a beat among 100 in a frame, and for one alone", "none", text, True)
+
+
+def _pushed(folder: Path) -> Iterator[Row]:
+    p50, p99 = sdk_traffic.register_until_pushed(folder)
+    name = "SDK register on A → push at an SDK on B, over gRPC, 200 changes/s"
+    yield Row(name, "p50 ≤ 30 ms, p99 ≤ 150 ms", f"p50 {p50:.1f} ms, p99 {p99:.1f} ms", p50 <= 30 and p99 <= 150)
+
+
+def _native_beside(folder: Path) -> Iterator[Row]:
+    name = "native registrations while the gateway is saturated, against quiet: p99"
+    for pinned, target in ((True, "≤ 2x"), (False, "none")):
+        found = sdk_traffic.native_beside_gateways(folder / f"pinned-{pinned}", pinned=pinned)
+        text = f"{found.ratio:.1f}x ({found.saturated_p99_ms:.1f} ms against {found.quiet_p99_ms:.1f} ms)"
+        text += f"; gateway and load took {found.gateway_percent:.0f} % of a core"
+        where = "the gateway and its load have a core of their own" if pinned else "cores left to the scheduler"
+        yield Row(f"{name}; {where}", target, text, not pinned or found.ratio <= 2)
+
+
+def _idle_gateway(folder: Path) -> Iterator[Row]:
+    idle = gateways.idle_gateway(folder)
+    text = f"{idle.resident_mib:.0f} MiB, {idle.cpu_percent:.1f} %"
+    yield Row("idle gateway process of three", "RSS ≤ 90 MB", text, idle.resident_mib * 1.048576 <= 90)
+
+
 _MEASURES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "registrations": _registrations,
     "cluster": _cluster,
@@ -212,6 +280,12 @@ _MEASURES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "health": _health,
     "durable": _durable,
     "durable-etcd": _durable_in_etcd,
+    "grpc": _grpc,
+    "http-lists": _http_lists,
+    "beats": _beats,
+    "pushed": _pushed,
+    "native-beside": _native_beside,
+    "idle-gateway": _idle_gateway,
 }
 
 
