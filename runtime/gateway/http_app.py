@@ -10,9 +10,11 @@ from collections.abc import Callable
 from rollbook.model import View
 from runtime.endpoints import endpoint_of
 from runtime.gateway.http_beats import BeatGatherer
+from runtime.gateway.http_catalog import HttpCatalog
 from runtime.gateway.http_changes import HttpChanges
 from runtime.gateway.http_clients import HttpClients
 from runtime.gateway.http_cluster import HttpCluster
+from runtime.gateway.http_clusters import HttpClusters
 from runtime.gateway.http_health import HttpHealth
 from runtime.gateway.http_instances import HttpInstances
 from runtime.gateway.http_lists import HttpLists
@@ -22,6 +24,8 @@ from runtime.gateway.http_operator import HttpOperator
 from runtime.gateway.http_others import HttpOthers
 from runtime.gateway.http_push import UdpPush
 from runtime.gateway.http_routes import HttpRoutes
+from runtime.gateway.http_services import HttpServices
+from runtime.gateway.http_subscribers import HttpSubscribers
 from runtime.gateway.http_views import ServiceViews
 from runtime.gateway.member_links import MemberLinks
 from runtime.gateway.node_link import NodeLink
@@ -52,6 +56,10 @@ class HttpApp:
                 HttpInstances(link, self.views, self.beats).routes(),
                 HttpLists(self.views, lists, self.push).routes(),
                 HttpChanges(link, self.views).routes(),
+                HttpServices(link).routes(),
+                HttpCatalog(link).routes(),
+                HttpClusters(link, self.views, self.members).routes(),
+                HttpSubscribers(link, self.members, self.push).routes(),
                 HttpOperator(link, self.push).routes(),
                 HttpHealth(link).routes(),
                 HttpNamespaces(link).routes(),

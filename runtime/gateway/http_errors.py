@@ -24,6 +24,8 @@ class ResultCode(IntEnum):
     MEDIA_TYPE = 20003
     NOT_FOUND = 20004
     CONFLICT = 20005
+    SELECTOR = 21006
+    HEALTHY_MISSING = 21010
     NAMESPACE_ILLEGAL = 22000
     NAMESPACE_NOT_FOUND = 22001
     NAMESPACE_EXISTS = 22002
@@ -39,6 +41,8 @@ _TEXTS: dict[int, str] = {
     ResultCode.MEDIA_TYPE: "MediaType Error",
     ResultCode.NOT_FOUND: "resource not found",
     ResultCode.CONFLICT: "resource conflict",
+    ResultCode.SELECTOR: "selector error",
+    ResultCode.HEALTHY_MISSING: "healthy param miss",
     ResultCode.NAMESPACE_ILLEGAL: "illegal namespace",
     ResultCode.NAMESPACE_NOT_FOUND: "namespace not exist",
     ResultCode.NAMESPACE_EXISTS: "namespace already exist",
@@ -53,6 +57,7 @@ _TEXTS: dict[int, str] = {
     Code.SERVICE_EXISTS: "service already exist",
     Code.SERVICE_NOT_FOUND: "service not exist",
     Code.SERVICE_IN_USE: "service delete failure",
+    Code.HEALTH_PROBED: "health check still running",
 }
 _NOT_FOUND = (Code.INSTANCE_NOT_FOUND, Code.SERVICE_NOT_FOUND)
 

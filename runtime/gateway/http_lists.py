@@ -80,7 +80,7 @@ class HttpLists:
         if not 0 <= port <= 65_535:
             raise InvalidField("udpPort must lie between 0 and 65535", field="udpPort")
         if port and _is_address(ip) and takes_pushes(call.agent):
-            self._push.subscribe(service, clusters, (ip, port))
+            self._push.subscribe(service, clusters, (ip, port), call.agent)
 
     async def _callable(self, call: HttpCall) -> object:
         service = call.service()

@@ -10,6 +10,7 @@ import os
 
 import msgspec
 
+from rollbook.catalog import CountServices, ServicesCounted
 from rollbook.model import DELETE_TIMEOUT_KEY, HEARTBEAT_INTERVAL_KEY, HEARTBEAT_TIMEOUT_KEY, PRESERVED_DEFAULTS_MS
 from rollbook.status import NodeStatus
 from rollbook.wire import GetStatus
@@ -87,11 +88,12 @@ class HttpOperator:
         word = {"status": UP if status.ready else STARTING}
         if call.flag("onlyStatus", default=True):
             return word
+        counted: ServicesCounted = await self._node.ask(CountServices())
         kept = status.counters.get("http_publications_kept", 0)
         return {
             **word,
-            "serviceCount": status.counters.get("index_services", 0),
-            "instanceCount": status.counters.get("index_records", 0),
+            "serviceCount": counted.services,
+            "instanceCount": counted.instances,
             "subscribeCount": status.counters.get("index_subscriptions", 0),
             "clientCount": status.sessions + kept,
             "connectionBasedClientCount": status.sessions,

@@ -26,6 +26,7 @@ ACK_MS = 10_000
 ATTEMPTS_MAX = 2
 GZIP_FROM_BYTES = 1_024  # SDKs look at the first two bytes
 DATAGRAM_BYTES_MAX = 65_507
+AGENT_LENGTH_MAX = 128  # of what is shown of it
 _LOG = logger.bind(actor="push")
 
 Address = tuple[str, int]
@@ -48,8 +49,9 @@ def takes_pushes(agent: str) -> bool:
 
 
 class _UdpSubscriber:
-    def __init__(self, clusters: str) -> None:
+    def __init__(self, clusters: str, agent: str) -> None:
         self.clusters = clusters
+        self.agent = agent
         self.until_ms = 0
         self.is_deaf = False  # it did not answer; its next poll says that it is there
         self.unanswered = 0  # the number of the push that is under way; 0: none
@@ -110,7 +112,12 @@ class UdpPush:
             for subscriber in subscribers.values():
                 subscriber.settle()
 
-    def subscribe(self, service: Service, clusters: str, address: Address) -> None:
+    def subscribers(self, service: Service) -> list[tuple[str, int, str]]:
+        """Who has polled lately: ip, port and agent, sorted."""
+        found = self._subscribers.get(service, {}).items()
+        return sorted({(*address, one.agent) for (address, _), one in found if one.until_ms > self._now_ms()})
+
+    def subscribe(self, service: Service, clusters: str, address: Address, agent: str = "") -> None:
         """Until it should have polled again. Above the limit nobody is added: they poll."""
         subscribers = self._subscribers.setdefault(service, {})
         subscriber = subscribers.get((address, clusters))
@@ -119,7 +126,7 @@ class UdpPush:
                 if not subscribers:
                     del self._subscribers[service]
                 return
-            subscriber = subscribers[(address, clusters)] = _UdpSubscriber(clusters)
+            subscriber = subscribers[(address, clusters)] = _UdpSubscriber(clusters, agent[:AGENT_LENGTH_MAX])
             self._count += 1
         subscriber.until_ms = self._now_ms() + POLLS_EVERY_MS
         subscriber.is_deaf = False

@@ -16,12 +16,10 @@ import msgspec
 from rollbook.durable_bodies import PublishPersistent, WithdrawPersistent
 from rollbook.errors import Code, InvalidField, RollbookError
 from rollbook.model import Service, View
+from rollbook.orders import CallBody
 from rollbook.wire import (
-    PAGE_SIZE_MAX,
-    ListServices,
     Publish,
     Query,
-    Services,
     Withdraw,
 )
 from runtime.gateway.fuzzy_watch import FuzzyWatches
@@ -45,10 +43,10 @@ from runtime.gateway.sdk_messages import (
     succeeded,
 )
 from runtime.gateway.service_lists import LIST_BYTES_MAX, EncodedList, ServiceLists
+from runtime.gateway.service_names import NAMES_MAX, names_of, places_of
 from runtime.gateway.settings import GatewaySettings
 
 STARTING_TEXT = "Server is starting,please try later."
-NAMES_MAX = 10_000  # of one page
 _REGISTER, _DEREGISTER, _BATCH = "registerInstance", "deregisterInstance", "batchRegisterInstance"
 # Not the request is wrong: another server may take it, or this one soon.
 _NOT_NOW = frozenset({Code.NOT_READY, Code.NODE_LEAVING, Code.UNREACHABLE, Code.SESSION_REQUIRED, Code.CLIENT_CLOSED})
@@ -145,17 +143,12 @@ class NamingRequests:
         namespace, group = listed_group(request.namespace, request.group_name)
         page = max(1, request.page_no or 1)
         size = min(NAMES_MAX, max(0, 10 if request.page_size is None else request.page_size))
-        first, last = (page - 1) * size, page * size
-        names: list[str] = []
-        total, number = 0, first // PAGE_SIZE_MAX + 1
-        while True:
-            order = ListServices(namespace, group, number, PAGE_SIZE_MAX)
-            found: Services = await connection.session.ask(order, self._timeout_ms)
-            start = (number - 1) * PAGE_SIZE_MAX
-            names += found.names[max(0, first - start) : max(0, last - start)]
-            total, number = found.total, number + 1
-            if start + PAGE_SIZE_MAX >= min(last, total):
-                return succeeded("ServiceListResponse", count=total, serviceNames=names)
+
+        async def ask(order: CallBody) -> Any:
+            return await connection.session.ask(order, self._timeout_ms)
+
+        found = await names_of(ask, namespace, group, places_of(page, size))
+        return succeeded("ServiceListResponse", count=found.total, serviceNames=found.names)
 
     async def _watch(self, connection: SdkConnection, body: bytes) -> SdkAnswer:
         return await self._watches.answer(connection.stream, body)

@@ -72,11 +72,15 @@ def instance_of(
     metadata: Mapping[str, object],
 ) -> Instance:
     """Values of metadata are texts, whatever they were sent as; those that are null were not said. InvalidField."""
-    texts = {key: _text(value) for key, value in metadata.items() if value is not None}
+    texts = texts_of(metadata)
     instance = Instance(ip, port, cluster or DEFAULT_CLUSTER, weight, healthy, enabled, ephemeral, texts)
     said = {"ip": ip, "cluster": instance.cluster}
     _in_words_of_the_original(lambda: check_instance(instance, ephemeral=ephemeral), said)
     return instance
+
+
+def texts_of(metadata: Mapping[str, object]) -> dict[str, str]:
+    return {key: _text(value) for key, value in metadata.items() if value is not None}
 
 
 def cluster_filter(text: str | None) -> str:

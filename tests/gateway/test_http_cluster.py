@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from rollbook import NamingClient
 from tests.support.http_gateway import READY_SECONDS, HttpCaller
 from tests.support.real_cluster import RealCluster, until
 
@@ -61,6 +62,41 @@ def test_persistent_instances_and_intents_are_written_at_any_node(cluster: RealC
     everywhere(cluster, "kept", [])
     assert three.say("DELETE", V2, **about).status == 200
     assert three.say("GET", "/v2/ns/instance", **about).status == 404
+
+
+def test_who_subscribes_anywhere_is_shown_everywhere_and_only_there_without_aggregation(cluster: RealCluster) -> None:
+    counts = [0, 1, 0]
+
+    def counted(caller: HttpCaller, **more: object) -> int:
+        found = caller.say("GET", "/v1/ns/service/subscribers", serviceName="watched", **more).json
+        assert found["count"] == len(found["subscribers"])
+        return int(found["count"])
+
+    with NamingClient([cluster.nodes[1].client_address]) as native:
+        native.subscribe("watched", lambda *_: None)
+        assert [counted(caller) for caller in callers(cluster)] == [1, 1, 1]
+        assert [counted(caller, aggregation="false") for caller in callers(cluster)] == counts
+
+
+def test_settings_and_health_are_written_at_any_node_and_shown_at_every_one(cluster: RealCluster) -> None:
+    about = {"serviceName": "settled", "ip": "10.0.0.1", "port": 80, "ephemeral": "false"}
+    one, two, three = callers(cluster)
+    assert one.say("POST", "/v3/admin/ns/service", serviceName="settled", protectThreshold=0.2).status == 200
+    checker = {"clusterName": "DEFAULT", "checkPort": 80, "useInstancePort4Check": "true"}
+    none = two.say("PUT", "/v1/ns/cluster", serviceName="settled", **checker, healthChecker='{"type":"NONE"}')
+    assert none.body == b"ok"
+    assert three.say("POST", V1, **about).body == b"ok"
+    assert one.say("PUT", "/v2/ns/health", **about, healthy="false").status == 200
+
+    def is_shown(caller: HttpCaller) -> bool:
+        (entry,) = caller.say("GET", "/v3/admin/ns/service/list", serviceNameParam="settled").json["data"]["pageItems"]
+        return bool((entry["ipCount"], entry["healthyInstanceCount"], entry["triggerFlag"]) == (1, 0, "true"))
+
+    until(lambda: all(map(is_shown, callers(cluster))), SOON_SECONDS, "every node knows it")
+    assert two.say("DELETE", V2, **about).status == 200
+    until(
+        lambda: three.say("DELETE", "/v1/ns/service", serviceName="settled").status == 200, SOON_SECONDS, "it is gone"
+    )
 
 
 def test_while_its_node_is_away_a_gateway_answers_503_and_after_that_as_before(cluster: RealCluster) -> None:
