@@ -15,9 +15,10 @@ import msgspec
 
 from rollbook.durable import Intent
 from rollbook.durable_bodies import ClearIntent, GetService, ServiceShown, SetIntent
-from rollbook.errors import Code, InvalidField, RollbookError
+from rollbook.errors import Code, InvalidField, Refused, RollbookError
 from rollbook.http_clients import HttpPatch, InstanceChanges
-from rollbook.model import DEFAULT_CLUSTER, Instance, InstanceKey, Service
+from rollbook.model import DEFAULT_CLUSTER, Instance, InstanceKey, Service, View
+from rollbook.wire import Query
 from runtime.gateway.http_calls import HttpCall, metadata_of
 from runtime.gateway.http_errors import HttpRefused
 from runtime.gateway.http_instances import OK
@@ -160,9 +161,16 @@ class HttpChanges:
 
     async def _decide_some(self, target: _Target, changes: InstanceChanges) -> None:
         if changes == InstanceChanges():
-            raise InvalidField("nothing to change was said: weight, enabled or metadata", field="changes")
+            await self._find(target)
+            return
         intent = Intent(changes.enabled, changes.weight, changes.metadata or {})
         await self._decide(target, intent, clears_metadata=changes.metadata == {})
+
+    async def _find(self, target: _Target) -> None:
+        """Nothing is to be changed, but of what is not there this would be untrue."""
+        view: View = await self._node.ask(Query(target.service))
+        if all(one.key != target.key for one in view.instances):
+            raise Refused("no such instance", code=Code.INSTANCE_NOT_FOUND)
 
     async def _decided_metadata(self, service: Service) -> dict[InstanceKey, dict[str, str]]:
         """Of the instances that are listed now: of an earlier incarnation's nothing is in force."""
