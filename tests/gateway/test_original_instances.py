@@ -68,7 +68,7 @@ def test_a_list_of_no_cluster_and_one_of_the_right_cluster_show_the_same(http_no
 
 
 def test_every_field_of_an_instance_comes_back(http_node: HttpNode) -> None:
-    said = {
+    said: dict[str, Any] = {
         "ip": "10.0.0.9",
         "port": 65_535,
         "clusterName": "c1",

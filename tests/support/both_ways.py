@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 from tests.support.http_gateway import HttpAnswer, HttpNode
 from tests.support.sdk_client import WAIT_SECONDS, SdkClient
-
-Answer = TypeVar("Answer")
 
 
 class BothWays:
@@ -46,7 +43,7 @@ def in_both_ways(node: HttpNode, script: Callable[[BothWays], Awaitable[None]]) 
     asyncio.run(run())
 
 
-async def eventually(question: Callable[[], Awaitable[Answer]], expected: Answer) -> None:
+async def eventually(question: Callable[[], Awaitable[object]], expected: object) -> None:
     """Ask until this is the answer: between two ways of one gateway news take a push."""
     deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
     while (answer := await question()) != expected:
