@@ -19,5 +19,8 @@ _install_etcd() {
 command -v etcd >/dev/null || _install_etcd ||
     _say "no etcd here, so tests that run one are skipped (Debian, Ubuntu: apt install etcd-server)"
 
+# While the checks run: what it needs comes from registries.
+scripts/install_sdks.sh &
 scripts/check.sh
+wait "$!"
 "$ROLLBOOK_PYTHON" -m pytest --numprocesses 2 --dist loadscope "$@"

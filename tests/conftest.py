@@ -19,6 +19,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    from tests.support.workers import ThreeKinds  # a run in one process needs no xdist
+    from tests.support.workers import WholeScopes  # a run in one process needs no xdist
 
-    return ThreeKinds(config, log)
+    return WholeScopes(config, log)
