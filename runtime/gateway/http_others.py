@@ -52,13 +52,14 @@ class HttpOthers:
         return response
 
     async def _servers(self, call: HttpCall) -> object:
-        """Where HTTP is at each member, a line each."""
+        """Where HTTP is at each member, a line each. Node splits at CRLF only, and takes an end of the last line for a
+        server without a name; everybody else takes any ends of lines."""
         del call
         lines = []
         for address in self._link.servers:
             host, _, port = address.rpartition(":")
-            lines.append(f"{host}:{int(port) - CLIENT_PORT_OFFSET}\n")
-        return text_response("".join(sorted(lines)))
+            lines.append(f"{host}:{int(port) - CLIENT_PORT_OFFSET}")
+        return text_response("\r\n".join(sorted(lines)))
 
     async def _no_configuration(self, _: HttpCall) -> object:
         raise HttpRefused(NOT_FOUND, "config data not exist", ResultCode.NOT_FOUND)

@@ -187,7 +187,7 @@ def test_a_server_says_that_it_lives_and_is_ready_in_the_words_of_each_api(calle
 
 
 def test_the_servers_are_listed_by_their_http_addresses(http_node: HttpNode) -> None:
-    assert http_node.caller.ask("GET", "/serverlist").text == f"127.0.0.1:{http_node.base_port}\n"
+    assert http_node.caller.ask("GET", "/serverlist").text == f"127.0.0.1:{http_node.base_port}"
 
 
 def test_configurations_do_not_exist_and_who_listens_for_them_waits(caller: HttpCaller) -> None:
