@@ -61,7 +61,7 @@ class NativeWatcher:
 def watchers(crowd: SdkCrowd) -> Iterator[dict[str, Watcher]]:
     """Of each SDK that is pushed to, and of the native client, one at each node."""
     crowd.native(1).register_instance(SERVICE, IP, 9)
-    crowd.listed_everywhere(SERVICE, [ANCHOR])
+    crowd.until_listed(SERVICE, [ANCHOR])
     made: dict[str, Watcher] = {}
     for node in NODES:
         for kind in (PYTHON_GRPC, NPM):
@@ -131,12 +131,14 @@ def test_every_sdk_and_the_native_client_list_what_all_of_them_registered(crowd:
     for port, (kind, node) in enumerate(zip(KINDS, NODES, strict=True), 80):
         crowd.client(kind, node).ask("register", service="all-of-them", ip=IP, port=port, cluster="DEFAULT")
     crowd.native(3).register_instance("all-of-them", IP, 83)
-    crowd.listed_everywhere("all-of-them", addresses)
+    crowd.until_listed("all-of-them", addresses)
     for node in NODES:
         for kind in (PYTHON_GRPC, PYTHON_HTTP, NPM):
             assert crowd.client(kind, node).shown("all-of-them") == addresses, f"{kind.name} at {node}"
 
-        def seen(native: NamingClient = crowd.native(node)) -> list[str]:
-            return sorted(f"{found.ip}:{found.port}" for found in native.get_all_instances("all-of-them"))
+        native = crowd.native(node)
+        until(lambda native=native: seen(native) == addresses, SOON_SECONDS, f"native at {node} has them")  # type: ignore[misc]
 
-        until(lambda seen=seen: seen() == addresses, SOON_SECONDS, f"the native client at {node} has them")  # type: ignore[misc]
+
+def seen(native: NamingClient) -> list[str]:
+    return sorted(f"{found.ip}:{found.port}" for found in native.get_all_instances("all-of-them"))

@@ -25,9 +25,9 @@ def test_what_is_registered_is_listed_as_it_was_said_and_goes_when_it_is_deregis
     until(lambda: other.shown(service, group="shop"), SOON_SECONDS, "it is listed")
     [host] = other.ask("list", service=service, group="shop")
     assert host == {**said, "address": address(80), "healthy": True, "enabled": True, "ephemeral": True}
-    crowd.listed_everywhere(service, [address(80)], groupName="shop")
+    crowd.until_listed(service, [address(80)], groupName="shop")
     one.ask("deregister", service=service, ip=IP, port=80, group="shop", cluster="blue")
-    crowd.listed_everywhere(service, [], groupName="shop")
+    crowd.until_listed(service, [], groupName="shop")
 
 
 def test_what_is_said_anew_takes_the_place_of_what_was_said_before(crowd: SdkCrowd, kind: SdkKind) -> None:
@@ -44,7 +44,7 @@ def test_what_is_said_anew_takes_the_place_of_what_was_said_before(crowd: SdkCro
 
     until(is_changed, SOON_SECONDS, "the third node lists it as it is now")
     one.ask("deregister", service=service, **about)
-    crowd.listed_everywhere(service, [])
+    crowd.until_listed(service, [])
 
 
 def test_lists_know_groups_and_clusters_apart(crowd: SdkCrowd, kind: SdkKind) -> None:
@@ -54,8 +54,8 @@ def test_lists_know_groups_and_clusters_apart(crowd: SdkCrowd, kind: SdkKind) ->
     clients = [crowd.client(kind, 1), crowd.client(kind, 2), crowd.client(kind, 1)]
     for port, (client, (group, cluster)) in enumerate(zip(clients, places, strict=True), 80):
         client.ask("register", service=service, ip=IP, port=port, group=group, cluster=cluster)
-    crowd.listed_everywhere(service, [address(80), address(81)])
-    crowd.listed_everywhere(service, [address(82)], groupName="other")
+    crowd.until_listed(service, [address(80), address(81)])
+    crowd.until_listed(service, [address(82)], groupName="other")
     reader = crowd.client(kind, 3)
     assert reader.shown(service) == [address(80), address(81)]
     assert reader.shown(service, clusters=["green"]) == [address(81)]
@@ -64,7 +64,7 @@ def test_lists_know_groups_and_clusters_apart(crowd: SdkCrowd, kind: SdkKind) ->
     assert reader.shown(service, group="other") == [address(82)]
     for port, (client, (group, cluster)) in enumerate(zip(clients, places, strict=True), 80):
         client.ask("deregister", service=service, ip=IP, port=port, group=group, cluster=cluster)
-    crowd.listed_everywhere(service, [])
+    crowd.until_listed(service, [])
 
 
 def test_lists_of_the_healthy_leave_out_who_is_not(crowd: SdkCrowd, kind: SdkKind) -> None:
@@ -73,8 +73,8 @@ def test_lists_of_the_healthy_leave_out_who_is_not(crowd: SdkCrowd, kind: SdkKin
     well.ask("register", service=service, ip=IP, port=80, cluster="DEFAULT")
     ill.ask("register", service=service, ip=IP, port=81, cluster="DEFAULT", healthy=False)
     reader = crowd.client(kind, 3)
-    crowd.listed_everywhere(service, [address(80), address(81)])
-    crowd.listed_everywhere(service, [address(80)], healthyOnly="true")
+    crowd.until_listed(service, [address(80), address(81)])
+    crowd.until_listed(service, [address(80)], healthyOnly="true")
     assert reader.shown(service, healthy=True) == [address(80)]
     assert reader.shown(service) == [address(80), address(81)]
 
@@ -83,11 +83,11 @@ def test_namespaces_do_not_see_each_other(crowd: SdkCrowd, kind: SdkKind) -> Non
     service = f"housed-by-{kind.name}"
     inside, outside = crowd.client(kind, 1, "a-house"), crowd.client(kind, 1)
     inside.ask("register", service=service, ip=IP, port=80, cluster="DEFAULT")
-    crowd.listed_everywhere(service, [address(80)], namespaceId="a-house")
+    crowd.until_listed(service, [address(80)], namespaceId="a-house")
     assert inside.shown(service) == [address(80)]
     assert outside.shown(service) == []
     inside.ask("deregister", service=service, ip=IP, port=80, cluster="DEFAULT")
-    crowd.listed_everywhere(service, [], namespaceId="a-house")
+    crowd.until_listed(service, [], namespaceId="a-house")
 
 
 @pytest.mark.parametrize("kind", [PYTHON_GRPC, NPM], ids=lambda kind: str(kind.name))  # the third one polls
@@ -107,7 +107,7 @@ def test_who_subscribes_is_told_of_what_another_client_does_until_it_unsubscribe
     watcher.ask("unsubscribe", service=service)
     watcher.told_so_far(service)
     one.ask("register", service=service, **about)
-    crowd.listed_everywhere(service, [address(79), address(80)])
+    crowd.until_listed(service, [address(79), address(80)])
     assert watcher.told_so_far(service, seconds=0.5) == []
     one.ask("deregister", service=service, **about)
 
@@ -117,12 +117,12 @@ def test_persistent_instances_outlive_their_sdk_and_any_other_removes_them(crowd
     about = {"service": service, "ip": IP, "port": 80, "cluster": "DEFAULT", "ephemeral": False}
     writer = crowd.open(kind, servers=crowd.address(1))
     writer.ask("register", **about, metadata={"who": kind.name})
-    crowd.listed_everywhere(service, [address(80)])
+    crowd.until_listed(service, [address(80)])
     for reader_kind in (PYTHON_GRPC, PYTHON_HTTP, NPM):
         [host] = crowd.client(reader_kind, 2).ask("list", service=service)
         assert (host["address"], host["ephemeral"], host["metadata"]) == (address(80), False, {"who": kind.name})
     writer.ask("close")
     others = {PYTHON_GRPC: NPM, NPM: PYTHON_HTTP, PYTHON_HTTP: PYTHON_GRPC}
-    crowd.listed_everywhere(service, [address(80)])
+    crowd.until_listed(service, [address(80)])
     crowd.client(others[kind], 3).ask("deregister", **about)
-    crowd.listed_everywhere(service, [])
+    crowd.until_listed(service, [])

@@ -28,7 +28,7 @@ def test_the_list_of_servers_that_an_endpoint_gives_has_all_three(crowd: SdkCrow
     client = crowd.open(NPM, endpoint=crowd.address(3))
     client.ask("register", service="npm-by-endpoint", ip=IP, port=80)
     assert sorted(client.ask("servers")) == sorted(crowd.addresses().split(","))
-    crowd.listed_everywhere("npm-by-endpoint", [f"{IP}:80"])
+    crowd.until_listed("npm-by-endpoint", [f"{IP}:80"])
     client.ask("close")
 
 
@@ -59,4 +59,4 @@ def test_who_beats_stays_and_who_closes_becomes_unhealthy_and_then_goes(crowd: S
     until(lambda: not crowd.callers[2].shown("kept", healthyOnly="true"), SOON_SECONDS, "nobody is healthy")
     assert sorted(crowd.callers[2].shown("kept")) == everyone
     until(lambda: not crowd.callers[2].shown("kept"), GONE_SECONDS_MAX, "nobody is listed")
-    crowd.listed_everywhere("kept", [])
+    crowd.until_listed("kept", [])

@@ -27,23 +27,23 @@ def instances(*ports: int) -> list[dict[str, Any]]:
 def test_a_batch_is_listed_as_a_whole_and_shrinks_by_what_is_taken_out_of_it(crowd: SdkCrowd) -> None:
     one, reader = crowd.client(PYTHON_GRPC, 1), crowd.client(PYTHON_GRPC, 2)
     one.ask("register_batch", service="batch", instances=instances(1, 2, 3))
-    crowd.listed_everywhere("batch", [address(1), address(2), address(3)])
+    crowd.until_listed("batch", [address(1), address(2), address(3)])
     assert all(host["metadata"]["port"] in host["address"] for host in reader.ask("list", service="batch"))
     one.ask("deregister_batch", service="batch", instances=instances(2))
-    crowd.listed_everywhere("batch", [address(1), address(3)])
+    crowd.until_listed("batch", [address(1), address(3)])
     one.ask("register_batch", service="batch", instances=instances(4))
-    crowd.listed_everywhere("batch", [address(4)])
+    crowd.until_listed("batch", [address(4)])
     one.ask("deregister", service="batch", ip=IP, port=4)
-    crowd.listed_everywhere("batch", [])
+    crowd.until_listed("batch", [])
 
 
 def test_a_connection_has_one_instance_of_a_service_and_withdraws_it_whatever_address_it_names(crowd: SdkCrowd) -> None:
     one = crowd.client(PYTHON_GRPC, 1)
     one.ask("register", service="one-each", ip=IP, port=1)
     one.ask("register", service="one-each", ip=IP, port=2)
-    crowd.listed_everywhere("one-each", [address(2)])
+    crowd.until_listed("one-each", [address(2)])
     one.ask("deregister", service="one-each", ip=IP, port=9)
-    crowd.listed_everywhere("one-each", [])
+    crowd.until_listed("one-each", [])
 
 
 def test_services_are_named_by_pages_of_their_group(crowd: SdkCrowd) -> None:
@@ -63,7 +63,7 @@ def test_services_are_named_by_pages_of_their_group(crowd: SdkCrowd) -> None:
 def test_a_service_shows_its_instances_of_the_clusters_that_are_asked_for(crowd: SdkCrowd) -> None:
     for node, cluster in ((1, "blue"), (2, "green")):
         crowd.client(PYTHON_GRPC, node).ask("register", service="shown", ip=IP, port=node, cluster=cluster)
-    crowd.listed_everywhere("shown", [address(1), address(2)])
+    crowd.until_listed("shown", [address(1), address(2)])
     detail = crowd.client(PYTHON_GRPC, 3).ask("detail", service="shown", clusters=["green"])
     assert (detail["name"], detail["group"]) == ("shown", "DEFAULT_GROUP")
     assert [(host["address"], host["cluster"]) for host in detail["hosts"]] == [(address(2), "green")]
@@ -79,7 +79,7 @@ def test_of_two_clients_the_one_that_closes_goes_at_once_and_the_other_stays(cro
     watcher.until_told_of("two", [address(80), address(81)])
     closes.ask("close")
     watcher.until_told_of("two", [address(80)], GONE_SECONDS_MAX)
-    crowd.listed_everywhere("two", [address(80)])
+    crowd.until_listed("two", [address(80)])
     stays.ask("deregister", service="two", ip=IP, port=80)
     assert watcher.until_told_of("two", [], GONE_SECONDS_MAX).hosts == [], "it takes empty lists where it is told to"
 
@@ -93,7 +93,7 @@ def test_a_process_that_is_killed_goes_at_once(crowd: SdkCrowd, tmp_path: Path) 
         watcher.until_told_of("killed", [address(80)])
         process.kill()
         watcher.until_told_of("killed", [], GONE_SECONDS_MAX)
-        crowd.listed_everywhere("killed", [])
+        crowd.until_listed("killed", [])
     finally:
         process.close()
 
@@ -103,7 +103,7 @@ def test_a_subscription_to_clusters_is_told_of_those(crowd: SdkCrowd) -> None:
     watcher.ask("subscribe", service="coloured", clusters=["green"])
     for node, cluster in ((1, "blue"), (2, "green")):
         crowd.client(PYTHON_GRPC, node).ask("register", service="coloured", ip=IP, port=node, cluster=cluster)
-    crowd.listed_everywhere("coloured", [address(1), address(2)])
+    crowd.until_listed("coloured", [address(1), address(2)])
     watcher.until_told_of("coloured", [address(2)])
 
 
@@ -111,16 +111,16 @@ def test_the_list_of_servers_that_an_endpoint_gives_has_all_three(crowd: SdkCrow
     client = crowd.open(PYTHON_GRPC, endpoint=f"http://{crowd.address(2)}")
     assert sorted(client.ask("servers")) == sorted(crowd.addresses().split(","))
     client.ask("register", service="by-endpoint", ip=IP, port=80)
-    crowd.listed_everywhere("by-endpoint", [address(80)])
+    crowd.until_listed("by-endpoint", [address(80)])
     client.ask("close")
 
 
 def test_what_is_wrong_is_refused_with_the_reason_and_the_connection_goes_on(crowd: SdkCrowd) -> None:
     one = crowd.client(PYTHON_GRPC, 1)
     one.ask("register", service="kind-of-one", ip=IP, port=80)
-    with pytest.raises(SdkError, match="kind-of-one.*ephemeral"):
+    with pytest.raises(SdkError, match=r"kind-of-one.*ephemeral"):
         one.ask("register", service="kind-of-one", ip=IP, port=81, ephemeral=False)
     with pytest.raises(SdkError, match="port"):
         one.ask("register", service="far-off", ip=IP, port=70_000)
     assert one.ask("status") is True
-    crowd.listed_everywhere("kind-of-one", [address(80)])
+    crowd.until_listed("kind-of-one", [address(80)])

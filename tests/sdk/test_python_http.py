@@ -17,7 +17,7 @@ def test_a_detail_names_what_a_list_names_and_says_what_is_not_there(crowd: SdkC
     one, other = crowd.client(PYTHON_HTTP, 1), crowd.client(PYTHON_HTTP, 2)
     about = {"service": "detailed", "ip": IP, "port": 80, "cluster": "blue"}
     one.ask("register", **about, weight=3.0, metadata={"a": "b"})
-    crowd.listed_everywhere("detailed", [ADDRESS])
+    crowd.until_listed("detailed", [ADDRESS])
     detail = other.ask("detail", **about)
     assert (detail["ip"], detail["port"], detail["weight"], detail["clusterName"]) == (IP, 80, 3.0, "blue")
     assert (detail["healthy"], detail["metadata"]) == (True, {"a": "b"})
@@ -29,25 +29,25 @@ def test_a_beat_of_an_instance_that_nobody_knows_registers_it(crowd: SdkCrowd) -
     one = crowd.client(PYTHON_HTTP, 1)
     answer = one.ask("beat", service="beaten", ip=IP, port=80, cluster="DEFAULT", metadata={"a": "b"})
     assert (answer["code"], answer["clientBeatInterval"]) == (10_200, 5_000)
-    crowd.listed_everywhere("beaten", [ADDRESS])
+    crowd.until_listed("beaten", [ADDRESS])
     one.ask("deregister", service="beaten", ip=IP, port=80, cluster="DEFAULT")
-    crowd.listed_everywhere("beaten", [])
+    crowd.until_listed("beaten", [])
 
 
 def test_an_instance_without_a_cluster_is_where_the_sdk_says_nothing(crowd: SdkCrowd) -> None:
     """It says ``None``, in letters, when it registers, and nothing at all when it withdraws."""
     one = crowd.client(PYTHON_HTTP, 1)
     one.ask("register", service="nowhere", ip=IP, port=80)
-    crowd.listed_everywhere("nowhere", [ADDRESS])
+    crowd.until_listed("nowhere", [ADDRESS])
     [host] = one.ask("list", service="nowhere")
     one.ask("deregister", service="nowhere", ip=IP, port=80, cluster=host["cluster"])
-    crowd.listed_everywhere("nowhere", [])
+    crowd.until_listed("nowhere", [])
 
 
 def test_one_that_logs_in_may_do_what_everybody_may(crowd: SdkCrowd) -> None:
     client = crowd.open(PYTHON_HTTP, servers=crowd.address(2), username="nacos", password="nacos")
     client.ask("register", service="logged-in", ip=IP, port=80, cluster="DEFAULT")
-    crowd.listed_everywhere("logged-in", [ADDRESS])
+    crowd.until_listed("logged-in", [ADDRESS])
 
 
 def test_what_it_asks_again_and_again_tells_it_what_came_changed_and_went(crowd: SdkCrowd) -> None:

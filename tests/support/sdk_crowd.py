@@ -59,7 +59,7 @@ class SdkCrowd:
             self._natives[node] = NamingClient(self.cluster.nodes[node - 1].client_address, timeout=SOON_SECONDS)
         return self._natives[node]
 
-    def listed_everywhere(self, service: str, addresses: list[str], **parameters: object) -> None:
+    def until_listed(self, service: str, addresses: list[str], **parameters: object) -> None:
         """By the HTTP of every node."""
 
         def is_so() -> bool:

@@ -110,12 +110,11 @@ def _host(instance: Instance) -> dict[str, Any]:
     }
 
 
-async def _opened(
-    folder: str, servers: str = "", endpoint: str = "", namespace: str = "", empty_lists: bool = True
-) -> Any:
+async def _opened(folder: str, servers: str = "", endpoint: str = "", namespace: str = "", asks: bool = False) -> Any:
+    """``asks``: it asks again and again for what it is subscribed to, beside being told."""
     builder = ClientConfigBuilder().server_address(servers).endpoint(endpoint).namespace_id(namespace)
     config = builder.log_dir(str(Path(folder, "log"))).log_level("INFO").cache_dir(str(Path(folder, "cache"))).build()
-    config.set_update_cache_when_empty(empty_lists)
+    config.set_update_cache_when_empty(True).set_async_update_service(asks)
     return await NacosNamingService.create_naming_service(config)
 
 
