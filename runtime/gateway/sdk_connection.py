@@ -20,6 +20,9 @@ from runtime.gateway.settings import GatewaySettings
 _AGENT_LENGTH_MAX = 128
 # Those that go elsewhere when they are asked to; others do not know the message.
 _MOVES_WHEN_ASKED = re.compile(r"Nacos-(Java|Go)-Client:v?[2-9]")
+# Those that take what the answer to a subscription lists. Java leaves it unread where it subscribes again at another
+# server, and SDKs that were made after it may.
+_READS_ANSWERS = re.compile(r"Nacos-(Python|Go)-Client:")
 
 
 class SdkTransport(NamedTuple):
@@ -69,7 +72,8 @@ class SdkConnection:
         self.peer = peer
         self.stream = stream
         self.session = session
-        self.subscriptions = SdkSubscriptions(stream, session, lists, resumption, settings)
+        reads_answers = _READS_ANSWERS.match(setup.client_version or "") is not None
+        self.subscriptions = SdkSubscriptions(stream, session, lists, resumption, settings, reads_answers=reads_answers)
         self.opened = now
         self.heard = now
         self.is_probed = False

@@ -68,7 +68,7 @@ class _Watched(msgspec.Struct):
 
 
 class SdkSubscriptions:
-    """Every method is called on the loop."""
+    """Every method is called on the loop. ``reads_answers``: what an answer tells the SDK need not be pushed too."""
 
     def __init__(
         self,
@@ -77,12 +77,15 @@ class SdkSubscriptions:
         lists: ServiceLists,
         resumption: Resumption,
         settings: GatewaySettings,
+        *,
+        reads_answers: bool,
     ) -> None:
         self._listener = listener
         self._session = session
         self._lists = lists
         self._resumption = resumption
         self._settings = settings
+        self._reads_answers = reads_answers
         self._watched: dict[Service, _Watched] = {}
         self._loop = asyncio.get_running_loop()
 
@@ -109,7 +112,7 @@ class SdkSubscriptions:
         shown = self._lists.encode(view, clusters)
         if watched.newest is None or view.version >= watched.newest.version:
             watched.newest = view
-            if not subscription.is_in_flight:
+            if self._reads_answers and not subscription.is_in_flight:
                 subscription.has = shown
         self._offer_all(watched)
         return shown

@@ -10,12 +10,16 @@ import grpc.aio
 import pytest
 
 from tests.support.bare_node import BareNode
-from tests.support.sdk_client import instance_body, until
+from tests.support.sdk_client import JAVA, PYTHON, Body, instance_body, until
 from tests.support.sdk_gateway import SdkWorld, in_sdk_world
 
 pytestmark = pytest.mark.cluster
 
 UNREGISTERED = {"resultCode": 500, "errorCode": 301, "message": "Connection is unregistered.", "success": False}
+
+
+def ports_of(shown: Body) -> list[int]:
+    return [host["port"] for host in shown["hosts"]]
 
 
 def test_whoever_checks_the_server_without_a_stream_is_told_that_it_negotiates(lasting_node: BareNode) -> None:
@@ -107,6 +111,26 @@ def test_a_list_has_every_field_and_no_null(lasting_node: BareNode) -> None:
                 }
             ],
         }
+
+    in_sdk_world(lasting_node, script)
+
+
+@pytest.mark.parametrize(("version", "pushes"), [(JAVA, 1), ("Nacos-Rust-Client:0.5", 1), (PYTHON, 0)])
+def test_what_an_answer_lists_is_pushed_too_to_those_that_may_leave_it_unread(
+    lasting_node: BareNode, version: str, pushes: int
+) -> None:
+    """Java does when it subscribes again at another server: it would not see what changed on its way."""
+
+    async def script(world: SdkWorld) -> None:
+        publisher, watcher = await world.connected(), await world.connected(version)
+        service = f"unread-{version.split('-')[1]}"
+        await publisher.register(service, 1)
+        answer = await watcher.subscribe(service)
+        assert ports_of(answer["serviceInfo"]) == [1]
+        await until(lambda: len(watcher.lists(service)) >= pushes, "it is pushed")
+        await publisher.register(service, 2)
+        await until(lambda: watcher.lists(service) and ports_of(watcher.lists(service)[-1]) == [2], "it is told")
+        assert [ports_of(shown) for shown in watcher.lists(service)] == [[1]] * pushes + [[2]]
 
     in_sdk_world(lasting_node, script)
 

@@ -27,14 +27,16 @@ def view(version: int, *ports: int, weight: float = 1.0, text: str = "") -> View
 class Bench:
     """Both sides of the subscriptions: the SDK that is told, and the session that answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, reads_answers: bool = True) -> None:
         self.newest = view(1)
         self.asked: list[CallBody] = []
         self.acknowledged: list[int] = []
         self.told: list[OnAnswer] = []
         self.resumption = Resumption(1_000, self._resumed)
         lists = ServiceLists(10, 1 << 30, 10)
-        self.subscriptions = SdkSubscriptions(_Told(self), _Asked(self), lists, self.resumption, SETTINGS)
+        self.subscriptions = SdkSubscriptions(
+            _Told(self), _Asked(self), lists, self.resumption, SETTINGS, reads_answers=reads_answers
+        )
         self.resuming: list[asyncio.Task[None]] = []
 
     def _resumed(self) -> None:
@@ -61,9 +63,9 @@ class _Asked:
         self._bench.acknowledged.append(version >> 16)
 
 
-def run(script: Callable[[Bench], Awaitable[None]]) -> None:
+def run(script: Callable[[Bench], Awaitable[None]], *, reads_answers: bool = True) -> None:
     async def inner() -> None:
-        await script(Bench())
+        await script(Bench(reads_answers=reads_answers))
 
     asyncio.run(inner())
 
@@ -101,6 +103,21 @@ def test_what_has_really_changed_meanwhile_is_told() -> None:
         assert bench.acknowledged == [1, 3]
 
     run(script)
+
+
+def test_who_leaves_the_answer_unread_is_told_what_it_lists_once() -> None:
+    async def script(bench: Bench) -> None:
+        bench.newest = view(1, 80)
+        shown = await bench.subscriptions.subscribe(ORDERS, "")
+        assert shown.view is bench.newest
+        [answer] = bench.told
+        assert bench.acknowledged == []
+        answer(True)
+        assert bench.acknowledged == [1]
+        await bench.subscriptions.subscribe(ORDERS, "")
+        assert len(bench.told) == 1, "it has that list"
+
+    run(script, reads_answers=False)
 
 
 def test_a_list_that_is_longer_than_sdks_take_holds_nobody_up() -> None:
