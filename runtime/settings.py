@@ -267,13 +267,23 @@ def _check(settings: Settings, values: _SettingValues) -> Settings:
     if settings.clients.chunk_bytes_max > CHUNK_BYTES_MAX:
         raise values.error("clients.chunk_bytes_max", f"must be at most {CHUNK_BYTES_MAX}: peers refuse longer frames")
     _check_node(settings.node, values)
-    if settings.gateway.processes < 1:
-        raise values.error("gateway.processes", "must be at least 1; to have none, set gateway.enabled to false")
+    _check_gateway(settings.gateway, values)
     _check_health(settings.health, values)
     _check_store(settings.store, settings.node, values)
     if settings.log.level not in LOG_LEVELS:
         raise values.error("log.level", f"must be one of {', '.join(LOG_LEVELS)}, not {shown(settings.log.level)!r}")
     return settings
+
+
+def _check_gateway(gateway: GatewaySettings, values: _SettingValues) -> None:
+    """What does not go together. What stands in the files is found out at the start."""
+    if gateway.processes < 1:
+        raise values.error("gateway.processes", "must be at least 1; to have none, set gateway.enabled to false")
+    if bool(gateway.tls_certificate) != bool(gateway.tls_key):
+        lacking, said = ("key", "certificate") if gateway.tls_certificate else ("certificate", "key")
+        raise values.error(f"gateway.tls_{said}", f"needs gateway.tls_{lacking} too")
+    if gateway.tls_client_ca and not gateway.tls_certificate:
+        raise values.error("gateway.tls_client_ca", "needs gateway.tls_certificate and gateway.tls_key too")
 
 
 def _check_store(store: StoreSettings, node: NodeSettings, values: _SettingValues) -> None:

@@ -18,6 +18,7 @@ from loguru import logger
 
 from rollbook.errors import SettingsError
 from runtime.children import EXIT_TERMINATED, code_of, spawn
+from runtime.gateway.tls import read_tls
 from runtime.gateway_keeper import GatewayKeeper
 from runtime.handover import EXIT_CONFIGURATION, EXIT_EPOCH
 from runtime.logs import LogSettings, set_up_logs
@@ -52,6 +53,8 @@ class Supervisor:
     def run(self) -> int:
         self._listen_to_signals()
         try:
+            if self._settings.gateway.enabled:
+                read_tls(self._settings.gateway)  # what gateways would stumble over, one after the other
             self._seat = open_seat(self._settings, self._log)
         except SettingsError as error:
             self._log.error("{}", error)

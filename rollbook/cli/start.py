@@ -68,11 +68,14 @@ def start(
 
 def _anchored(settings: Any) -> Any:
     """Paths as the caller means them: from where the command was typed, wherever the node process stands."""
-    node, log = settings.node, settings.log
+    node, log, gateway = settings.node, settings.log, settings.gateway
     node = msgspec.structs.replace(
         node, data_directory=_absolute(node.data_directory), members_file=_absolute(node.members_file)
     )
-    return msgspec.structs.replace(settings, node=node, log=msgspec.structs.replace(log, file=_absolute(log.file)))
+    log = msgspec.structs.replace(log, file=_absolute(log.file))
+    files = ("tls_certificate", "tls_key", "tls_client_ca")
+    gateway = msgspec.structs.replace(gateway, **{name: _absolute(getattr(gateway, name)) for name in files})
+    return msgspec.structs.replace(settings, node=node, log=log, gateway=gateway)
 
 
 def _absolute(path: str) -> str:

@@ -20,6 +20,7 @@ from runtime.gateway.node_link import NodeLink
 from runtime.gateway.plan import GatewayPlan, node_endpoint
 from runtime.gateway.sdk_connections import SdkConnections
 from runtime.gateway.service_lists import ServiceLists
+from runtime.gateway.tls import read_tls
 
 _LOG = logger.bind(actor="gateway")
 
@@ -30,16 +31,21 @@ class Gateway:
     def __init__(self, plan: GatewayPlan) -> None:
         self._plan = plan
         settings, chance = plan.settings, random.Random(os.urandom(32))
+        tls = read_tls(settings)
+        if tls is not None and tls.is_key_open:
+            _LOG.warning("everybody on this machine can read {}", settings.tls_key)
+        self._scheme = "TLS" if tls is not None else "no TLS"
         endpoint, self._local_socket = node_endpoint(plan)
         self.link = NodeLink(endpoint, settings, chance)
         lists = ServiceLists(settings.views_kept_max, settings.views_bytes_max, settings.services_max)
         self.watches = FuzzyWatches(self.link, settings)
         self.connections = SdkConnections(self.link, lists, self.watches, settings, chance)
         self._grpc = GrpcServer(
-            plan, self.link, self.connections, NamingRequests(lists, self.watches, self.link.resumption, settings)
+            *(plan, tls, self.link, self.connections),
+            NamingRequests(lists, self.watches, self.link.resumption, settings),
         )
         self._http_app = HttpApp(self.link, lists, settings, self.connections)
-        self._http = HttpServer(self._http_app.routes, plan)
+        self._http = HttpServer(self._http_app.routes, plan, tls)
 
     async def run(self, told_to_end: asyncio.Event) -> None:
         """Until it is told to end, or a server ends by itself."""
@@ -47,7 +53,7 @@ class Gateway:
         await self._grpc.start()
         await self._http_app.start(self._plan.host)
         self._http.start()
-        _LOG.info("started: HTTP at {0}:{1}, gRPC at {0}:{2}", *self._addresses())
+        _LOG.info("started: HTTP at {0}:{1}, gRPC at {0}:{2}, {3}", *self._addresses(), self._scheme)
         wanted = asyncio.create_task(told_to_end.wait())
         try:
             await asyncio.wait((wanted, self._http.task), return_when=asyncio.FIRST_COMPLETED)

@@ -41,6 +41,7 @@ from runtime.gateway.sdk_messages import (
     succeeded,
 )
 from runtime.gateway.sdk_stream import SdkStream, StreamContext
+from runtime.gateway.tls import GatewayTls
 from runtime.gateway.wire.sdk_pb2 import Payload
 
 _LOG = logger.bind(actor="grpc")
@@ -63,7 +64,14 @@ _UNREGISTERED_TEXT = "Connection is unregistered."
 class GrpcServer:
     """Make it on the loop. Binds in the constructor."""
 
-    def __init__(self, plan: GatewayPlan, link: NodeLink, connections: SdkConnections, naming: NamingRequests) -> None:
+    def __init__(
+        self,
+        plan: GatewayPlan,
+        tls: GatewayTls | None,
+        link: NodeLink,
+        connections: SdkConnections,
+        naming: NamingRequests,
+    ) -> None:
         self._link = link
         self._connections = connections
         self._naming = naming
@@ -78,9 +86,16 @@ class GrpcServer:
             )
         )
         listen(plan, plan.grpc_port, "gRPC").close()  # gRPC itself would tell nobody but its own log why it cannot
-        address = f"[{plan.host}]" if ":" in plan.host and "[" not in plan.host else plan.host
+        self._bind(plan, tls)
+
+    def _bind(self, plan: GatewayPlan, tls: GatewayTls | None) -> None:
+        host = f"[{plan.host}]" if ":" in plan.host and "[" not in plan.host else plan.host
+        address = f"{host}:{plan.grpc_port}"
         try:
-            bound = self._server.add_insecure_port(f"{address}:{plan.grpc_port}")
+            if tls is None:
+                bound = self._server.add_insecure_port(address)
+            else:
+                bound = self._server.add_secure_port(address, _credentials(tls))
         except RuntimeError:
             bound = 0
         if not bound:
@@ -179,6 +194,11 @@ class GrpcServer:
             is_crowded = error.code == Code.OVER_LIMIT
             code = grpc.StatusCode.RESOURCE_EXHAUSTED if is_crowded else grpc.StatusCode.UNAVAILABLE
             stream.end(code, error.message)
+
+
+def _credentials(tls: GatewayTls) -> grpc.ServerCredentials:
+    pairs = [(tls.key, tls.certificate)]
+    return grpc.ssl_server_credentials(pairs, tls.client_ca or None, require_client_auth=bool(tls.client_ca))
 
 
 def _unary(behaviour: object) -> grpc.RpcMethodHandler[Payload, Payload]:

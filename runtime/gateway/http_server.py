@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from runtime.gateway.http_protocol import BoundedHttpProtocol
 from runtime.gateway.listening import listen
 from runtime.gateway.plan import GatewayPlan
+from runtime.gateway.tls import GatewayTls
 
 IDLE_SECONDS_MAX = 60  # SDKs poll and beat every 5 to 10 s, and a connection that ends between two of these fails one
 GRACE_SECONDS = 1  # for requests in progress at the end; uvicorn takes whole seconds
@@ -21,7 +22,7 @@ GRACE_SECONDS = 1  # for requests in progress at the end; uvicorn takes whole se
 class HttpServer:
     """Binds in the constructor, so that a taken port is known before anything starts."""
 
-    def __init__(self, app: ASGIApp, plan: GatewayPlan) -> None:
+    def __init__(self, app: ASGIApp, plan: GatewayPlan, tls: GatewayTls | None) -> None:
         self._socket = listen(plan, plan.http_port, "HTTP")
         config = uvicorn.Config(
             app,
@@ -33,6 +34,7 @@ class HttpServer:
             timeout_keep_alive=IDLE_SECONDS_MAX,
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls.context,
         )
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None

@@ -13,6 +13,9 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     enabled: bool
     processes: int
     host: str
+    tls_certificate: str
+    tls_key: str
+    tls_client_ca: str
     node_patience_ms: int
     resume_ms: int
     reconnect_ms: int

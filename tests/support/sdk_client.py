@@ -55,10 +55,19 @@ def instance_body(number: int, **fields: Any) -> Body:
 class SdkClient:
     """``answers``: what is said on the stream to a message of the server; None stays silent."""
 
-    def __init__(self, address: str, *, options: tuple[tuple[str, int], ...] = ()) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        options: tuple[tuple[str, int], ...] = (),
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
         # Without this, clients of one process share a connection.
         options = (("grpc.use_local_subchannel_pool", 1), *options)
-        self._channel = grpc.aio.insecure_channel(address, options=options)
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(address, options=options)
+        else:
+            self._channel = grpc.aio.secure_channel(address, credentials, options=options)
         self._ask = self._channel.unary_unary(
             "/Request/request",
             request_serializer=Payload.SerializeToString,
