@@ -154,7 +154,8 @@ class FuzzyWatches:
                 try:
                     await self._ask(followed)
                 except RollbookError as error:
-                    _LOG.debug("the services of {} are not known at the moment: {}", followed.pattern, error.message)
+                    fields = {"pattern": followed.pattern, "reason": error.message}
+                    _LOG.bind(**fields).debug("the services of a pattern are not known at the moment")
                 for watcher in list(followed.watchers.values()):
                     self._step(watcher)
 

@@ -33,8 +33,8 @@ class Gateway:
         settings, chance = plan.settings, random.Random(os.urandom(32))
         tls = read_tls(settings)
         if tls is not None and tls.is_key_open:
-            _LOG.warning("everybody on this machine can read {}", settings.tls_key)
-        self._scheme = "TLS" if tls is not None else "no TLS"
+            _LOG.bind(file=settings.tls_key).warning("everybody on this machine can read the key")
+        self._has_tls = tls is not None
         endpoint, self._local_socket = node_endpoint(plan)
         self.link = NodeLink(endpoint, settings, chance)
         lists = ServiceLists(settings.views_kept_max, settings.views_bytes_max, settings.services_max)
@@ -53,7 +53,9 @@ class Gateway:
         await self._grpc.start()
         await self._http_app.start(self._plan.host)
         self._http.start()
-        _LOG.info("started: HTTP at {0}:{1}, gRPC at {0}:{2}, {3}", *self._addresses(), self._scheme)
+        plan = self._plan
+        addresses = {"host": plan.host, "http": plan.http_port, "grpc": plan.grpc_port}
+        _LOG.bind(**addresses, tls=self._has_tls).info("started")
         wanted = asyncio.create_task(told_to_end.wait())
         try:
             await asyncio.wait((wanted, self._http.task), return_when=asyncio.FIRST_COMPLETED)
@@ -69,6 +71,3 @@ class Gateway:
         await self.link.stop()
         if self._local_socket is not None:
             self._local_socket.close()
-
-    def _addresses(self) -> tuple[str, int, int]:
-        return self._plan.host, self._plan.http_port, self._plan.grpc_port

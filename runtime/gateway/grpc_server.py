@@ -38,11 +38,13 @@ from runtime.gateway.sdk_messages import (
     doubtful,
     payload,
     read_body,
+    read_payload,
     succeeded,
 )
 from runtime.gateway.sdk_stream import SdkStream, StreamContext
 from runtime.gateway.tls import GatewayTls
 from runtime.gateway.wire.sdk_pb2 import Payload
+from runtime.text_files import shown
 
 _LOG = logger.bind(actor="grpc")
 MESSAGE_BYTES_MAX = 10 * 1024 * 1024  # what SDKs are set to
@@ -119,7 +121,7 @@ class GrpcServer:
         except msgspec.MsgspecError as error:
             answer = doubtful(NOT_READABLE, f"Invalid request: {error}")
         except Exception:
-            _LOG.exception("{} failed", kind)
+            _LOG.bind(type=shown(kind)).exception("a request failed")
             answer = doubtful(FAILURE, "this request could not be answered")
         return payload(*answer)
 
@@ -158,7 +160,10 @@ class GrpcServer:
             self._connections.gone(stream)
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for failure in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(failure, Exception):
+                    _LOG.bind(peer=peer.name).opt(exception=failure).error("a stream failed")
+                    stream.end(grpc.StatusCode.INTERNAL, "this stream could not be served")
         if stream.ended.done():
             await context.abort(*stream.ended.result())
 
@@ -187,9 +192,11 @@ class GrpcServer:
             if kind.endswith("Response"):
                 stream.answered(read_body(message.body.value, StreamResponse))
             else:
-                _LOG.debug("{} from {} on a stream means nothing", kind, peer.name)
+                _LOG.bind(type=shown(kind), peer=peer.name).debug("a message on a stream means nothing")
         except msgspec.MsgspecError as error:
-            _LOG.debug("{} from {} cannot be read: {}", kind, peer.name, error)
+            _LOG.bind(type=shown(kind), peer=peer.name, reason=str(error)).debug(
+                "a message on a stream is not readable"
+            )
         except RollbookError as error:
             is_crowded = error.code == Code.OVER_LIMIT
             code = grpc.StatusCode.RESOURCE_EXHAUSTED if is_crowded else grpc.StatusCode.UNAVAILABLE
@@ -204,7 +211,7 @@ def _credentials(tls: GatewayTls) -> grpc.ServerCredentials:
 def _unary(behaviour: object) -> grpc.RpcMethodHandler[Payload, Payload]:
     return grpc.unary_unary_rpc_method_handler(
         behaviour,  # type: ignore[arg-type]  # of grpc.aio, which shares the class of its handlers with grpc
-        request_deserializer=Payload.FromString,
+        request_deserializer=read_payload,
         response_serializer=Payload.SerializeToString,
     )
 
@@ -212,6 +219,6 @@ def _unary(behaviour: object) -> grpc.RpcMethodHandler[Payload, Payload]:
 def _stream(behaviour: object) -> grpc.RpcMethodHandler[Payload, Payload]:
     return grpc.stream_stream_rpc_method_handler(
         behaviour,  # type: ignore[arg-type]
-        request_deserializer=Payload.FromString,
+        request_deserializer=read_payload,
         response_serializer=Payload.SerializeToString,
     )

@@ -73,7 +73,7 @@ class _UdpPort(asyncio.DatagramProtocol):
         self._received(data)
 
     def error_received(self, exc: Exception) -> None:
-        _LOG.debug("a datagram was not taken: {}", exc)  # its push is not answered either
+        _LOG.bind(reason=str(exc)).debug("a datagram was not taken")  # its push is not answered either
 
 
 class UdpPush:

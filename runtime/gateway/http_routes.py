@@ -87,7 +87,7 @@ class HttpRoutes:
         except RollbookError as error:
             return refused(route.style, error)
         except Exception:
-            _LOG.exception("{} {} failed", scope["method"], path)
+            _LOG.bind(method=scope["method"], path=route.path).exception("a request failed")
             return refused(route.style, RollbookError("the gateway failed at this request", code=Code.INTERNAL))
 
 

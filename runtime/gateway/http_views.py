@@ -131,7 +131,8 @@ class ServiceViews:
         try:
             await self._node.ask(Unsubscribe(service))
         except RollbookError as error:
-            _LOG.debug("{} may still be subscribed: {}", service.grouped_name, error)
+            fields = {"service": service.grouped_name, "reason": error.message}
+            _LOG.bind(**fields).debug("a service may still be subscribed")
 
     def _task(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

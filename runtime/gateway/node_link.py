@@ -150,7 +150,7 @@ class NodeLink:
 
     def socket_lost(self, reason: str) -> None:
         if self.is_up:
-            _LOG.warning("lost the node: {}", reason)
+            _LOG.bind(reason=reason).warning("the node is lost")
         if self._is_connected:
             self._begin_to_wait()
         self._is_connected = False
@@ -265,7 +265,7 @@ class NodeLink:
 
     def _on_node_met(self, opened: SessionOpened) -> None:
         if self.node is None or self.node.epoch != opened.epoch:
-            _LOG.info("met node {} at epoch {}", opened.node_id, opened.epoch)
+            _LOG.bind(node_id=opened.node_id, epoch=opened.epoch).info("the node is met")
         self.node, self.servers = opened, opened.servers
         self._has_patience = True
         if self._patience_timer is not None:
@@ -303,8 +303,8 @@ class NodeLink:
         """Clients go elsewhere now. What they published here stays for the grace of their kind."""
         self._has_patience = False
         if self._sessions:
-            seconds = self._settings.node_patience_ms / 1000
-            _LOG.error("the node has been away for {:g} s: {} sessions end", seconds, len(self._sessions))
+            fields = {"sessions": len(self._sessions), "node_patience_ms": self._settings.node_patience_ms}
+            _LOG.bind(**fields).error("the node stays away: all sessions end")
         for session in list(self._sessions):
             session.end(ClusterUnreachable("the node is away"))
 

@@ -386,7 +386,7 @@ class NodeSession:
                 case Deliver(snapshot):
                     self.on_push(self._shown(snapshot))
                 case Report():
-                    _LOG.log(action.level, "client {}: {}", self.spec.client_id, action.text)
+                    _LOG.bind(client=self.spec.client_id, report=action.text).log(action.level, "a session reports")
 
     def _resolve(self, call: int, value: Any) -> None:
         future = self._calls.pop(call)

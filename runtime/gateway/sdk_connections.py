@@ -189,8 +189,8 @@ class SdkConnections:
             self._run(connection.subscriptions.resume())
 
     def _on_session_ended(self, connection: SdkConnection, error: RollbookError) -> None:
-        if not self._is_ending:
-            _LOG.info("the session of {} has ended: {}", connection.id, error.message)
+        if not self._is_ending and not self._link.has_given_up:  # then one line stands for all
+            _LOG.bind(client=connection.id, reason=error.message).info("the node has ended a session")
         connection.stream.end(grpc.StatusCode.UNAVAILABLE, error.message)
 
     # -- who is silent
@@ -214,7 +214,7 @@ class SdkConnections:
         def on_answer(is_alive: bool) -> None:
             connection.is_probed = False
             if not is_alive and connection.heard < asked:
-                _LOG.info("{} is silent", connection.id)
+                _LOG.bind(client=connection.id).info("an SDK is silent: its stream ends")
                 connection.stream.end(grpc.StatusCode.UNAVAILABLE, "the connection was silent")
 
         timeout_ms = self._settings.detect_answer_ms

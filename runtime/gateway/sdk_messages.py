@@ -6,9 +6,10 @@ in an answer is null.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
+from google.protobuf.message import DecodeError
 
 from rollbook.model import Instance, Service
 from runtime.gateway.parameters import instance_of, service_of
@@ -27,6 +28,7 @@ NOT_READABLE = 502
 OVER_THRESHOLD = 503
 
 Scalar = str | int | float | bool | None
+JavaInt = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]  # what SDKs have it in
 Body = TypeVar("Body")
 
 
@@ -107,8 +109,8 @@ class ServiceQueryRequest(NamingRequest, rename="camel"):
 
 
 class ServiceListRequest(NamingRequest, rename="camel"):
-    page_no: int | None = None
-    page_size: int | None = None
+    page_no: JavaInt | None = None
+    page_size: JavaInt | None = None
 
 
 class FuzzyWatchRequest(msgspec.Struct, rename="camel"):
@@ -153,4 +155,15 @@ def payload(kind: str, body: bytes) -> Payload:
 
 def read_body(text: bytes, kind: type[Body]) -> Body:
     """msgspec.ValidationError or msgspec.DecodeError if it is not such a body."""
-    return msgspec.json.decode(text or b"{}", type=kind, strict=False)
+    try:
+        return msgspec.json.decode(text or b"{}", type=kind, strict=False)
+    except (UnicodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"JSON cannot be read: {error}") from None
+
+
+def read_payload(message: bytes) -> Payload:
+    """gRPC itself would log a traceback for bytes that are no envelope. An empty one is of a type that nobody knows."""
+    try:
+        return Payload.FromString(message)
+    except DecodeError:
+        return Payload()

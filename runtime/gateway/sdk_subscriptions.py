@@ -149,7 +149,8 @@ class SdkSubscriptions:
             try:
                 watched.newest = await self._session.ask(Subscribe(service), self._settings.request_timeout_ms)
             except RollbookError as error:
-                _LOG.debug("{} is pushed as it is known: {}", service.grouped_name, error.message)
+                fields = {"service": service.grouped_name, "reason": error.message}
+                _LOG.bind(**fields).debug("a list is pushed as it is known")
             finally:
                 watched.is_stale = False
             if self._watched.get(service) is watched:
@@ -206,7 +207,8 @@ class SdkSubscriptions:
             subscription.has = shown
             return
         if len(shown.json) > LIST_BYTES_MAX:
-            _LOG.warning("{} is not pushed: its list is longer than SDKs take", view.service.grouped_name)
+            log = _LOG.bind(service=view.service.grouped_name, bytes=len(shown.json))
+            log.warning("a list is not pushed: it is longer than SDKs take")
             subscription.has = shown
             return
         subscription.is_in_flight = True

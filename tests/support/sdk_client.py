@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -119,7 +120,8 @@ class SdkClient:
         """Open the stream and say who this is; with an ability table, wait for the server's."""
         self.open_stream()
         labels = {"source": "sdk", "module": "naming"}
-        await self.say("ConnectionSetupRequest", {"clientVersion": version, "labels": labels, **fields})
+        with contextlib.suppress(grpc.aio.AioRpcError):  # refused before it was said: ``ends`` tells
+            await self.say("ConnectionSetupRequest", {"clientVersion": version, "labels": labels, **fields})
         if fields.get("abilityTable") is not None:
             await until(lambda: self.heard or self.ends, "the server tells its abilities")
 
@@ -132,7 +134,10 @@ class SdkClient:
         self._readers.append(asyncio.create_task(self._read(self._streams[-1])))
 
     async def say(self, kind: str, body: Body) -> None:
-        await self._streams[-1].write(payload_of(kind, body))
+        await self.say_payload(payload_of(kind, body))
+
+    async def say_payload(self, payload: Payload) -> None:
+        await self._streams[-1].write(payload)
 
     async def end_stream(self) -> None:
         await self._streams[-1].done_writing()
