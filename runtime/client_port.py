@@ -14,8 +14,9 @@ from actors.messages.connections import TransportClosed
 from actors.messages.io import ClientFrame
 from rollbook.wire import Probe, Tag, encode
 from runtime.edge import ClientEdge, IoSettings
-from runtime.router_port import RouterPort
+from runtime.router_port import RouterPort, Sending
 from runtime.sockets import ACCEPT_EVENTS, bind_client_router, bind_locally, monitor_of
+from runtime.unsent_frames import UnsentFrames
 from runtime.version import installed_version
 
 VERSION = installed_version()
@@ -40,6 +41,7 @@ class ClientPort:
         self.edge = ClientEdge(settings)
         monitor = monitor_of(context, router, ACCEPT_EVENTS)
         self.router = RouterPort("client", router, monitor, _PROBE, settings, connections_max)
+        self.unsent = UnsentFrames(self.router.offer, settings.gateway_bytes_unsent_max)
 
     def read(self, now_ms: int, messages_max: int) -> list[Tell]:
         """One batch of what waits."""
@@ -51,21 +53,33 @@ class ClientPort:
             take(arrival.link, arrival.parts, arrival.ip)
         return self.edge.drain()
 
-    def answer(self, frames: tuple[ClientFrame, ...]) -> None:
+    def answer(self, frames: tuple[ClientFrame, ...], now_ms: int) -> None:
         """Frames that leave their windows."""
         self.edge.answered(frames)
-        self.push(frames)
+        self.push(frames, now_ms)
 
-    def answer_status(self, asked: StatusRequested, more_counters: dict[str, int]) -> None:
+    def answer_status(self, asked: StatusRequested, more_counters: dict[str, int], now_ms: int) -> None:
         """The end of the chain of a status question."""
         counters = {**self.router.counters, **more_counters}
-        self.answer(self.edge.answer_status(asked.with_parts(version=VERSION), counters).frames)
+        self.answer(self.edge.answer_status(asked.with_parts(version=VERSION), counters).frames, now_ms)
 
-    def push(self, frames: tuple[ClientFrame, ...]) -> None:
-        """Frames that nobody asked for. What cannot be sent at once is lost, and counted."""
-        send, parts_of = self.router.send, self.edge.parts_of
+    def push(self, frames: tuple[ClientFrame, ...], now_ms: int) -> None:
+        """Frames that nobody asked for. What cannot be sent at once waits, if it is for a gateway and has room; else
+        it is lost, and counted."""
+        offer, parts_of, unsent = self.router.offer, self.edge.parts_of, self.unsent
         for frame in frames:
-            send(parts_of(frame))
+            parts = parts_of(frame)
+            is_behind = frame.route.link in unsent
+            if is_behind or offer(parts) is Sending.UNREAD:
+                may_wait = is_behind or self.edge.is_gateway(frame.route.link)
+                if not (may_wait and unsent.keep(parts, now_ms)):
+                    self.router.count_unread()
+
+    def send_unsent(self, now_ms: int) -> None:
+        """What waits, as far as there is room by now."""
+        due_ms = self.unsent.due_ms()
+        if due_ms is not None and due_ms <= now_ms:
+            self.unsent.send_some(now_ms)
 
     def read_monitor(self, ready: Container[object], now_ms: int, has_stalled: bool) -> Iterator[Tell]:
         """Connections that are gone."""
@@ -78,4 +92,5 @@ class ClientPort:
                 self.router.cut_silent(now_ms)
         for link in self.router.probe_suspects(now_ms):
             self.edge.close(link)
+            self.unsent.forget(link)
             yield Tell(Role.CONNECTIONS, TransportClosed(link))

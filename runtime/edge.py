@@ -124,6 +124,7 @@ class IoSettings(msgspec.Struct, frozen=True):
     linger_ms: int
     peer_frames_queued_max: int
     gateway_frames_queued_max: int
+    gateway_bytes_unsent_max: int
     peer_retransmit_ms_max: int
     first_message_ms_max: int
 
@@ -131,12 +132,13 @@ class IoSettings(msgspec.Struct, frozen=True):
 class _ClientLink:
     """What the edge remembers of one client connection."""
 
-    __slots__ = ("delimited", "invalid_frames", "windows")
+    __slots__ = ("delimited", "invalid_frames", "is_gateway", "windows")
 
     def __init__(self) -> None:
         self.windows: dict[int, _Window] = {}  # by session number; only sessions with requests in flight
         self.invalid_frames = 0
         self.delimited = False  # it speaks as a REQ socket: an empty frame before each message
+        self.is_gateway = False  # it has said so
 
 
 class _Window:
@@ -208,6 +210,7 @@ class ClientEdge:
         else:
             window = self._admit(link, state, body.session if tag == Tag.OPEN_SESSION else session, correlation)
             if window is not None:
+                state.is_gateway = state.is_gateway or (tag == Tag.OPEN_SESSION and body.kind == "gateway")
                 about_session = _session_message(tag, window.route, correlation, body, ip)
                 self._to_connections.append(Tell(Role.CONNECTIONS, about_session))
 
@@ -255,6 +258,11 @@ class ClientEdge:
         if state is not None:
             self._in_flight -= sum(window.requests for window in state.windows.values())
             self._waits_in_flight -= sum(window.waits for window in state.windows.values())
+
+    def is_gateway(self, link: bytes) -> bool:
+        """Whether it carries the sessions of many clients."""
+        state = self._links.get(link)
+        return state is not None and state.is_gateway
 
     def parts_of(self, frame: ClientFrame) -> list[bytes]:
         """What to hand to the ROUTER for this frame: a REQ socket wants its empty delimiter back."""

@@ -96,6 +96,7 @@ class IoThread:
         now_ms = self._now_ms()
         if self._inbox.wake_end.fileno() in ready:
             self._inbox.take_byte()
+        self._clients.send_unsent(now_ms)
         self._perform_inbox()
         self._perform(self._peers.read(ready, now_ms, self._settings.drain_frames_max))
         has_stalled = now_ms < self._doubtful_until_ms
@@ -117,10 +118,12 @@ class IoThread:
         return ready
 
     def _timeout_ms(self) -> int:
-        probes = [due for due in (self._peers.next_probe_ms(), self._clients.router.next_probe_ms()) if due is not None]
-        if not probes:
+        clients, peers = self._clients, self._peers
+        wanted = (peers.next_probe_ms(), clients.router.next_probe_ms(), clients.unsent.due_ms())
+        due = [due_ms for due_ms in wanted if due_ms is not None]
+        if not due:
             return WAIT_MS_MAX
-        return max(0, min(WAIT_MS_MAX, min(probes) - system_now().monotonic_ms))
+        return max(0, min(WAIT_MS_MAX, min(due) - system_now().monotonic_ms))
 
     def _now_ms(self) -> int:
         """The time of this round; takes note if the process did not run for a while."""
@@ -148,9 +151,9 @@ class IoThread:
     def _handle(self, message: Any) -> None:
         match message:
             case AnswerClients(frames):
-                self._clients.answer(frames)
+                self._clients.answer(frames, self._round_ms)
             case PushToClients(frames):
-                self._clients.push(frames)
+                self._clients.push(frames, self._round_ms)
             case SendToPeers(frames):
                 self._peers.send(frames)
             case Beat():
@@ -158,7 +161,7 @@ class IoThread:
             case WatchLinks(links):
                 self._clients.edge.watch(links)
             case StatusRequested():
-                self._clients.answer_status(message, self._peers.counters)
+                self._clients.answer_status(message, self._peers.counters, self._round_ms)
             case DialPeers(addresses):
                 self._perform(self._peers.dial(addresses))
                 self._register_sockets()

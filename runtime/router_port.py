@@ -11,6 +11,8 @@ report it a second time. So closed links are remembered, and a frame of one coun
 
 from __future__ import annotations
 
+from enum import Enum
+
 import msgspec
 import zmq
 
@@ -21,6 +23,14 @@ from runtime.monitor import read_events
 _NOBLOCK = int(zmq.NOBLOCK)
 _SNDMORE_NOBLOCK = int(zmq.SNDMORE | zmq.NOBLOCK)
 _RCVMORE = int(zmq.RCVMORE)
+
+
+class Sending(Enum):
+    """What became of a message."""
+
+    SENT = "sent"
+    UNREAD = "unread"  # its queue is full: the other side does not read, or not so fast
+    GONE = "gone"
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
@@ -106,24 +116,34 @@ class RouterPort:
 
     def send(self, parts: list[bytes]) -> bool:
         """Send to the link that the first part names. False if it is gone or does not read; both are counted."""
+        sending = self.offer(parts)
+        if sending is Sending.UNREAD:
+            self.count_unread()
+        return sending is Sending.SENT
+
+    def count_unread(self) -> None:
+        """A message is lost."""
+        self._count("frames_dropped_unread_by_receiver")
+
+    def offer(self, parts: list[bytes]) -> Sending:
+        """Likewise, but what is not read may be offered again."""
         send = self._send
         try:
             if len(parts) == 2:  # nearly all
                 send(parts[0], _SNDMORE_NOBLOCK)
                 send(parts[1], _NOBLOCK)
-                return True
+                return Sending.SENT
             for part in parts[:-1]:
                 send(part, _SNDMORE_NOBLOCK)
             send(parts[-1], _NOBLOCK)
         except zmq.Again:
-            self._count("frames_dropped_unread_by_receiver")
-            return False
+            return Sending.UNREAD
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             self._count("frames_dropped_for_closed_links")
-            return False
-        return True
+            return Sending.GONE
+        return Sending.SENT
 
     def read_monitor(self, now_ms: int) -> None:
         """Take note of opened and closed descriptors; cut connections that are too many."""
