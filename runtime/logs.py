@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import msgspec
 from loguru import logger
 
-from rollbook.errors import SettingsError
+from rollbook.errors import InvalidField, SettingsError
 
 if TYPE_CHECKING:
     from loguru import Record
 
 FILE_ROTATION = "20 MB"
 FILES_KEPT = 5
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_NAMES_ELSEWHERE = {"ALL": "DEBUG", "TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "ERROR"}
 
 
 class LogSettings(msgspec.Struct, frozen=True):
@@ -33,6 +35,12 @@ class LoguruHandler(logging.Handler):
         logger.bind(actor=record.name).opt(exception=record.exc_info).log(record.levelname, record.getMessage())
 
 
+class _InForce:
+    """What the logs of this process were set up with last: loguru itself is one for each process."""
+
+    settings: LogSettings | None = None
+
+
 def set_up_logs(settings: LogSettings) -> None:
     """One sink for people or collectors, one more for a file; SettingsError if that cannot be written."""
     logger.remove()
@@ -46,6 +54,20 @@ def set_up_logs(settings: LogSettings) -> None:
                 f"cannot write the log file {settings.file}: {error.strerror}", field="log.file"
             ) from None
     logging.basicConfig(handlers=[LoguruHandler()], level=logging.INFO, force=True)
+    _InForce.settings = settings
+
+
+def change_level(level: str) -> None:
+    """Of all logs of this process, from now on. InvalidField if it is the name of none; others call some by another
+    name."""
+    name = _NAMES_ELSEWHERE.get(level.upper(), level.upper())
+    if name not in LOG_LEVELS:
+        raise InvalidField(f"a level is one of {', '.join(LOG_LEVELS)}, not {level[:64]}", field="level")
+    settings = _InForce.settings
+    assert settings is not None, "logs are set up first"
+    if settings.level != name:
+        set_up_logs(msgspec.structs.replace(settings, level=name))
+        logger.info("logs say {} and above from now on", name)
 
 
 def _add(sink: object, settings: LogSettings, **options: object) -> None:

@@ -34,7 +34,7 @@ from rollbook.errors import SettingsError
 from rollbook.wire import RECORD_BYTES_MAX
 from runtime.edge import IoSettings
 from runtime.gateway.settings import GRPC_PORT_OFFSET, GatewaySettings
-from runtime.logs import LogSettings
+from runtime.logs import LOG_LEVELS, LogSettings
 from runtime.members_file import (
     BASE_PORT_DEFAULT,
     BASE_PORT_MAX,
@@ -51,7 +51,6 @@ from runtime.text_files import read_text_file, shown
 
 DEFAULTS = Path(__file__).resolve().parent.parent / "configs" / "defaults.toml"
 ENVIRONMENT_PREFIX = "ROLLBOOK_"
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 ETCD_PORT, PORT_MAX = 2_379, 65_535
 STORE_ENGINES = ("auto", "sqlite", "etcd", "single_home")
 WILDCARD_HOSTS = ("0.0.0.0", "::", "[::]", "*")

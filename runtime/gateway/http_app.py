@@ -32,6 +32,8 @@ from runtime.gateway.node_link import NodeLink
 from runtime.gateway.sdk_connections import SdkConnections
 from runtime.gateway.service_lists import ServiceLists
 from runtime.gateway.settings import GatewaySettings
+from runtime.gateway.switches import Switchboard
+from runtime.logs import change_level
 
 LOOK_SECONDS = 1.0  # at what nobody wants any more
 
@@ -48,26 +50,28 @@ class HttpApp:
         self.views = ServiceViews(link, settings.http_lists_kept_max, settings.http_list_idle_ms, link.now_ms)
         self.beats = BeatGatherer(link, settings.http_beats_gather_ms, settings.http_beats_waiting_max)
         self.push = UdpPush(lists, settings.http_udp_subscribers_max, link.now_ms)
-        self.views.on_change = self.push.changed
+        self.switchboard = Switchboard()
+        self.views.on_change = self._changed
         link.own.on_push = self._pushed
         link.own.on_repeated = self._acknowledge
         self.routes = HttpRoutes(
             [
-                HttpInstances(link, self.views, self.beats).routes(),
+                HttpInstances(link, self.views, self.beats, self.switchboard).routes(),
                 HttpLists(self.views, lists, self.push).routes(),
                 HttpChanges(link, self.views).routes(),
                 HttpServices(link).routes(),
                 HttpCatalog(link).routes(),
                 HttpClusters(link, self.views, self.members).routes(),
                 HttpSubscribers(link, self.members, self.push).routes(),
-                HttpOperator(link, self.push).routes(),
+                HttpOperator(link, self.push, self.switchboard, change_level).routes(),
                 HttpHealth(link).routes(),
                 HttpNamespaces(link).routes(),
                 HttpCluster(link, self.members).routes(),
                 HttpClients(link, self.members).routes(),
                 HttpLoader(connections, self.members).routes(),
                 HttpOthers(link).routes(),
-            ]
+            ],
+            self.switchboard.check,
         )
         self._timer: asyncio.TimerHandle | None = None
 
@@ -86,6 +90,10 @@ class HttpApp:
     def _pushed(self, view: View) -> None:
         self._acknowledge(view)
         self.views.changed(view)
+
+    def _changed(self, view: View) -> None:
+        if self.switchboard.stands.push_enabled:
+            self.push.changed(view)
 
     def _acknowledge(self, view: View) -> None:
         self._link.own.acknowledge(view.service, view.version)

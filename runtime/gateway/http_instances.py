@@ -16,15 +16,16 @@ from rollbook.http_clients import HttpBeat, HttpPublish, HttpWithdraw
 from rollbook.model import Instance, Service
 from runtime.gateway.http_beats import BeatAnswer, BeatGatherer
 from runtime.gateway.http_calls import HttpCall, grouped_service, plain_value
-from runtime.gateway.http_errors import HttpRefused
+from runtime.gateway.http_errors import HttpRefused, ResultCode
 from runtime.gateway.http_routes import AnswerStyle, HttpRoute, RefusedResult
 from runtime.gateway.http_views import AsksNode, ServiceViews
 from runtime.gateway.parameters import instance_of
+from runtime.gateway.switches import Switchboard
 
 OK = "ok"
 BEAT_TAKEN = 10_200
 BEAT_UNKNOWN = 20_404  # the client is to register again
-UNAVAILABLE = 503
+FORBIDDEN, UNAVAILABLE = 403, 503
 
 
 class BeatSaid(msgspec.Struct, frozen=True, rename="camel"):
@@ -43,11 +44,12 @@ class BeatShape(msgspec.Struct, frozen=True, rename="camel"):
 
     client_beat_interval: int
     code: int
-    light_beat_enabled: bool = True
+    light_beat_enabled: bool
 
 
 class HttpInstances:
-    def __init__(self, node: AsksNode, views: ServiceViews, beats: BeatGatherer) -> None:
+    def __init__(self, node: AsksNode, views: ServiceViews, beats: BeatGatherer, switchboard: Switchboard) -> None:
+        self._switchboard = switchboard
         self._node = node
         self._views = views
         self._beats = beats
@@ -69,6 +71,8 @@ class HttpInstances:
 
     async def _register(self, call: HttpCall) -> object:
         service, instance = call.service(), call.instance()
+        if self._switchboard.stands.disable_add_ip:
+            raise HttpRefused(FORBIDDEN, "adding instances is forbidden now, by a switch", ResultCode.ACCESS_DENIED)
         if instance.ephemeral:
             await self._node.ask(HttpPublish(service, instance))
         else:
@@ -108,7 +112,7 @@ class HttpInstances:
             beat = HttpBeat(service, instance.ip, instance.port, instance)
         answer = await self._beaten(beat)
         code = BEAT_UNKNOWN if answer.outcome.word == "unknown" else BEAT_TAKEN
-        return BeatShape(answer.outcome.interval_ms, code)
+        return BeatShape(answer.outcome.interval_ms, code, self._switchboard.stands.light_beat_enabled)
 
     async def _beaten(self, beat: HttpBeat) -> BeatAnswer:
         answer = await self._beats.beat(beat)

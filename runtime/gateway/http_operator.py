@@ -1,73 +1,52 @@
 """What people, dashboards and SDKs ask of a server itself: is it up, how much does it keep, how is it set.
 
-What is said is what is so. Switches of the original that are settings here can be read, and a change of one is refused
-with the reason: an answer of ``ok`` to something that does not happen would be worse.
+What is said is what is so. Most switches of the original are settings here (switches.py): a change of one is refused
+with the reason, for an answer of ``ok`` to something that does not happen would be worse.
 """
 
 from __future__ import annotations
 
 import os
-
-import msgspec
+from collections.abc import Callable
 
 from rollbook.catalog import CountServices, ServicesCounted
-from rollbook.model import DELETE_TIMEOUT_KEY, HEARTBEAT_INTERVAL_KEY, HEARTBEAT_TIMEOUT_KEY, PRESERVED_DEFAULTS_MS
 from rollbook.status import NodeStatus
 from rollbook.wire import GetStatus
 from runtime.gateway.http_calls import HttpCall
-from runtime.gateway.http_errors import HttpRefused, ResultCode
+from runtime.gateway.http_cluster import DOWN, STARTING, UP
+from runtime.gateway.http_errors import HttpRefused, ParameterMissing, ResultCode
 from runtime.gateway.http_instances import OK
 from runtime.gateway.http_push import UdpPush
-from runtime.gateway.http_routes import ANY_METHOD, AnswerStyle, HttpRoute
+from runtime.gateway.http_routes import ANY_METHOD, AnswerStyle, HttpRoute, rest_result
 from runtime.gateway.http_views import AsksNode
-from runtime.gateway.shapes import CACHE_MS
+from runtime.gateway.switches import Switchboard
 
-UP, STARTING, DOWN = "UP", "STARTING", "DOWN"
 _REFUSED = 400
 
 
-class Switches(msgspec.Struct, frozen=True, rename="camel"):
-    """As they stand; the names are the original's."""
-
-    name: str = "00-00---000-NACOS_SWITCH_DOMAIN-000---00-00"
-    default_push_cache_millis: int = CACHE_MS
-    default_cache_millis: int = CACHE_MS
-    client_beat_interval: int = PRESERVED_DEFAULTS_MS[HEARTBEAT_INTERVAL_KEY]
-    client_beat_timeout: int = PRESERVED_DEFAULTS_MS[HEARTBEAT_TIMEOUT_KEY]
-    ip_delete_timeout: int = PRESERVED_DEFAULTS_MS[DELETE_TIMEOUT_KEY]
-    health_check_enabled: bool = True
-    auto_change_health_check_enabled: bool = True
-    distro_enabled: bool = True
-    push_enabled: bool = True
-    light_beat_enabled: bool = True
-    send_beat_only: bool = False
-    disable_add_ip: bool = msgspec.field(default=False, name="disableAddIP")
-    enable_standalone: bool = True
-    enable_authentication: bool = False
-    default_instance_ephemeral: bool = True
-    push_java_version: str = "0.1.0"
-    push_go_version: str = "0.1.0"
-    push_c_version: str = msgspec.field(default="1.0.12", name="pushCVersion")
-    push_c_sharp_version: str = msgspec.field(default="0.9.0", name="pushCSharpVersion")
-
-
-_SWITCH_OF_ENTRY = {  # where a change has another name than what it changes
-    "pushCacheMillis": "defaultPushCacheMillis",
-    "check": "healthCheckEnabled",
-    "distro": "distroEnabled",
-}
-
-
 class HttpOperator:
-    def __init__(self, node: AsksNode, push: UdpPush) -> None:
+    def __init__(
+        self, node: AsksNode, push: UdpPush, switchboard: Switchboard, change_log_level: Callable[[str], None]
+    ) -> None:
         self._node = node
         self._push = push
-        self._switches = msgspec.to_builtins(Switches())
+        self._switchboard = switchboard
+        self._change_log_level = change_log_level
 
     def routes(self) -> list[HttpRoute]:
         words, result = AnswerStyle.WORDS, AnswerStyle.RESULT
         places = (("/v1/ns", words), ("/v2/ns", result), ("/v3/admin/ns", result))
-        table = []
+        table = [
+            HttpRoute("PUT", "/v1/core/ops/log", words, self._put_log_level_of_v1),
+            HttpRoute("GET", "/v1/core/ops/idInfo", words, self._ids_of_v1),
+            HttpRoute("POST", "/v1/core/ops/raft", words, self._refuse_raft),
+        ]
+        for stem in ("/v2/core/ops", "/v3/admin/core/ops"):
+            table += [
+                HttpRoute("PUT", f"{stem}/log", result, self._put_log_level),
+                HttpRoute("GET", f"{stem}/ids", result, self._ids),
+                HttpRoute("POST", f"{stem}/raft", result, self._refuse_raft),
+            ]
         for place, style in places:
             for word in ("ops",) if place.startswith("/v3") else ("operator", "ops"):
                 stem = f"{place}/{word}"
@@ -82,10 +61,11 @@ class HttpOperator:
         return table
 
     async def _metrics(self, call: HttpCall) -> object:
+        overridden = self._switchboard.stands.overridden_server_status
         if self._node.has_given_up:
-            return {"status": DOWN}
+            return {"status": overridden or DOWN}
         status: NodeStatus = await self._node.ask(GetStatus())
-        word = {"status": UP if status.ready else STARTING}
+        word = {"status": overridden or (UP if status.ready else STARTING)}
         if call.flag("onlyStatus", default=True):
             return word
         counted: ServicesCounted = await self._node.ask(CountServices())
@@ -104,25 +84,36 @@ class HttpOperator:
         }
 
     async def _read_switches(self, _: HttpCall) -> object:
-        return self._switches
+        return self._switchboard.stands
 
     async def _put_switch(self, call: HttpCall) -> object:
-        """What the original does not know it ignores too."""
+        """A value may be empty, but not left out. ``debug``: at this server only."""
         entry = call.required("entry", is_declared=True)
-        value = call.required("value", is_declared=True)
-        name = _SWITCH_OF_ENTRY.get(entry, entry)
-        if name not in self._switches:
-            return OK
-        stands = self._switches[name]
-        if value.lower() == str(stands).lower():
-            return OK
-        sentence = f"{entry} is {str(stands).lower()} here and is no switch: see the settings of the node"
-        raise HttpRefused(_REFUSED, sentence, ResultCode.DISABLED)
+        if "value" not in call.parameters:
+            raise ParameterMissing("value", is_declared=True)
+        self._switchboard.turn(entry, call.text("value"), is_here_only=call.flag("debug", default=False))
+        return OK
 
     async def _put_log_level(self, call: HttpCall) -> object:
+        """Of this gateway as a whole, whichever of the original's logs is named; until it ends."""
         call.required("logName", is_declared=True)
-        call.required("logLevel", is_declared=True)
-        raise HttpRefused(_REFUSED, "levels of logs are a setting here: log.level", ResultCode.DISABLED)
+        self._change_log_level(call.required("logLevel", is_declared=True))
+        return OK
+
+    async def _put_log_level_of_v1(self, call: HttpCall) -> object:
+        await self._put_log_level(call)
+        return rest_result(None)
+
+    async def _ids(self, _: HttpCall) -> object:
+        """Nothing here has a generator of ids."""
+        return {}
+
+    async def _ids_of_v1(self, call: HttpCall) -> object:
+        return rest_result(await self._ids(call))
+
+    async def _refuse_raft(self, _: HttpCall) -> object:
+        sentence = "there is no Raft of the nodes themselves: durable data is in a store of their own, or in an etcd"
+        raise HttpRefused(_REFUSED, sentence, ResultCode.DISABLED)
 
     async def _push_state(self, call: HttpCall) -> object:
         """Of this gateway's pushes over UDP."""

@@ -53,7 +53,11 @@ class RefusedResult(NamedTuple):
 class HttpRoutes:
     """The ASGI application. Two routes for the same thing are a mistake, and found at once."""
 
-    def __init__(self, tables: Iterable[Iterable[HttpRoute]], limits: HttpLimits = LIMITS) -> None:
+    def __init__(
+        self, tables: Iterable[Iterable[HttpRoute]], check: Callable[[str, str], None], limits: HttpLimits = LIMITS
+    ) -> None:
+        """``check`` is asked for each request that has a route, by its method and path: what it raises is answered."""
+        self._check = check
         self._limits = limits
         self._exact: dict[str, dict[str, HttpRoute]] = {}
         self._open: dict[str, dict[str, HttpRoute]] = {}  # by what stands before the last word
@@ -82,6 +86,7 @@ class HttpRoutes:
         if route is None:
             return _unknown(scope["method"], path, by_method)
         try:
+            self._check(scope["method"], path)
             call = await read_call(scope, receive, path_text(last), self._limits)
             return _said(route.style, await route.answer(call))
         except RollbookError as error:

@@ -19,6 +19,7 @@ from runtime.gateway.http_calls import HttpCall
 from runtime.gateway.http_errors import HttpRefused
 from runtime.gateway.http_instances import HttpInstances
 from runtime.gateway.http_views import ServiceViews
+from runtime.gateway.switches import Switchboard
 
 ORDERS = Service("public", "DEFAULT_GROUP", "orders")
 CLOCK = 1_756_800_000_000 << 16
@@ -110,7 +111,7 @@ def test_a_beat_that_an_isolated_node_took_sends_the_client_to_another_server_to
     async def run() -> None:
         node = ScriptedNode(lambda _: Beaten((BeatOutcome("renewed", 5_000),), isolated=True))
         views = ServiceViews(node, 10, 1_000, lambda: 0)
-        beat_route = HttpInstances(node, views, BeatGatherer(node, 1, 10)).routes()[0]
+        beat_route = HttpInstances(node, views, BeatGatherer(node, 1, 10), Switchboard()).routes()[0]
         call = HttpCall("PUT", beat_route.path, {"serviceName": "s", "ip": "10.0.0.1", "port": "80"}, Headers())
         with pytest.raises(HttpRefused) as refused:
             await beat_route.answer(call)

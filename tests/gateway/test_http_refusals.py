@@ -82,19 +82,6 @@ def test_unknown_paths_and_methods(caller: HttpCaller) -> None:
     assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
 
 
-def test_switches_say_what_stands_and_a_change_is_refused_with_the_reason(caller: HttpCaller) -> None:
-    place = "/v1/ns/operator/switches"
-    assert caller.ask("GET", place).json["clientBeatInterval"] == 5_000
-    assert caller.ask("GET", "/v2/ns/operator/switches").json["data"]["lightBeatEnabled"] is True
-    assert caller.say("PUT", place, entry="clientBeatInterval", value=5_000).text == "ok"
-    assert caller.say("PUT", place, entry="unheard-of", value=1).text == "ok"
-    refused = caller.say("PUT", place, entry="check", value="false")
-    assert refused.status == 400
-    assert refused.text.startswith("check is true here")
-    answer = caller.say("PUT", "/v3/admin/ns/ops/switches", entry="pushEnabled", value="false")
-    assert (answer.status, answer.json["code"]) == (400, 40_001)
-
-
 def test_metrics_count_what_is_kept(caller: HttpCaller) -> None:
     assert caller.ask("GET", "/v1/ns/operator/metrics").json == {"status": "UP"}
 
