@@ -5,7 +5,6 @@ A page costs one look at each session and each record of this node, and no sorti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from heapq import nsmallest
 from typing import Any
 
@@ -54,15 +53,12 @@ def check_size(size: int) -> int:
 def _listed(body: ListClients, native: OwnerTable, sessions: SessionTable) -> ClientsListed:
     """A client that publishes many services comes up for each of them; then the page is shorter."""
     size = check_size(body.size)
-    first = nsmallest(size, (client for client in _clients(native, sessions) if client > body.after))
-    return ClientsListed(tuple(dict.fromkeys(first)), first[-1] if len(first) == size else "")
-
-
-def _clients(native: OwnerTable, sessions: SessionTable) -> Iterator[str]:
-    yield from sessions.callers()
-    for key, record in native.records.items():
-        if record.instances and not is_verdicts_client(key.client):
-            yield key.client
+    after = body.after
+    behind = [client for client in sessions.callers() if client > after]
+    behind += [client for (client, _), record in native.records.items() if client > after and record.instances]
+    first = nsmallest(size, behind)
+    shown = (client for client in dict.fromkeys(first) if not is_verdicts_client(client))
+    return ClientsListed(tuple(shown), first[-1] if len(first) == size else "")
 
 
 def _shown(client: str, native: OwnerTable, sessions: SessionTable) -> ClientShown:
@@ -98,8 +94,5 @@ def services_of(client: str, native: OwnerTable, sessions: SessionTable) -> list
     """What it publishes here, sorted. Who beats is in no table of sessions."""
     if not is_http_client(client):
         return sessions.published(client)
-    return sorted(_live(client, native.records.items()))
-
-
-def _live(client: str, records: Iterable[tuple[RecordKey, Any]]) -> Iterator[Service]:
-    return (key.service for key, record in records if key.client == client and record.instances)
+    records = native.records.items()
+    return sorted(service for (each, service), record in records if each == client and record.instances)
