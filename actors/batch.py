@@ -39,7 +39,21 @@ from rollbook.http_clients import Beats, HttpPatch, HttpPublish, HttpWithdraw
 from rollbook.kept_rows import ReadDurable, RestoreRows, check_rows
 from rollbook.known_clients import GetClient, ListClients, ListPublications, ListPublishers, ListSubscriptions
 from rollbook.model import DEFAULT_GROUP, Instance, Service, check_instance, check_service, instance_key
-from rollbook.wire import Done, Failed, ListServices, Ping, Pong, Publish, Query, Subscribe, Tag, Unsubscribe, Withdraw
+from rollbook.wire import (
+    Done,
+    Failed,
+    ListServices,
+    LogLevel,
+    Ping,
+    Pong,
+    Publish,
+    Query,
+    SetLogLevel,
+    Subscribe,
+    Tag,
+    Unsubscribe,
+    Withdraw,
+)
 
 _PONG = Pong()
 _SESSION_REQUIRED = Failed(
@@ -74,6 +88,7 @@ class OrderBatch:
         self.persistent: list[Order] = []
         self.http: list[Order] = []
         self.broken: list[tuple[Session, str]] = []  # sessions that an unexpected exception costs, and why
+        self.log_level: LogLevel | None = None  # the last one that was ordered
         self.refused = 0
 
     def take(self, order: Order) -> None:
@@ -279,6 +294,10 @@ class OrderBatch:
         wanted = SubscriptionsWanted(NOBODY if subscriber is None else subscriber.route, body.after, body.size)
         self.requests.append(Order(order.route, order.correlation, wanted))
 
+    def _set_log_level(self, _session: Session, order: Order) -> None:
+        self.log_level = order.body.level
+        self.replies.append(Reply(order.route, order.correlation, Tag.DONE, Done()))
+
     def _ping(self, _session: Session, order: Order) -> None:
         self.replies.append(Reply(order.route, order.correlation, Tag.PONG, _PONG))
 
@@ -321,6 +340,7 @@ _HANDLERS: dict[type[Any], Callable[[OrderBatch, Session, Order], None]] = {
     ListPublications: OrderBatch._ask_of_clients,
     ListSubscriptions: OrderBatch._list_subscriptions,
     ListPublishers: OrderBatch._ask_index,
+    SetLogLevel: OrderBatch._set_log_level,
     Ping: OrderBatch._ping,
     PublishPersistent: OrderBatch._publish_persistent,
     WithdrawPersistent: OrderBatch._withdraw_persistent,

@@ -40,7 +40,7 @@ from actors.messages.connections import SessionDiscarded, StandingChanged
 from actors.messages.distro import ChunkApplied, DeltaRejected
 from actors.messages.health import HealthJudged
 from actors.messages.index import RecordsChanged
-from actors.messages.io import AnswerClients, ClientFrame, PushToClients
+from actors.messages.io import AnswerClients, ClientFrame, LogLevelOrdered, PushToClients
 from actors.messages.members import DigestsTaken
 from actors.messages.values import WHOLE, Origin, Watermark
 from actors.owner_table import OwnerTable
@@ -197,6 +197,8 @@ class ClientManager:
             effects.append(Tell(Role.BEATS, HttpOrdersAdmitted(tuple(batch.http))))
         if batch.records:
             effects.append(Tell(Role.DISTRO, batch.advanced()))
+        if batch.log_level is not None:
+            effects.append(Tell(Role.IO, LogLevelOrdered(batch.log_level)))
         for session, reason in batch.broken:
             self.counters["orders_failed"] += 1
             effects.append(Log("ERROR", "an order failed", {"client": session.client, "reason": reason}))

@@ -31,13 +31,14 @@ from rollbook.http_clients import Beats, HttpPatch, HttpPublish, HttpWithdraw
 from rollbook.kept_rows import ReadDurable, RestoreRows
 from rollbook.known_clients import ClientsBody
 from rollbook.model import Service
-from rollbook.wire import GetStatus, ListServices, Ping, Publish, Query, Subscribe, Unsubscribe, Withdraw
+from rollbook.wire import GetStatus, ListServices, Ping, Publish, Query, SetLogLevel, Subscribe, Unsubscribe, Withdraw
 
 DecisionBody = PutService | DeleteService | PutNamespace | DeleteNamespace | SetIntent | ClearIntent | SetHealth
 DurableBody = PublishPersistent | WithdrawPersistent | DecisionBody | RestoreRows
 HttpBody = HttpPublish | HttpWithdraw | HttpPatch | Beats  # of a gateway's session, for clients that speak HTTP
 CatalogBody = ListServices | FindServices | ListCatalog | CountServices | ListSubscribers
-QuestionBody = Query | CatalogBody | ClientsBody | GetService | ListNamespaces | ReadDurable | GetStatus | Ping
+NodeBody = GetStatus | Ping | SetLogLevel  # about the node itself
+QuestionBody = Query | CatalogBody | ClientsBody | GetService | ListNamespaces | ReadDurable | NodeBody
 CallBody = Publish | Withdraw | DurableBody | Subscribe | Unsubscribe | QuestionBody | HttpBody
 
 

@@ -76,6 +76,7 @@ ANSWER_LIMITS = UnpackLimits(
 Wait = Literal["node", "cluster", "subscribers"]
 PublishMode = Literal["add", "replace"]
 SessionKind = Literal["native", "sdk", "gateway"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 class OpenSession(msgspec.Struct, frozen=True, array_like=True):
@@ -165,6 +166,12 @@ class GetStatus(msgspec.Struct, frozen=True, array_like=True):
 
 class Ping(msgspec.Struct, frozen=True, array_like=True):
     """Answered from the core, not from the I/O thread: a hung core is seen."""
+
+
+class SetLogLevel(msgspec.Struct, frozen=True, array_like=True):
+    """What the logs of the asked node say from now on, until it ends: this level and all above it."""
+
+    level: LogLevel
 
 
 class SessionOpened(msgspec.Struct, frozen=True, array_like=True):
@@ -277,6 +284,7 @@ REQUESTS: dict[int, type[Any]] = {
     Tag.LIST_PUBLICATIONS: ListPublications,
     Tag.LIST_SUBSCRIPTIONS: ListSubscriptions,
     Tag.LIST_PUBLISHERS: ListPublishers,
+    Tag.SET_LOG_LEVEL: SetLogLevel,
 }
 ANSWERS: dict[int, type[Any]] = {
     Tag.SESSION_OPENED: SessionOpened,

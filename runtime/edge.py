@@ -81,6 +81,7 @@ _TAGS_OF_ORDERS = _TAGS_FOR_OTHERS | frozenset(
             Tag.LIST_PUBLICATIONS,
             Tag.LIST_SUBSCRIPTIONS,
             Tag.LIST_PUBLISHERS,
+            Tag.SET_LOG_LEVEL,
             Tag.GET_SERVICE,
             Tag.LIST_NAMESPACES,
             Tag.READ_DURABLE,

@@ -16,12 +16,13 @@ from loguru import logger
 
 from actors.base import Role, StatusRequested, StoreKind, Tell
 from actors.messages.clients import BeatPassed
-from actors.messages.io import AnswerClients, Beat, DialPeers, PushToClients, SendToPeers, WatchLinks
+from actors.messages.io import AnswerClients, Beat, DialPeers, LogLevelOrdered, PushToClients, SendToPeers, WatchLinks
 from runtime.client_port import ClientPort
 from runtime.clock import system_now
 from runtime.descriptors import descriptor_shares
 from runtime.edge import IoSettings
 from runtime.inbox import WakingInbox
+from runtime.logs import change_level
 from runtime.peer_port import PeerPort
 from runtime.sockets import node_context
 
@@ -160,6 +161,8 @@ class IoThread:
                 self._beats.append(message)
             case WatchLinks(links):
                 self._clients.edge.watch(links)
+            case LogLevelOrdered(level):
+                change_level(level)
             case StatusRequested():
                 self._clients.answer_status(message, self._peers.counters, self._round_ms)
             case DialPeers(addresses):

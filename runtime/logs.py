@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 from loguru import logger
 
 from rollbook.errors import InvalidField, SettingsError
+from rollbook.wire import LogLevel
 
 if TYPE_CHECKING:
     from loguru import Record
 
 FILE_ROTATION = "20 MB"
 FILES_KEPT = 5
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-_NAMES_ELSEWHERE = {"ALL": "DEBUG", "TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "ERROR"}
+LOG_LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
+_NAMES_ELSEWHERE: dict[str, LogLevel] = {"ALL": "DEBUG", "TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "ERROR"}
 
 
 class LogSettings(msgspec.Struct, frozen=True):
@@ -57,17 +58,22 @@ def set_up_logs(settings: LogSettings) -> None:
     _InForce.settings = settings
 
 
-def change_level(level: str) -> None:
-    """Of all logs of this process, from now on. InvalidField if it is the name of none; others call some by another
-    name."""
-    name = _NAMES_ELSEWHERE.get(level.upper(), level.upper())
-    if name not in LOG_LEVELS:
-        raise InvalidField(f"a level is one of {', '.join(LOG_LEVELS)}, not {level[:64]}", field="level")
+def level_named(said: str) -> LogLevel:
+    """InvalidField if it is the name of none; others call some by another name."""
+    wanted = _NAMES_ELSEWHERE.get(said.upper(), said.upper())
+    for level in LOG_LEVELS:
+        if level == wanted:
+            return level
+    raise InvalidField(f"a level is one of {', '.join(LOG_LEVELS)}, not {said[:64]}", field="level")
+
+
+def change_level(level: LogLevel) -> None:
+    """Of all logs of this process, from now on."""
     settings = _InForce.settings
     assert settings is not None, "logs are set up first"
-    if settings.level != name:
-        set_up_logs(msgspec.structs.replace(settings, level=name))
-        logger.info("logs say {} and above from now on", name)
+    if settings.level != level:
+        logger.warning("logs say {} and above from now on", level)
+        set_up_logs(msgspec.structs.replace(settings, level=level))
 
 
 def _add(sink: object, settings: LogSettings, **options: object) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from actors.messages.values import Route
+from rollbook.wire import LogLevel
 
 
 class ClientFrame(msgspec.Struct, frozen=True, gc=False):
@@ -47,6 +48,12 @@ class DialPeers(msgspec.Struct, frozen=True):
     """Keep exactly these peer addresses (host:port) dialled; hang up on all others."""
 
     addresses: tuple[str, ...]
+
+
+class LogLevelOrdered(msgspec.Struct, frozen=True):
+    """The logs of this process say this level and all above it from now on."""
+
+    level: LogLevel
 
 
 class Beat(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from rollbook.catalog import CountServices, ServicesCounted
 from rollbook.status import NodeStatus
-from rollbook.wire import GetStatus
+from rollbook.wire import GetStatus, LogLevel, SetLogLevel
 from runtime.gateway.http_calls import HttpCall
 from runtime.gateway.http_cluster import DOWN, STARTING, UP
 from runtime.gateway.http_errors import HttpRefused, ParameterMissing, ResultCode
@@ -20,13 +20,14 @@ from runtime.gateway.http_push import UdpPush
 from runtime.gateway.http_routes import ANY_METHOD, AnswerStyle, HttpRoute, rest_result
 from runtime.gateway.http_views import AsksNode
 from runtime.gateway.switches import Switchboard
+from runtime.logs import level_named
 
 _REFUSED = 400
 
 
 class HttpOperator:
     def __init__(
-        self, node: AsksNode, push: UdpPush, switchboard: Switchboard, change_log_level: Callable[[str], None]
+        self, node: AsksNode, push: UdpPush, switchboard: Switchboard, change_log_level: Callable[[LogLevel], None]
     ) -> None:
         self._node = node
         self._push = push
@@ -95,9 +96,11 @@ class HttpOperator:
         return OK
 
     async def _put_log_level(self, call: HttpCall) -> object:
-        """Of this gateway as a whole, whichever of the original's logs is named; until it ends."""
+        """Of this gateway and its node as wholes, whichever of the original's logs is named; until they end."""
         call.required("logName", is_declared=True)
-        self._change_log_level(call.required("logLevel", is_declared=True))
+        level = level_named(call.required("logLevel", is_declared=True))
+        await self._node.ask(SetLogLevel(level))
+        self._change_log_level(level)
         return OK
 
     async def _put_log_level_of_v1(self, call: HttpCall) -> object:

@@ -22,6 +22,7 @@ from actors.messages.io import (
     Beat,
     ClientFrame,
     DialPeers,
+    LogLevelOrdered,
     PeerFrame,
     PushToClients,
     SendToPeers,
@@ -133,6 +134,8 @@ class SimIo:
                 self.peers.dial(addresses)
             case Beat():
                 self._beats.append(message)
+            case LogLevelOrdered():
+                pass  # facts for the log are kept whatever their level
             case StatusRequested():
                 self._perform(self.clients.edge.answer_status(message, {}))
             case _:

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from actors.base import Role
 from actors.client_manager import ClientManager
 from actors.durable_rows import STORE_ORIGIN
 from actors.messages.clients import HttpPublication, HttpPublicationsOrdered, OpenSessionOrdered, ReleaseSession
 from actors.messages.index import OwnersVisible, SubscriptionsWanted
+from actors.messages.io import LogLevelOrdered
 from actors.messages.values import NOBODY, RecordKey, Route, Standing
 from rollbook.errors import Code
 from rollbook.known_clients import (
@@ -27,8 +29,8 @@ from rollbook.known_clients import (
     SubscriptionsListed,
 )
 from rollbook.model import Instance, Service
-from rollbook.wire import Failed, Publish, SessionKind, Subscribe
-from tests.support.client_manager_bench import ONE, SERVICE, TWO, copied, manager, now, opened, ordered, publish
+from rollbook.wire import Done, Failed, Publish, SessionKind, SetLogLevel, Subscribe
+from tests.support.client_manager_bench import ONE, SERVICE, TWO, copied, manager, now, opened, ordered, publish, told
 from tests.support.index_bench import IndexUnderTest
 from tests.support.registry import HERE, ORDERS, STOCK, record, route
 
@@ -204,3 +206,16 @@ def test_publishers_are_those_whose_instances_are_listed_wherever_they_are_conne
     index.handle(OwnersVisible(((HERE, 15_000),)))
     (left,), _ = index.ask(ListPublishers(ORDERS))
     assert left == PublishersListed((shown[2],))
+
+
+# -- the log
+
+
+def test_the_level_of_the_log_is_passed_on_once_whatever_was_said_before_in_the_same_moment() -> None:
+    node = AskedNode()
+    levels = (SetLogLevel("DEBUG"), SetLogLevel("WARNING"))
+    changes, effects = ordered(node.clients, node.gateway, *levels)
+    assert [reply.body for reply in changes.replies] == [Done(), Done()]
+    assert told(effects, LogLevelOrdered, Role.IO) == [LogLevelOrdered("WARNING")]
+    _, effects = ordered(node.clients, node.gateway, GetClient("c"))
+    assert told(effects, LogLevelOrdered) == []

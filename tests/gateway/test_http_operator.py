@@ -10,7 +10,7 @@ from loguru import logger
 from rollbook.errors import InvalidField
 from runtime.gateway.http_errors import HttpRefused
 from runtime.gateway.switches import Switchboard
-from runtime.logs import LogSettings, change_level, set_up_logs
+from runtime.logs import LogSettings, change_level, level_named, set_up_logs
 from tests.support.http_gateway import HttpAnswer, HttpCaller, HttpNode
 
 V1, INSTANCE = "/v1/ns/operator/switches", "/v1/ns/instance"
@@ -128,11 +128,12 @@ def test_no_limit_stands_in_the_way_of_who_would_lift_it() -> None:
 
 
 @pytest.mark.cluster
-def test_the_level_of_logs_is_that_of_the_whole_gateway(caller: HttpCaller, http_node: HttpNode) -> None:
+def test_the_level_of_logs_is_that_of_the_whole_gateway_and_its_node(caller: HttpCaller, http_node: HttpNode) -> None:
     about = {"logName": "naming-main"}
 
     def said(word: str) -> bool:
-        return f"logs say {word}" in http_node.node.log.read_text()
+        """By the gateway, and by the node."""
+        return http_node.node.log.read_text().count(f"logs say {word}") == 2
 
     assert caller.say("PUT", "/v1/ns/operator/log", **about, logLevel="debug").text == "ok"
     assert said("DEBUG")
@@ -153,13 +154,13 @@ def test_a_change_of_level_decides_what_is_said_next(capsys: pytest.CaptureFixtu
     try:
         set_up_logs(LogSettings("INFO", False, ""))
         logger.debug("before")
-        change_level("TRACE")
+        change_level(level_named("TRACE"))
         logger.debug("while it is finer")
-        change_level("warn")
+        change_level(level_named("warn"))
         logger.info("after")
         logger.warning("always")
         with pytest.raises(InvalidField, match="a level is one of DEBUG"):
-            change_level("LOUD")
+            level_named("LOUD")
     finally:
         logger.remove()
         logger.add(sys.stderr)

@@ -22,6 +22,7 @@ WRITTEN: dict[str, list[Any]] = {
     "LIST_PUBLICATIONS": [1, 52, 7, SESSION, ["c1", ORDERS, 50]],
     "LIST_SUBSCRIPTIONS": [1, 53, 7, SESSION, ["c1", ORDERS, 50]],
     "LIST_PUBLISHERS": [1, 54, 7, SESSION, [ORDERS, "c1", 50]],
+    "SET_LOG_LEVEL": [1, 55, 7, SESSION, ["WARNING"]],
     "CLIENTS_LISTED": [1, 100, 7, SESSION, [["c2", "c3"], "c3"]],
     "CLIENT_SHOWN": [1, 101, 7, SESSION, ["c1", "sdk", "10.0.0.1", "app", "python", 3, SESSION]],
     "PUBLICATIONS_LISTED": [1, 102, 7, SESSION, [[[ORDERS, [KEY]]], ORDERS]],
@@ -42,7 +43,13 @@ def test_a_first_page_needs_no_more_than_whose_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("tag", "body", "field"),
-    [(50, [7], "after"), (51, [], ""), (53, ["c1", ["public", "g"]], "after"), (54, [ORDERS, 1], "after")],
+    [
+        (50, [7], "after"),
+        (51, [], ""),
+        (53, ["c1", ["public", "g"]], "after"),
+        (54, [ORDERS, 1], "after"),
+        (55, ["LOUD"], "level"),
+    ],
 )
 def test_what_is_asked_wrongly_is_named(tag: int, body: list[Any], field: str) -> None:
     with pytest.raises(RemoteProtocolError) as raised:

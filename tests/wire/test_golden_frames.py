@@ -135,6 +135,7 @@ from rollbook.wire import (
     Services,
     SessionEnded,
     SessionOpened,
+    SetLogLevel,
     Subscribe,
     Tag,
     Unsubscribe,
@@ -205,6 +206,7 @@ REQUEST_BODIES: dict[Tag, Any] = {
     Tag.LIST_PUBLICATIONS: ListPublications("c1", SERVICE, 50),
     Tag.LIST_SUBSCRIPTIONS: ListSubscriptions("c1", SERVICE, 50),
     Tag.LIST_PUBLISHERS: ListPublishers(SERVICE, "c1", 50),
+    Tag.SET_LOG_LEVEL: SetLogLevel("WARNING"),
 }
 ANSWER_BODIES: dict[Tag, Any] = {
     Tag.SESSION_OPENED: SessionOpened("n1", 7, 1_700_000_000_000, 256, ("h:1", "h:2"), False, True),
