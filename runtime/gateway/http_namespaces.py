@@ -102,6 +102,8 @@ class HttpNamespaces:
     async def _delete(self, call: HttpCall) -> object:
         """Done too where there is none."""
         namespace_id = call.required("namespaceId")
+        if namespace_id == DEFAULT_NAMESPACE:  # also where it has services, which the node would say first
+            raise HttpRefused(HTTPStatus.BAD_REQUEST, f"{namespace_id} is built in", ResultCode.NAMESPACE_ILLEGAL)
         try:
             await self._node.ask(DeleteNamespace(namespace_id))
         except RollbookError as error:

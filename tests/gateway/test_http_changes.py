@@ -9,9 +9,11 @@ import pytest
 
 from rollbook import NamingClient
 from tests.support.http_gateway import HttpCaller, HttpNode
+from tests.support.real_cluster import until
 
 pytestmark = pytest.mark.cluster
 
+SOON_SECONDS = 10.0
 V1, V2, ADMIN = "/v1/ns/instance", "/v2/ns/instance", "/v3/admin/ns/instance"
 
 
@@ -104,7 +106,7 @@ def test_what_a_connection_publishes_is_changed_by_an_intent(http_node: HttpNode
         assert caller.say("PUT", V1, **about("connected", weight=2, enabled="false")).body == b"ok"
         assert host_of(caller, "connected") == (2.0, False, {"a": "b"})
         native.register_instance("connected", "10.0.0.1", 80, weight=5)
-        assert host_of(caller, "connected") == (2.0, False, {})
+        until(lambda: host_of(caller, "connected") == (2.0, False, {}), SOON_SECONDS, "it is pushed to the gateway")
         assert caller.say("DELETE", V1, **about("connected")).body == b"ok"
         assert host_of(caller, "connected") == (2.0, False, {}), "it is another client's"
 
