@@ -21,6 +21,7 @@ from runtime.gateway.http_views import AsksNode
 _LOG = logger.bind(actor="http")
 ANSWER_MS = 2_000  # of a member; one that hangs must not cost the caller much
 IDLE_MS = 60_000
+GOODBYE_SECONDS_MAX = 0.2  # of the 0.8 s that a gateway has to end
 _LIVING = ("alive", "suspect")
 
 
@@ -92,13 +93,20 @@ class MemberLinks:
         for address, kept in list(self._kept.items()):
             if not kept.questions and kept.asked_ms < before_ms:
                 del self._kept[address]
-                task = asyncio.get_running_loop().create_task(kept.link.stop())
-                self._ending.add(task)
-                task.add_done_callback(self._ending.discard)
+                self._end(kept.link)
 
     async def stop(self) -> None:
+        """A member that hangs does not hold up the goodbye to the own node."""
         kept, self._kept = self._kept, {}
-        await asyncio.gather(*(one.link.stop() for one in kept.values()), *self._ending)
+        for one in kept.values():
+            self._end(one.link)
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=GOODBYE_SECONDS_MAX)
+
+    def _end(self, link: MemberLink) -> None:
+        task = asyncio.get_running_loop().create_task(link.stop())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def _talk(self, member: MemberStatus, talk: Talk) -> MemberAnswer | None:
         kept = self._link_to(member.client_address)

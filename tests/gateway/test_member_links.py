@@ -48,6 +48,7 @@ class PlayedNode:
         self.life.append("start")
 
     async def stop(self) -> None:
+        await self.gate.wait()
         self.life.append("stop")
 
 
@@ -119,5 +120,18 @@ def test_a_link_is_let_go_a_minute_after_the_last_question_and_not_during_one() 
         assert len(cluster.links) == 0
         await cluster.links.stop()
         assert cluster.dialled["h1:2"].life == ["start", "stop"]
+
+    asyncio.run(run())
+
+
+def test_a_member_that_hangs_does_not_hold_up_the_end() -> None:
+    async def run() -> None:
+        cluster = PlayedCluster(member(1, "alive"), member(2, "alive"))
+        await cluster.answers()
+        hanging, other = cluster.dialled["h1:2"], cluster.dialled["h2:2"]
+        hanging.gate.clear()
+        await cluster.links.stop()
+        assert (hanging.life, other.life) == (["start"], ["start", "stop"])
+        hanging.gate.set()
 
     asyncio.run(run())
