@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -11,7 +12,9 @@ from rollbook.catalog import Subscriber
 from rollbook.known_clients import ClientShown
 from rollbook.model import InstanceKey, Service
 
-UNKNOWN_APP = "unknown"
+UNKNOWN_APP = "unknown"  # of an application that has not said its name
+# The id of an SDK behind a gateway ends with its port, and that of one who speaks HTTP has it before the mark.
+_ID_WITH_PORT = re.compile(r"[0-9]+_.+_([0-9]{1,5})|.+:([0-9]{1,5})#true")
 _KEPT = "kept "  # how the id of a publisher begins that is no client, but a persistent instance
 _CONNECT_TYPES = {"sdk": "GRPC", "native": "ROLLBOOK"}
 
@@ -113,9 +116,9 @@ class ClientWords(NamedTuple):
 
 
 def client_port(client_id: str) -> int:
-    """Of an id that a gateway has made of a connection, or of one that is ``ip:port#true``; 0 of any other."""
-    said = client_id.partition("#")[0].rpartition(":" if "#" in client_id else "_")[2]
-    return int(said) if said.isascii() and said.isdigit() and len(said) < 6 else 0
+    """0 if its id does not say one."""
+    said = _ID_WITH_PORT.fullmatch(client_id)
+    return int(said[1] or said[2]) if said else 0
 
 
 def publisher_id(client_id: str, key: InstanceKey) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from loguru import logger
 
-from rollbook.catalog import ListSubscribers, Subscriber, Subscribers
+from rollbook.catalog import Subscriber
 from rollbook.known_clients import (
     ClientShown,
     ClientsListed,
@@ -33,6 +33,7 @@ from runtime.gateway.http_calls import HttpCall
 from runtime.gateway.http_cluster import http_address
 from runtime.gateway.http_errors import HttpRefused, ResultCode
 from runtime.gateway.http_routes import AnswerStyle, HttpRoute
+from runtime.gateway.http_subscribers import subscribers_at
 from runtime.gateway.http_views import AsksNode
 from runtime.gateway.member_links import Ask, MemberAnswer, MemberLinks
 
@@ -112,13 +113,7 @@ class HttpClients:
 
     async def subscribers(self, service: Service) -> list[Subscriber]:
         async def own(ask: Ask) -> list[Subscriber]:
-            found: list[Subscriber] = []
-            for _ in range(PAGES_MAX):
-                page: Subscribers = await ask(ListSubscribers(service, len(found), PAGE_SIZE_MAX))
-                found += page.subscribers
-                if not page.subscribers or len(found) >= page.total:
-                    break
-            return found
+            return await subscribers_at(ask, service)
 
         answers = await self._members.each(own)
         by_id = {one.client_id: one for answer in answers for one in answer.body}

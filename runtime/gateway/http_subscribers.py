@@ -6,12 +6,12 @@ one only.
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from rollbook.catalog import ListSubscribers, Subscriber, Subscribers
 from rollbook.model import Service
 from rollbook.wire import PAGE_SIZE_MAX
+from runtime.gateway.client_shapes import UNKNOWN_APP, client_port
 from runtime.gateway.http_calls import HttpCall
 from runtime.gateway.http_catalog import page_of
 from runtime.gateway.http_push import UdpPush
@@ -23,8 +23,6 @@ from runtime.gateway.service_names import places_of
 from runtime.gateway.service_shapes import page_shape
 
 SUBSCRIBERS_OF_PAGE_MAX = 1_000
-UNKNOWN = "unknown"  # an application that has not said its name
-_SDK_CLIENT = re.compile(r"[0-9]+_.+_([0-9]{1,5})")  # the id of one behind a gateway ends with its port
 
 
 class ShownSubscriber(NamedTuple):
@@ -91,7 +89,7 @@ class HttpSubscribers:
         service = call.service()
 
         async def talk(ask: Ask) -> list[Subscriber]:
-            return await _subscribers(ask, service)
+            return await subscribers_at(ask, service)
 
         if call.flag("aggregation", default=True):
             answers = [answer.body for answer in await self._members.each(talk)]
@@ -99,10 +97,13 @@ class HttpSubscribers:
             answers = [await talk(self._node.ask)]
         by_client = {each.client_id: each for answer in answers for each in answer}
         shown = [_shown(each) for each in by_client.values()]
-        return service, sorted(shown + [ShownSubscriber(*each, UNKNOWN) for each in self._push.subscribers(service)])
+        return service, sorted(
+            shown + [ShownSubscriber(*each, UNKNOWN_APP) for each in self._push.subscribers(service)]
+        )
 
 
-async def _subscribers(ask: Ask, service: Service) -> list[Subscriber]:
+async def subscribers_at(ask: Ask, service: Service) -> list[Subscriber]:
+    """Of one node."""
     found: list[Subscriber] = []
     while True:
         page: Subscribers = await ask(ListSubscribers(service, len(found), PAGE_SIZE_MAX))
@@ -112,5 +113,4 @@ async def _subscribers(ask: Ask, service: Service) -> list[Subscriber]:
 
 
 def _shown(one: Subscriber) -> ShownSubscriber:
-    port = _SDK_CLIENT.fullmatch(one.client_id)
-    return ShownSubscriber(one.ip, int(port[1]) if port else 0, one.agent, one.app or UNKNOWN)
+    return ShownSubscriber(one.ip, client_port(one.client_id), one.agent, one.app or UNKNOWN_APP)
