@@ -33,8 +33,8 @@ from rollbook.known_clients import ClientsBody
 from rollbook.model import Service
 from rollbook.wire import GetStatus, ListServices, Ping, Publish, Query, SetLogLevel, Subscribe, Unsubscribe, Withdraw
 
-DecisionBody = PutService | DeleteService | PutNamespace | DeleteNamespace | SetIntent | ClearIntent | SetHealth
-DurableBody = PublishPersistent | WithdrawPersistent | DecisionBody | RestoreRows
+DecisionBody = PutService | DeleteService | PutNamespace | DeleteNamespace | SetIntent | ClearIntent
+DurableBody = PublishPersistent | WithdrawPersistent | DecisionBody | SetHealth | RestoreRows
 HttpBody = HttpPublish | HttpWithdraw | HttpPatch | Beats  # of a gateway's session, for clients that speak HTTP
 CatalogBody = ListServices | FindServices | ListCatalog | CountServices | ListSubscribers
 NodeBody = GetStatus | Ping | SetLogLevel  # about the node itself
