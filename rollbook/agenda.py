@@ -124,6 +124,9 @@ ANSWER_OF: dict[type[Any], type[Any]] = {
 }
 
 
+_WANTED_ALWAYS = (Publish, Withdraw, Subscribe, Unsubscribe)
+
+
 class _Call(NamedTuple):
     body: CallBody
     deadline_ms: int
@@ -207,7 +210,7 @@ class Agenda:
 
     def is_wanted(self, request: Request) -> bool:
         """A question whose callers have all gone need not be asked; an order must be carried out all the same."""
-        if request.redo or isinstance(request.body, Publish | Withdraw | Subscribe | Unsubscribe):
+        if request.redo or isinstance(request.body, _WANTED_ALWAYS):
             return True
         return not request.calls or any(call in self._calls for call in request.calls)
 

@@ -33,7 +33,7 @@ from rollbook.wire import (
     answer_body,
     open_envelope,
 )
-from runtime.clock import system_now
+from runtime.clock import monotonic_ms, system_now
 from runtime.gateway.node_session import NodeSession, SessionSpec
 from runtime.gateway.node_socket import NodeSocket
 from runtime.gateway.resumption import Resumption
@@ -73,7 +73,7 @@ class NodeLink:
         self._has_patience = True
         self._patience_timer: asyncio.TimerHandle | None = None
         self._numbers_taken = 0
-        self._looked_ms = system_now().monotonic_ms
+        self._looked_ms = monotonic_ms()
         self._in_flight = 0
         self._waiting: dict[NodeSession, None] = {}  # for room
         self._unopened: dict[NodeSession, None] = {}  # likewise
@@ -197,7 +197,7 @@ class NodeLink:
         return self._in_flight < self._settings.requests_in_flight_max
 
     def now_ms(self) -> int:
-        return system_now().monotonic_ms
+        return monotonic_ms()
 
     def take_number(self, session: NodeSession, above: int) -> int:
         self._numbers_taken = max(self._numbers_taken + 1, system_now().wall_ms)

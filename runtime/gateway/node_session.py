@@ -347,11 +347,12 @@ class NodeSession:
     # -- details
 
     def _send(self, link: Link, request: Request) -> None:
-        deadline_ms = self._agenda.deadline_of(request)
         now_ms = self._desk.now_ms()
-        if getattr(request.body, "wait", "node") != "node" and deadline_ms is not None:
-            wait_ms = max(1, deadline_ms - now_ms - _PATIENCE.cluster_wait_margin_ms)
-            request.body = msgspec.structs.replace(request.body, wait_ms=wait_ms)
+        if getattr(request.body, "wait", "node") != "node":
+            deadline_ms = self._agenda.deadline_of(request)
+            if deadline_ms is not None:
+                wait_ms = max(1, deadline_ms - now_ms - _PATIENCE.cluster_wait_margin_ms)
+                request.body = msgspec.structs.replace(request.body, wait_ms=wait_ms)
         self._desk.send(link.ask(request, now_ms).payload)
         self._agenda.sent(request)
         self._desk.departed()
