@@ -29,7 +29,7 @@ from benchmarks.processes import cpu_seconds, line_of, module, pin, report_of, r
 from rollbook.http_clients import Beats, HttpBeat
 from rollbook.model import Instance, Service
 from rollbook.wire import Tag, answer_body, encode, open_envelope
-from tests.support.real_cluster import RealCluster, pause_s
+from tests.support.real_cluster import RealCluster
 
 INSTANCES = 10_000
 SERVICES = 500
@@ -86,31 +86,25 @@ class BeatingCluster(NamedTuple):
     gateway_mib: float
     nodes_percent: float
     gateways_percent: float
-    load_percent: float
 
 
 def beating_over_http(folder: Path) -> BeatingCluster:
     """10,000 instances beat every five seconds over HTTP, each time at any of three gateways."""
     lines = _written_lines(folder)
-    with cluster_with_gateways(folder / "cluster", 3) as cluster:
+    with (
+        cluster_with_gateways(folder / "cluster", 3) as cluster,
+        module("flaps", str(SERVICES), str(INSTANCES), ",".join(cluster.addresses)) as watcher,
+    ):
         ports = [node.base_port for node in cluster]
         nodes, gateways = [node.pid for node in cluster], [gateway_of(node) for node in cluster]
-        seconds = 3 * INTERVAL_S + WATCHED_S
-        load = http_load(ports, lines, rate=INSTANCES / INTERVAL_S, seconds=seconds)
-        with (
-            module("flaps", str(SERVICES), str(INSTANCES), ",".join(cluster.addresses)) as watcher,
-            module(*load) as clients,
-        ):
-            assert line_of(clients) == "ready"
-            say(clients)
-            assert line_of(watcher) == "complete"
-            groups = (nodes, gateways, [clients.pid])
-            before = [sum(map(cpu_seconds, group)) for group in groups]
-            pause_s(WATCHED_S)
-            after = [sum(map(cpu_seconds, group)) for group in groups]
-            say(watcher)
-            found, report = report_of(watcher), report_of(clients)
-            memory = max(map(resident_mib, gateways))
+        _beat(ports, lines, 2 * INTERVAL_S)  # the first time they register
+        assert line_of(watcher) == "complete"
+        before = _cpu(nodes), _cpu(gateways)
+        report = _beat(ports, lines, WATCHED_S)
+        after = _cpu(nodes), _cpu(gateways)
+        say(watcher)
+        found = report_of(watcher)
+        memory = max(map(resident_mib, gateways))
     return BeatingCluster(
         report["requests"] / report["seconds"],
         report["failures"],
@@ -120,6 +114,18 @@ def beating_over_http(folder: Path) -> BeatingCluster:
         memory,
         *(100 * (end - start) / WATCHED_S for start, end in zip(before, after, strict=True)),
     )
+
+
+def _beat(ports: list[int], lines: Path, seconds: float) -> dict[str, Any]:
+    """Each instance in its turn, so many times as there are intervals."""
+    with module(*http_load(ports, lines, rate=INSTANCES / INTERVAL_S, seconds=seconds)) as clients:
+        assert line_of(clients) == "ready"
+        say(clients)
+        return report_of(clients)
+
+
+def _cpu(pids: list[int]) -> float:
+    return sum(map(cpu_seconds, pids))
 
 
 # -- of frames

@@ -254,7 +254,7 @@ def _native_beside(folder: Path) -> Iterator[Row]:
         text = f"{found.ratio:.1f}x ({found.saturated_p99_ms:.1f} ms against {found.quiet_p99_ms:.1f} ms)"
         text += f"; gateway and load took {found.gateway_percent:.0f} % of a core"
         where = "the gateway and its load have a core of their own" if pinned else "cores left to the scheduler"
-        yield Row(f"{name}; {where}", target, text, not pinned or found.ratio <= 2)
+        yield Row(f"{name}; {where}", target, text, not pinned or (found.ratio <= 2 and found.gateway_percent >= 80))
 
 
 def _idle_gateway(folder: Path) -> Iterator[Row]:
