@@ -17,6 +17,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
     _is_head_read = False
+    _is_in_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -30,13 +31,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self._is_head_read:
             self._head_bytes += len(data)
         super().data_received(data)
+        if self._is_in_head:
+            self._await_head()  # most come in one piece and need no timer
         if not self._is_head_read and self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
             self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._await_head()
+        self._is_in_head = True
 
     def on_headers_complete(self) -> None:
         self._end_head()
@@ -53,6 +56,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _end_head(self) -> None:
         self._is_head_read = True
+        self._is_in_head = False
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None

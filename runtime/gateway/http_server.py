@@ -33,6 +33,7 @@ class HttpServer:
             http=BoundedHttpProtocol,
             timeout_keep_alive=IDLE_SECONDS_MAX,
             server_header=False,
+            proxy_headers=False,  # whoever asks is who the connection is with; what a header says can be made up
             timeout_graceful_shutdown=GRACE_SECONDS,
             ssl_context_factory=None if tls is None else lambda _config, _default: tls.context,
         )
