@@ -357,7 +357,11 @@ class ClientManager:
             seq=self.native.applied,
             records=sum(owner.records for owner in owners),
             owners=owners,
-            counters={**message.parts.get("counters", {}), **self.counters},
+            counters={
+                **message.parts.get("counters", {}),
+                **self.counters,
+                "native_instances": self.native.instances,
+            },
         )
         return [Tell(Role.BEATS, parts)]
 

@@ -63,6 +63,7 @@ class OwnerTable:
         self.applied = 0
         self.gc_floor = 0
         self.live = 0
+        self.instances = 0  # in live records
         self.digest = 0
         self.seq_max = 0
         self.records: dict[RecordKey, Record] = {}  # in order of seq, unless ``_unordered``
@@ -204,6 +205,7 @@ class OwnerTable:
     def check_invariants(self) -> None:
         live = [record for record in self.records.values() if not record.is_tombstone]
         assert self.live == len(live), "the live count is the number of live records"
+        assert self.instances == sum(len(record.instances) for record in live), "instances are counted"
         assert self.digest == sum(record.digest for record in live) % DIGEST_MODULUS, "the digest sums up live records"
         assert all(record.origin == self.origin for record in self.records.values()), "a table has one origin"
         assert all(key == record.key for key, record in self.records.items()), "a record stands under its key"
@@ -312,6 +314,7 @@ class OwnerTable:
         self.records[record.key] = record
         if record.instances:
             self.live += 1
+            self.instances += len(record.instances)
             self.digest = (self.digest + record.digest) % DIGEST_MODULUS
         else:
             self._tombstones.append((now_ms, record.seq, record.key))
@@ -319,6 +322,7 @@ class OwnerTable:
     def _uncount(self, record: Record) -> None:
         if record.instances:
             self.live -= 1
+            self.instances -= len(record.instances)
             self.digest = (self.digest - record.digest) % DIGEST_MODULUS
 
     def _restore_order(self) -> None:

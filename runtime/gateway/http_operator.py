@@ -75,6 +75,7 @@ class HttpOperator:
             **word,
             "serviceCount": counted.services,
             "instanceCount": counted.instances,
+            "responsibleInstanceCount": status.counters.get("native_instances", 0),
             "subscribeCount": status.counters.get("index_subscriptions", 0),
             "clientCount": status.sessions + kept,
             "connectionBasedClientCount": status.sessions,
