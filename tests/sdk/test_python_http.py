@@ -34,17 +34,19 @@ def test_a_beat_of_an_instance_that_nobody_knows_registers_it(crowd: SdkCrowd) -
     crowd.until_listed("beaten", [])
 
 
-def test_an_instance_without_a_cluster_is_where_the_sdk_says_nothing(crowd: SdkCrowd) -> None:
-    """It says ``None``, in letters, when it registers, and nothing at all when it withdraws."""
+def test_an_instance_without_a_cluster_is_in_the_one_that_the_sdk_calls_none_and_goes_without_naming_it(
+    crowd: SdkCrowd,
+) -> None:
+    """It writes Python's ``None`` when it registers, and nothing at all when it withdraws."""
     one = crowd.client(PYTHON_HTTP, 1)
     one.ask("register", service="nowhere", ip=IP, port=80)
     crowd.until_listed("nowhere", [ADDRESS])
-    [host] = one.ask("list", service="nowhere")
-    one.ask("deregister", service="nowhere", ip=IP, port=80, cluster=host["cluster"])
+    assert [host["cluster"] for host in one.ask("list", service="nowhere")] == ["None"]
+    one.ask("deregister", service="nowhere", ip=IP, port=80)
     crowd.until_listed("nowhere", [])
 
 
-def test_one_that_logs_in_may_do_what_everybody_may(crowd: SdkCrowd) -> None:
+def test_one_that_logs_in_does_what_everybody_does(crowd: SdkCrowd) -> None:
     client = crowd.open(PYTHON_HTTP, servers=crowd.address(2), username="nacos", password="nacos")
     client.ask("register", service="logged-in", ip=IP, port=80, cluster="DEFAULT")
     crowd.until_listed("logged-in", [ADDRESS])
