@@ -16,4 +16,5 @@ done
 "$ROLLBOOK_PYTHON" -m ruff check --quiet .
 "$ROLLBOOK_PYTHON" -m mypy "${rooms[@]}"
 scripts/build_proto.sh --check
+scripts/build_openapi.sh --check
 "$ROLLBOOK_PYTHON" -m pytest --quiet tests/test_tidy.py

@@ -15,6 +15,7 @@ from runtime.gateway.http_changes import HttpChanges
 from runtime.gateway.http_clients import HttpClients
 from runtime.gateway.http_cluster import HttpCluster
 from runtime.gateway.http_clusters import HttpClusters
+from runtime.gateway.http_description import HttpDescription
 from runtime.gateway.http_health import HttpHealth
 from runtime.gateway.http_instances import HttpInstances
 from runtime.gateway.http_lists import HttpLists
@@ -54,6 +55,7 @@ class HttpApp:
         self.views.on_change = self._changed
         link.own.on_push = self._pushed
         link.own.on_repeated = self._acknowledge
+        self.description = HttpDescription(lambda: self.routes.routes)
         self.routes = HttpRoutes(
             [
                 HttpInstances(link, self.views, self.beats, self.switchboard).routes(),
@@ -70,6 +72,7 @@ class HttpApp:
                 HttpClients(link, self.members).routes(),
                 HttpLoader(connections, self.members).routes(),
                 HttpOthers(link).routes(),
+                self.description.routes(),
             ],
             self.switchboard.check,
         )

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from tests.support.documented import check_documented
 from tests.support.real_cluster import RealNode, free_base_ports, until
 
 READY_SECONDS = 60.0
@@ -45,6 +46,7 @@ class HttpCaller:
             connection.request(method, target if target.startswith("/nacos") else f"/nacos{target}", body, said)
             answer = connection.getresponse()
             named = {name.lower(): value for name, value in answer.getheaders()}
+            check_documented(method, target, answer.status, named)
             return HttpAnswer(answer.status, named, answer.read())
         finally:
             connection.close()

@@ -1,0 +1,91 @@
+"""Parameters of the HTTP API by their names: one name means the same wherever it stands."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+from msgspec import Meta
+
+from rollbook.model import (
+    CLUSTER_LENGTH_MAX,
+    GROUP_LENGTH_MAX,
+    IP_LENGTH_MAX,
+    NAMESPACE_LENGTH_MAX,
+    SERVICE_NAME_LENGTH_MAX,
+    WEIGHT_MAX,
+)
+
+SCOPE = "namespaceId groupName"
+CLUSTER = "clusterName cluster"
+INSTANCE = f"{CLUSTER} weight healthy enabled enable ephemeral metadata"
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Namespace = Annotated[str, Meta(max_length=NAMESPACE_LENGTH_MAX, pattern=r"^[A-Za-z0-9_\-]*$")]
+Cluster = Annotated[str, Meta(max_length=CLUSTER_LENGTH_MAX)]
+
+
+class Parameter(NamedTuple):
+    """``example`` is as it stands on the wire."""
+
+    kind: object
+    about: str
+    example: str
+
+
+PARAMETERS = {
+    "namespaceId": Parameter(Namespace, "Namespace; `public` if it is not said.", "public"),
+    "groupName": Parameter(
+        Annotated[str, Meta(max_length=GROUP_LENGTH_MAX)],
+        "Group; `DEFAULT_GROUP` if it is not said. One within `serviceName` wins.",
+        "DEFAULT_GROUP",
+    ),
+    "serviceName": Parameter(
+        Annotated[str, Meta(min_length=1, max_length=SERVICE_NAME_LENGTH_MAX)],
+        "`service`, or `group@@service`.",
+        "orders",
+    ),
+    "ip": Parameter(Annotated[str, Meta(min_length=1, max_length=IP_LENGTH_MAX)], "Address or host name.", "10.0.0.1"),
+    "port": Parameter(Port, "Of the instance; of version 2's list: where its caller takes pushes over UDP.", "8080"),
+    "clusterName": Parameter(Cluster, "Cluster; where lists are asked for: several, with commas between.", "DEFAULT"),
+    "cluster": Parameter(Cluster, "An older name of `clusterName`.", "DEFAULT"),
+    "clusters": Parameter(str, "Clusters with commas between; all if none is said.", "DEFAULT"),
+    "weight": Parameter(Annotated[float, Meta(ge=0, le=WEIGHT_MAX)], "Share of calls, relative to others'.", "1.0"),
+    "healthy": Parameter(bool, "Whether it can be called.", "true"),
+    "enabled": Parameter(bool, "Whether it is to be called.", "true"),
+    "enable": Parameter(bool, "An older name of `enabled`.", "true"),
+    "ephemeral": Parameter(bool, "Kept by beats or a connection (`true`), or by the registry (`false`).", "true"),
+    "metadata": Parameter(str, "A JSON object of texts, or `key=value` with commas between.", '{"zone":"a"}'),
+    "heartBeat": Parameter(bool, "A sign of life of an instance that is registered, and no registration.", "false"),
+    "beat": Parameter(
+        str,
+        "What a client says of itself: a JSON object with ip, port, serviceName, cluster, weight, metadata. What is "
+        "not in it is in the parameters.",
+        '{"ip":"10.0.0.1","port":8080,"serviceName":"orders"}',
+    ),
+    "healthyOnly": Parameter(bool, "Leave out who is not healthy.", "false"),
+    "clientIP": Parameter(str, "Where pushes over UDP go to; the caller's own address if it is not said.", "10.0.0.2"),
+    "udpPort": Parameter(Port, "Where the caller takes pushes over UDP; 0 for nowhere.", "0"),
+    "key": Parameter(
+        Annotated[str, Meta(min_length=1)], "`namespace##group@@service`.", "public##DEFAULT_GROUP@@orders"
+    ),
+    "consistencyType": Parameter(Literal["ephemeral", "persist"], "Of which kind only.", "ephemeral"),
+    "instances": Parameter(
+        str,
+        "Which instances: a JSON list of objects with ip, port, clusterName, ephemeral; all if it is not said.",
+        '[{"ip":"10.0.0.1","port":8080,"ephemeral":true}]',
+    ),
+    "onlyStatus": Parameter(bool, "No counts.", "true"),
+    "entry": Parameter(Annotated[str, Meta(min_length=1)], "Name of a switch.", "pushEnabled"),
+    "value": Parameter(Annotated[str, Meta(min_length=1)], "What it is to be.", "true"),
+    "logName": Parameter(Annotated[str, Meta(min_length=1)], "Which log.", "naming-main"),
+    "logLevel": Parameter(Annotated[str, Meta(min_length=1)], "Which level.", "INFO"),
+    "reset": Parameter(bool, "Count from nothing again.", "false"),
+    "detail": Parameter(bool, "Also what there is of each subscriber.", "false"),
+    "username": Parameter(str, "Shown in the answer; nobody is asked who he is.", "nacos"),
+}
+
+HEADERS = {
+    "long-pulling-timeout": Parameter(
+        Annotated[int, Meta(ge=0, le=60_000)], "How long the caller waits, in milliseconds.", "30000"
+    ),
+}
