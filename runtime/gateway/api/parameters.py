@@ -19,9 +19,12 @@ SCOPE = "namespaceId groupName"
 CLUSTER = "clusterName cluster"
 INSTANCE = f"{CLUSTER} weight healthy enabled enable ephemeral metadata"
 
+# What rollbook/model.py takes, as JSON Schema says it; blank is not said. What a name or an address must not hold is
+# said in words only, for schemathesis is three times as slow with a pattern of it.
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Namespace = Annotated[str, Meta(max_length=NAMESPACE_LENGTH_MAX, pattern=r"^[A-Za-z0-9_\-]*$")]
-Cluster = Annotated[str, Meta(max_length=CLUSTER_LENGTH_MAX)]
+Cluster = Annotated[str, Meta(max_length=CLUSTER_LENGTH_MAX, pattern=r"^[A-Za-z0-9_\-]*$")]
+Clusters = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_\-,]*$")]
 
 
 class Parameter(NamedTuple):
@@ -35,20 +38,24 @@ class Parameter(NamedTuple):
 PARAMETERS = {
     "namespaceId": Parameter(Namespace, "Namespace; `public` if it is not said.", "public"),
     "groupName": Parameter(
-        Annotated[str, Meta(max_length=GROUP_LENGTH_MAX)],
+        Annotated[str, Meta(max_length=GROUP_LENGTH_MAX, pattern=r"^[A-Za-z0-9_\-:.]*$")],
         "Group; `DEFAULT_GROUP` if it is not said. One within `serviceName` wins.",
         "DEFAULT_GROUP",
     ),
     "serviceName": Parameter(
         Annotated[str, Meta(min_length=1, max_length=SERVICE_NAME_LENGTH_MAX)],
-        "`service`, or `group@@service`.",
+        "`service`, or `group@@service`; without white space, control and Chinese characters.",
         "orders",
     ),
-    "ip": Parameter(Annotated[str, Meta(min_length=1, max_length=IP_LENGTH_MAX)], "Address or host name.", "10.0.0.1"),
+    "ip": Parameter(
+        Annotated[str, Meta(min_length=1, max_length=IP_LENGTH_MAX)],
+        "Address or host name; without white space, control and Chinese characters.",
+        "10.0.0.1",
+    ),
     "port": Parameter(Port, "Of the instance; of version 2's list: where its caller takes pushes over UDP.", "8080"),
     "clusterName": Parameter(Cluster, "Cluster; where lists are asked for: several, with commas between.", "DEFAULT"),
     "cluster": Parameter(Cluster, "An older name of `clusterName`.", "DEFAULT"),
-    "clusters": Parameter(str, "Clusters with commas between; all if none is said.", "DEFAULT"),
+    "clusters": Parameter(Clusters, "Clusters with commas between; all if none is said.", "DEFAULT"),
     "weight": Parameter(Annotated[float, Meta(ge=0, le=WEIGHT_MAX)], "Share of calls, relative to others'.", "1.0"),
     "healthy": Parameter(bool, "Whether it can be called.", "true"),
     "enabled": Parameter(bool, "Whether it is to be called.", "true"),
@@ -66,7 +73,9 @@ PARAMETERS = {
     "clientIP": Parameter(str, "Where pushes over UDP go to; the caller's own address if it is not said.", "10.0.0.2"),
     "udpPort": Parameter(Port, "Where the caller takes pushes over UDP; 0 for nowhere.", "0"),
     "key": Parameter(
-        Annotated[str, Meta(min_length=1)], "`namespace##group@@service`.", "public##DEFAULT_GROUP@@orders"
+        Annotated[str, Meta(min_length=1)],
+        "`namespace##group@@service`.",
+        "public##DEFAULT_GROUP@@orders",
     ),
     "consistencyType": Parameter(Literal["ephemeral", "persist"], "Of which kind only.", "ephemeral"),
     "instances": Parameter(
