@@ -58,6 +58,7 @@ _OPTIONS = {
     "grpc.http2.max_ping_strikes": 0,
     "grpc.max_concurrent_streams": 512,  # of one transport: a stream, and more requests than its session may have
     "grpc.max_connection_idle_ms": 300_000,  # a transport without a stream is no SDK's
+    "grpc.server_handshake_timeout_ms": 10_000,  # one that does not begin to speak is nobody's
 }
 _HEALTH_CHECK = "HealthCheckRequest"
 _UNREGISTERED_TEXT = "Connection is unregistered."
@@ -79,7 +80,11 @@ class GrpcServer:
         self._naming = naming
         self._numbers = itertools.count(system_now().wall_ms * 1_000)  # those of no other gateway either
         self._setup_seconds = plan.settings.setup_ms / 1000
-        options = [*_OPTIONS.items(), ("grpc.so_reuseport", int(plan.shares_ports))]
+        options = [
+            *_OPTIONS.items(),
+            ("grpc.so_reuseport", int(plan.shares_ports)),
+            ("grpc.max_allowed_incoming_connections", plan.settings.grpc_connections_max),
+        ]
         self._server = grpc.aio.server(options=options)
         self._server.add_generic_rpc_handlers(
             (

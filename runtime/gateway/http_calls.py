@@ -32,6 +32,7 @@ GROUP_SEPARATOR = "@@"
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][+-]?[0-9]{1,3})?")
+_NO_ENCODING = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _TRUE = frozenset({"true", "on", "y", "t", "yes"})
 
 
@@ -206,13 +207,20 @@ async def read_call(scope: Scope, receive: Receive, tail: str, limits: HttpLimit
 
 def path_text(part: str) -> str:
     """A word of a path, as it was before it was encoded."""
+    _check_encoding(part.encode("latin-1"))
     try:
         return unquote_to_bytes(part).decode()
     except UnicodeDecodeError:
         raise HttpRefused(HTTPStatus.BAD_REQUEST, "the path is not UTF-8", ResultCode.PARAMETER_INVALID) from None
 
 
+def _check_encoding(encoded: bytes) -> None:
+    if b"%" in encoded and _NO_ENCODING.search(encoded):
+        raise HttpRefused(HTTPStatus.BAD_REQUEST, "a percent sign without its two digits", ResultCode.PARAMETER_INVALID)
+
+
 def _parameters(encoded: bytes) -> dict[str, str]:
+    _check_encoding(encoded)
     try:
         pairs = parse_qsl(
             encoded.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=PARAMETERS_MAX

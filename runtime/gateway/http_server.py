@@ -10,27 +10,33 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from runtime.gateway.http_protocol import BoundedHttpProtocol
+from runtime.gateway.http_protocol import BoundedConfig, HttpConnections, HttpPatience
 from runtime.gateway.listening import listen
 from runtime.gateway.plan import GatewayPlan
 from runtime.gateway.tls import GatewayTls
 
 IDLE_SECONDS_MAX = 60  # SDKs poll and beat every 5 to 10 s, and a connection that ends between two of these fails one
+PATIENCE = HttpPatience()
 GRACE_SECONDS = 1  # for requests in progress at the end; uvicorn takes whole seconds
 
 
 class HttpServer:
     """Binds in the constructor, so that a taken port is known before anything starts."""
 
-    def __init__(self, app: ASGIApp, plan: GatewayPlan, tls: GatewayTls | None) -> None:
+    def __init__(
+        self, app: ASGIApp, plan: GatewayPlan, tls: GatewayTls | None, patience: HttpPatience = PATIENCE
+    ) -> None:
         self._socket = listen(plan, plan.http_port, "HTTP")
-        config = uvicorn.Config(
+        settings = plan.settings
+        self.connections = HttpConnections(settings.http_connections_max, settings.http_connections_per_address_max)
+        config = BoundedConfig(
             app,
+            self.connections,
+            patience,
             log_config=None,
             access_log=False,
             lifespan="off",
             ws="none",
-            http=BoundedHttpProtocol,
             timeout_keep_alive=IDLE_SECONDS_MAX,
             server_header=False,
             proxy_headers=False,  # whoever asks is who the connection is with; what a header says can be made up

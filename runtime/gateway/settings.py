@@ -29,12 +29,15 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     views_bytes_max: int
     leave_timeout_ms: int
     sockets_max: int
+    http_connections_max: int
+    http_connections_per_address_max: int
     http_calls_max: int
     http_lists_kept_max: int
     http_list_idle_ms: int
     http_beats_gather_ms: int
     http_beats_waiting_max: int
     http_udp_subscribers_max: int
+    grpc_connections_max: int
     streams_max: int
     streams_per_address_max: int
     setup_ms: int

@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 
 import pytest
 
-from runtime.gateway.http_protocol import HEAD_SECONDS_MAX
 from tests.support.http_gateway import HttpCaller, HttpNode
 
 pytestmark = pytest.mark.cluster
@@ -116,21 +115,6 @@ def test_a_head_without_end_is_cut_off(http_node: HttpNode) -> None:
         with socket.create_connection(("127.0.0.1", http_node.base_port), timeout=10) as connection:
             connection.sendall(start + b"x" * 80_000)
             assert connection.recv(64).startswith(b"HTTP/1.1 431 ")
-
-
-def test_a_head_that_does_not_come_is_not_waited_for(http_node: HttpNode) -> None:
-    """Neither the first of a connection nor a later one."""
-    address, line = ("127.0.0.1", http_node.base_port), b"GET /nacos/v1/ns/operator/metrics HTTP/1.1\r\n"
-    with (
-        socket.create_connection(address, timeout=2 * HEAD_SECONDS_MAX) as fresh,
-        socket.create_connection(address, timeout=2 * HEAD_SECONDS_MAX) as kept,
-    ):
-        fresh.sendall(line)
-        kept.sendall(line + b"Host: h\r\n\r\n" + line)
-        assert kept.recv(4_096).startswith(b"HTTP/1.1 200 ")
-        assert fresh.recv(64) == b""
-        while kept.recv(4_096):
-            pass
 
 
 def test_a_kept_connection_answers_at_once(http_node: HttpNode) -> None:
