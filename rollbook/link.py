@@ -85,13 +85,14 @@ class Link:
         return self._frame(0, body)
 
     def ask(self, request: Request, now_ms: int) -> Send:
-        """A frame that wants one, and is in flight until it comes."""
+        """A frame that wants one, in flight until it comes. What cannot be encoded raises and changes nothing."""
+        frame = self._frame(self._correlations + 1, request.body)
         self._correlations += 1
         request.sent_ms = now_ms
         if not self.in_flight:
             self._check_at_ms = now_ms + self._settings.check_ms
         self.in_flight[self._correlations] = request
-        return self._frame(self._correlations, request.body)
+        return frame
 
     def fill(self, requests: Iterable[Request]) -> None:
         """These are to be sent, in the place of whatever waited."""

@@ -24,7 +24,16 @@ from rollbook.model import Service, View
 from rollbook.orders import Action, CallBody, Called, Deliver, Reject, Report, Resolve
 from rollbook.patience import LinkSettings, SessionSettings
 from rollbook.session import SESSION_OVER
-from rollbook.wire import CloseSession, Failed, MoveAdvised, OpenSession, PushAck, SessionEnded, SessionKind
+from rollbook.wire import (
+    FRAME_BYTES_MAX,
+    CloseSession,
+    Failed,
+    MoveAdvised,
+    OpenSession,
+    PushAck,
+    SessionEnded,
+    SessionKind,
+)
 
 _LOG = logger.bind(actor="link")
 _PATIENCE = SessionSettings()
@@ -353,9 +362,23 @@ class NodeSession:
             if deadline_ms is not None:
                 wait_ms = max(1, deadline_ms - now_ms - _PATIENCE.cluster_wait_margin_ms)
                 request.body = msgspec.structs.replace(request.body, wait_ms=wait_ms)
-        self._desk.send(link.ask(request, now_ms).payload)
+        try:
+            frame = link.ask(request, now_ms)
+        except (OverflowError, UnicodeError) as error:
+            self._refuse(link, request, f"this cannot be said to a node: {error}")
+            return
+        if len(frame.payload) > FRAME_BYTES_MAX:
+            link.in_flight.popitem()
+            self._refuse(link, request, f"this takes {len(frame.payload)} bytes, and a node takes {FRAME_BYTES_MAX}")
+            return
+        self._desk.send(frame.payload)
         self._agenda.sent(request)
         self._desk.departed()
+
+    def _refuse(self, link: Link, request: Request, sentence: str) -> None:
+        """What would cost the connection, and with it everybody's session, does not leave."""
+        self._on_failed(link, request, Failed(Code.PARAMETER_INVALID, sentence))
+        self._perform()
 
     def _expire_by(self, deadline_ms: int) -> None:
         if self._expiry is not None:

@@ -139,6 +139,12 @@ class SdkClient:
     async def say_payload(self, payload: Payload) -> None:
         await self._streams[-1].write(payload)
 
+    async def say_text(self, kind: str, text: bytes) -> None:
+        """Likewise, with a body that need not be JSON."""
+        payload = payload_of(kind, {})
+        payload.body.value = text
+        await self._streams[-1].write(payload)
+
     async def end_stream(self) -> None:
         await self._streams[-1].done_writing()
 
