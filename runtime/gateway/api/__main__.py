@@ -6,17 +6,20 @@ import asyncio
 import random
 import sys
 
+from runtime.gateway.fuzzy_watch import FuzzyWatches
 from runtime.gateway.http_app import HttpApp
 from runtime.gateway.node_link import NodeLink
+from runtime.gateway.sdk_connections import SdkConnections
 from runtime.gateway.service_lists import ServiceLists
 from runtime.settings import load_settings
 
 
 async def _printed() -> None:
-    settings = load_settings(environment={}).gateway
-    link = NodeLink("inproc://nobody", settings, random.Random(0))
+    settings, chance, lists = load_settings(environment={}).gateway, random.Random(0), ServiceLists(1, 1, 1)
+    link = NodeLink("inproc://nobody", settings, chance)
     try:
-        app = HttpApp(link, ServiceLists(1, 1, 1), settings)
+        connections = SdkConnections(link, lists, FuzzyWatches(link, settings), settings, chance)
+        app = HttpApp(link, lists, settings, connections)
         sys.stdout.buffer.write(app.description.encoded + b"\n")
     finally:
         await link.stop()

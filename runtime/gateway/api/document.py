@@ -8,13 +8,13 @@ from typing import Any, Literal, NamedTuple, get_origin
 
 import msgspec
 
-from runtime.gateway.api import instances, servers
+from runtime.gateway.api import clients, instances, servers, services
 from runtime.gateway.api.operations import ApiOperation
 from runtime.gateway.api.parameters import HEADERS, PARAMETERS, Parameter
 from runtime.gateway.http_calls import FORM
 from runtime.gateway.http_routes import CONTEXT_PATH, AnswerStyle, HttpRoute
 
-OPERATIONS = (*instances.OPERATIONS, *servers.OPERATIONS)
+OPERATIONS = (*instances.OPERATIONS, *services.OPERATIONS, *clients.OPERATIONS, *servers.OPERATIONS)
 API_VERSION = "1"  # of this description; 1, 2 and 3 in its paths are the original's
 _ABOUT = (
     "Parameters stand in the query, or likewise in a form (`application/x-www-form-urlencoded`); the query wins, and "
@@ -57,7 +57,9 @@ def described(tables: Iterable[Iterable[HttpRoute]], operations: Iterable[ApiOpe
 def document(places: dict[Place, Described]) -> Tree:
     types = [operation.answer for _, operation in places.values()]
     kinds = [parameter.kind for parameter in (*PARAMETERS.values(), *HEADERS.values())]
-    schemas, components = msgspec.json.schema_components([*types, *kinds, RefusedShape], ref_template=_REFERENCE)
+    schemas, components = msgspec.json.schema_components(
+        [*types, *kinds, RefusedShape], schema_hook=_of_anything, ref_template=_REFERENCE
+    )
     for component in components.values():
         component.pop("description", None)  # the docstring of a class, for those who read the class
     answers = dict(zip(places, schemas, strict=False))
@@ -76,6 +78,12 @@ def document(places: dict[Place, Described]) -> Tree:
             "schemas": components,
         },
     }
+
+
+def _of_anything(kind: type) -> Tree:
+    if kind is not object:
+        raise NotImplementedError
+    return {"description": "Of any type."}
 
 
 def _places(route: HttpRoute) -> list[Place]:

@@ -7,9 +7,12 @@ reads, and objects where that is not what stands here.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, TypeVar
+
+import msgspec
 
 Ok = Literal["ok"]
+Told = TypeVar("Told")
 
 _EVERYWHERE = (
     HTTPStatus.BAD_REQUEST,
@@ -17,6 +20,14 @@ _EVERYWHERE = (
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
 )
+
+
+class RestShape(msgspec.Struct, Generic[Told], frozen=True):
+    """The envelope of the first version of what is not naming."""
+
+    code: Literal[200]
+    message: None
+    data: Told
 
 
 class ApiOperation(NamedTuple):

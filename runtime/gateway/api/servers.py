@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypedDict
 
-from runtime.gateway.api.operations import ApiOperation, Ok, at
-from runtime.gateway.http_operator import Switches
+from runtime.gateway.api.operations import ApiOperation, Ok, RestShape, at
+from runtime.gateway.switches import Switches
 
 _PLACES = "/v1/ns/operator /v1/ns/ops /v2/ns/operator /v2/ns/ops /v3/admin/ns/ops"
 _OF_V1 = "/v1/ns/operator /v1/ns/ops"
@@ -38,10 +38,6 @@ class PushStateShape(PushStateCounts, total=False):
     detail: dict[str, int]
 
 
-class ResponsibleServer(TypedDict):
-    responsibleServer: str
-
-
 class LoginShape(TypedDict):
     accessToken: str
     tokenTtl: int
@@ -57,12 +53,42 @@ OPERATIONS = (
     ApiOperation(
         "PUT",
         at(_PLACES, "/switches"),
-        "Refused if it would change what is a setting here; a switch that is not known is ignored.",
+        "Turn a switch at this server, with `debug`; refused if it would change what is a setting here. One that is "
+        "not known is ignored.",
         "entry value",
+        "debug",
         asks_node=False,
     ),
     ApiOperation(
-        "PUT", at(_PLACES, "/log"), "Refused: levels of logs are a setting.", "logName logLevel", asks_node=False
+        "PUT",
+        at(f"{_PLACES} /v2/core/ops /v3/admin/core/ops", "/log"),
+        "The level of the logs of this gateway, until it ends.",
+        "logName logLevel",
+        asks_node=False,
+    ),
+    ApiOperation(
+        "PUT",
+        "/v1/core/ops/log",
+        "The level of the logs of this gateway, until it ends.",
+        "logName logLevel",
+        answer=RestShape[None],
+        asks_node=False,
+    ),
+    ApiOperation(
+        "GET", "/v1/core/ops/idInfo", "Nothing here generates ids.", answer=RestShape[dict[str, str]], asks_node=False
+    ),
+    ApiOperation(
+        "GET",
+        "/v2/core/ops/ids /v3/admin/core/ops/ids",
+        "Nothing here generates ids.",
+        answer=dict[str, str],
+        asks_node=False,
+    ),
+    ApiOperation(
+        "POST",
+        "/v1/core/ops/raft /v2/core/ops/raft /v3/admin/core/ops/raft",
+        "Refused: the nodes have no Raft of their own.",
+        asks_node=False,
     ),
     ApiOperation(
         "GET POST PUT DELETE PATCH",
@@ -70,14 +96,6 @@ OPERATIONS = (
         "Pushes over UDP of this gateway.",
         takes="reset detail",
         answer=PushStateShape,
-        asks_node=False,
-    ),
-    ApiOperation(
-        "GET",
-        f"/v3/admin/ns/client/distro {at(_OF_V1, '/distro/client')}",
-        "Which server takes orders about an address: any, so the one that is asked.",
-        "ip port",
-        answer=ResponsibleServer,
         asks_node=False,
     ),
     ApiOperation(
