@@ -7,22 +7,20 @@ from heapq import nsmallest
 from actors.client_questions import check_size
 from actors.messages.index import SubscriptionsWanted
 from actors.service_index import ServiceIndex
-from actors.views import live_winner
+from actors.views import live_winners
 from rollbook.known_clients import ListPublishers, Publisher, PublishersListed, SubscriptionsListed
 
 
 def publishers_listed(index: ServiceIndex, body: ListPublishers) -> PublishersListed:
-    """Those whose word counts; what is hidden or superseded makes nobody a publisher."""
+    """Those whose word counts; what is hidden, superseded or succeeded makes nobody a publisher."""
     size, entry = check_size(body.size), index.entries.get(body.service)
     if entry is None:
         return PublishersListed(())
     clients = nsmallest(size, (client for client in entry.clients if client > body.after))
-    hidden = index.filter_of(body.service)
-    winners = (live_winner(entry.clients[client], hidden) for client in clients)
+    winners = live_winners(entry.clients.values(), index.filter_of(body.service))
+    listed = {winner.key.client: winner.instances for winner in winners}
     shown = tuple(
-        Publisher(winner.key.client, tuple(instance.key for instance in winner.instances))
-        for winner in winners
-        if winner is not None
+        Publisher(client, tuple(instance.key for instance in listed[client])) for client in clients if client in listed
     )
     return PublishersListed(shown, clients[-1] if len(clients) == size else "")
 

@@ -181,7 +181,7 @@ async def _pages(ask: Callable[[Any], Awaitable[Any]], question: Callable[[Any],
     page: Any = None
     while page is None or page.next:
         if len(pages) == PAGES_MAX:
-            _LOG.warning("a list of clients is longer than {} pages: its end is left out", PAGES_MAX)
+            _LOG.bind(pages=PAGES_MAX).warning("a list of clients is too long: its end is left out")
             break
         page = await ask(question(page))
         pages.append(page)

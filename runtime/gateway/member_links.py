@@ -118,7 +118,8 @@ class MemberLinks:
         try:
             return MemberAnswer(member, await talk(ask))
         except RollbookError as error:
-            _LOG.warning("{} at {} did not answer: {}", member.node_id, member.client_address, error.message)
+            fields = {"node_id": member.node_id, "address": member.client_address, "reason": error.message}
+            _LOG.bind(**fields).warning("a member did not answer")
             return None
         finally:
             kept.questions -= 1

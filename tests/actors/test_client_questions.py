@@ -12,7 +12,8 @@ from actors.durable_rows import STORE_ORIGIN
 from actors.messages.clients import HttpPublication, HttpPublicationsOrdered, OpenSessionOrdered, ReleaseSession
 from actors.messages.index import OwnersVisible, SubscriptionsWanted
 from actors.messages.io import LogLevelOrdered
-from actors.messages.values import NOBODY, RecordKey, Route, Standing
+from actors.messages.values import NOBODY, RecordKey, Route, Standing, Trail
+from actors.records import make_record
 from rollbook.errors import Code
 from rollbook.known_clients import (
     ClientShown,
@@ -206,6 +207,20 @@ def test_publishers_are_those_whose_instances_are_listed_wherever_they_are_conne
     index.handle(OwnersVisible(((HERE, 15_000),)))
     (left,), _ = index.ask(ListPublishers(ORDERS))
     assert left == PublishersListed((shown[2],))
+
+
+def test_an_sdk_that_has_come_back_as_another_client_is_one_publisher() -> None:
+    index = IndexUnderTest()
+    known = record("old", ONE), record("new", ONE, seq=2)
+    old, new = (
+        make_record(HERE, each.key, 1, each.seq, 1, 45_000, each.instances, trail)
+        for each, trail in zip(known, (Trail(7, 10_000, 90_000), Trail(7, 91_000)), strict=True)
+    )
+    index.put(old)
+    (before,), _ = index.ask(ListPublishers(ORDERS))
+    index.put(new)
+    (after,), _ = index.ask(ListPublishers(ORDERS))
+    assert [publisher.client_id for publisher in (*before.publishers, *after.publishers)] == ["old", "new"]
 
 
 # -- the log

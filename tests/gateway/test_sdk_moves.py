@@ -22,6 +22,7 @@ from tests.support.watching import Observer, watch_complete
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 STREAMS = 40
+STILL_MAX = 25  # at the crowded node: with 21 of 43 sessions, those of the gateways among them, it sheds no more
 SOON_SECONDS = 20.0  # far below the 45 s for which what a connection has left stays
 # So that it takes seconds instead of minutes: a short lease, and a comparison each second.
 HASTY = "[connections]\nrebalance_above_sessions = 4\n[members]\nlease_ms = 4000\nrebalance_interval_ms = 1000\n"
@@ -119,7 +120,7 @@ def test_a_crowded_node_sends_streams_elsewhere_and_no_list_misses_an_instance(c
         crowded = ports_of(cluster, 0)
         sdks = await started(stack, "crowded", range(STREAMS), crowded, JAVA)
         watch = await asyncio.to_thread(watch_complete, cluster.nodes, "crowded", STREAMS)
-        await until(lambda: sum(sdk.at == crowded[0] for sdk in sdks) <= STREAMS // 2, "the streams have spread")
+        await until(lambda: sum(sdk.at == crowded[0] for sdk in sdks) <= STILL_MAX, "the streams have spread")
         assert {sdk.at for sdk in sdks} == set(crowded)
         assert (await asyncio.to_thread(watch.stop)).gaps == ()
         for sdk in sdks:
