@@ -115,6 +115,14 @@ def test_the_list_of_servers_that_an_endpoint_gives_has_all_three(crowd: SdkCrow
     client.ask("close")
 
 
+def test_one_that_logs_in_does_what_everybody_does(crowd: SdkCrowd) -> None:
+    client = crowd.open(PYTHON_GRPC, servers=crowd.addresses(), username="nacos", password="nacos")
+    client.ask("register", service="grpc-logged-in", ip=IP, port=80)
+    crowd.until_listed("grpc-logged-in", [address(80)])
+    assert client.ask("token"), "it has been given one"
+    client.ask("close")
+
+
 def test_what_is_wrong_is_refused_with_the_reason_and_the_connection_goes_on(crowd: SdkCrowd) -> None:
     one = crowd.client(PYTHON_GRPC, 1)
     one.ask("register", service="kind-of-one", ip=IP, port=80)

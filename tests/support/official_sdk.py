@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -36,7 +37,7 @@ class SdkKind(NamedTuple):
 
     @property
     def is_installed(self) -> bool:
-        return (SDKS / self.name / ".rollbook-stamp").exists()
+        return (SDKS / self.name / ".rollbook-stamp").exists() and shutil.which(self.command[0]) is not None
 
 
 def _python_kind(name: str, title: str) -> SdkKind:

@@ -83,6 +83,10 @@ class GrpcClient:
     async def servers(self) -> Any:
         return [address.strip() for address in self._sdk.grpc_client_proxy.nacos_server_connector.get_server_list()]
 
+    async def token(self) -> Any:
+        """What it has logged in with."""
+        return await self._sdk.grpc_client_proxy.nacos_server_connector.auth_client.get_access_token(False)
+
     async def close(self) -> Any:
         await self._sdk.shutdown()
 
@@ -110,9 +114,18 @@ def _host(instance: Instance) -> dict[str, Any]:
     }
 
 
-async def _opened(folder: str, servers: str = "", endpoint: str = "", namespace: str = "", asks: bool = False) -> Any:
+async def _opened(
+    folder: str,
+    servers: str = "",
+    endpoint: str = "",
+    namespace: str = "",
+    username: str = "",
+    password: str = "",
+    asks: bool = False,
+) -> Any:
     """``asks``: it asks again and again for what it is subscribed to, beside being told."""
     builder = ClientConfigBuilder().server_address(servers).endpoint(endpoint).namespace_id(namespace)
+    builder = builder.username(username).password(password)
     config = builder.log_dir(str(Path(folder, "log"))).log_level("INFO").cache_dir(str(Path(folder, "cache"))).build()
     config.set_update_cache_when_empty(True).set_async_update_service(asks)
     return await NacosNamingService.create_naming_service(config)
