@@ -2,8 +2,9 @@
 
     python -m benchmarks.flaps SERVICES INSTANCES SERVERS
 
-Prints ``complete`` when every server lists so many healthy instances in all, waits for a line, and prints one JSON
-line: how often an instance went, became unhealthy, or changed otherwise since; how few each server lists now.
+Prints ``ready`` when it is subscribed and ``complete`` when every server lists so many healthy instances in all, waits
+for a line, and prints one JSON line: how often an instance went, became unhealthy, or changed otherwise since; how few
+each server lists now.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ def main() -> None:
     services, instances, servers = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(",")
     with ExitStack() as stack:
         counters = [watch(stack, server, services) for server in servers]
+        print("ready", flush=True)
         deadline = time.monotonic() + COMPLETE_S
         while any(counter.healthy < instances for counter in counters):
             if time.monotonic() > deadline:

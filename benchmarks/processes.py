@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -59,6 +60,12 @@ def line_of(process: subprocess.Popen[str]) -> str:
     if not line:
         raise RuntimeError(f"{process.args!r} ended with code {process.wait()}")
     return line.strip()
+
+
+def has_said(process: subprocess.Popen[str]) -> bool:
+    """Whether ``line_of`` would return, or fail, at once."""
+    assert process.stdout is not None
+    return bool(select.select([process.stdout], [], [], 0)[0])
 
 
 def report_of(process: subprocess.Popen[str]) -> dict[str, Any]:
