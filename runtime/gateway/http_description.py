@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cached_property
 
-import msgspec
-
-from runtime.gateway.api.document import OPERATIONS, described, document
+from runtime.gateway.api.document import OPERATIONS, described, document, written
 from runtime.gateway.http_calls import HttpCall
 from runtime.gateway.http_routes import AnswerStyle, HttpRoute, json_response
 
@@ -26,5 +24,4 @@ class HttpDescription:
 
     @cached_property
     def encoded(self) -> bytes:
-        made = document(described([self._all_routes()], OPERATIONS))
-        return msgspec.json.format(msgspec.json.encode(made), indent=1)
+        return written(document(described([self._all_routes()], OPERATIONS)))

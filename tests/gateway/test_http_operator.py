@@ -57,8 +57,9 @@ def test_what_is_turned_acts_and_is_turned_back(caller: HttpCaller) -> None:
     assert beat(caller, **about).json["lightBeatEnabled"] is False
     turn(caller, "lightBeatEnabled", "true")
     assert beat(caller, **about).json["lightBeatEnabled"] is True
-    turn(caller, "limitedUrlMap", "/nacos/v1/ns/instance/list:429")
-    assert caller.say("GET", f"{INSTANCE}/list", serviceName="switched").status == 429
+    turn(caller, "limitedUrlMap", "/nacos/v1/ns/instance/list:503")
+    limited = caller.say("GET", f"{INSTANCE}/list", serviceName="switched")
+    assert (limited.status, "limited by a switch" in limited.text) == (503, True)
     assert beat(caller, **about).status == 200
     turn(caller, "limitedUrlMap", "")
     assert caller.shown("switched") == ["10.0.0.1:80"]

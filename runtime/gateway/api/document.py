@@ -80,6 +80,14 @@ def document(places: dict[Place, Described]) -> Tree:
     }
 
 
+def written(made: Tree, levels: int = 3) -> bytes:
+    """JSON with a line for each call and each component, so that two versions of it can be compared."""
+    if not levels or not isinstance(made, dict):
+        return msgspec.json.encode(made)
+    lines = [msgspec.json.encode(name) + b":" + written(part, levels - 1) for name, part in made.items()]
+    return b"{\n" + b",\n".join(lines) + b"\n}"
+
+
 def _of_anything(kind: type) -> Tree:
     if kind is not object:
         raise NotImplementedError

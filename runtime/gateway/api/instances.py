@@ -15,6 +15,7 @@ _SOME = f"{SCOPE} consistencyType instances"
 _WITH_CLIENT = "/v1/ns /v2/ns /v3/client/ns /v3/admin/ns"
 _EACH = "/v1/ns /v2/ns /v3/admin/ns"
 _NOT_FOUND = (404,)
+_FORBIDDEN = (403,)  # by a switch
 
 
 class UpdatedInstances(TypedDict):
@@ -32,6 +33,7 @@ OPERATIONS = (
         "Register an instance, or say anew what it is.",
         _AN_INSTANCE,
         f"{SCOPE} {INSTANCE}",
+        refusals=_FORBIDDEN,
     ),
     ApiOperation(
         "POST",
@@ -40,6 +42,7 @@ OPERATIONS = (
         _AN_INSTANCE,
         f"{SCOPE} {INSTANCE} heartBeat",
         Ok | None,
+        _FORBIDDEN,
     ),
     ApiOperation(
         "DELETE",
