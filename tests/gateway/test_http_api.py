@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, get_origin
 
@@ -51,7 +50,6 @@ def logs() -> Iterator[None]:
     set_up_logs(LogSettings("INFO", False, ""))
     yield
     logger.remove()
-    logger.add(sys.stderr)
     root.handlers[:], root.level = handlers, level
 
 

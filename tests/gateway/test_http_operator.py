@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 from loguru import logger
 
@@ -164,7 +162,6 @@ def test_a_change_of_level_decides_what_is_said_next(capsys: pytest.CaptureFixtu
             level_named("LOUD")
     finally:
         logger.remove()
-        logger.add(sys.stderr)
     said = capsys.readouterr().err
     assert ("before" in said, "while it is finer" in said, "after" in said, "always" in said) == (
         False,

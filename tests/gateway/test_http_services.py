@@ -291,8 +291,8 @@ def test_metrics_count_instances_and_not_what_publishes_them(caller: HttpCaller)
 
     services, instances = counts()
     for port in range(3):
-        register(caller, "metrics", 100 + port)
+        register(caller, "metrics-here", 100 + port)
     caller.say("POST", f"{V1}/service", serviceName="metrics-empty")
     assert counts() == (services + 1, instances + 3)
-    caller.say("DELETE", f"{V1}/instance", serviceName="metrics", ip="10.0.0.1", port=100)
+    caller.say("DELETE", f"{V1}/instance", serviceName="metrics-here", ip="10.0.0.1", port=100)
     assert counts() == (services + 1, instances + 2), "a tombstone is no instance"

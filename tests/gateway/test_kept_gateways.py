@@ -174,7 +174,7 @@ def test_several_gateways_share_the_ports_and_each_writes_its_own_log_file(stack
     settings.write_text(f'[log]\nfile = "{tmp_path / "own.log"}"\n')
     node = started(stack, tmp_path, "--config", str(settings), gateways=2)
     files = [tmp_path / f"own.gateway-{number}.log" for number in (1, 2)]
-    until(lambda: all(file.exists() and "started: HTTP" in file.read_text() for file in files), READY_SECONDS, "both")
+    until(lambda: all(file.exists() and " started " in file.read_text() for file in files), READY_SECONDS, "both")
     until_ready(node)
     first, second = node.gateways()
     os.kill(first, signal.SIGKILL)
