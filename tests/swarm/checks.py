@@ -296,12 +296,14 @@ class SwarmChecks(HistoryChecks):
         return is_heard and max(serving.since_ms, path_ms, party.went_on_ms) < calm_ms
 
     def _on_table(self, event: ViewSeen, node: NodeLife) -> None:
+        """What the list before it said of itself (``guarded``) holds for what is in it no more."""
         self._shown_before = node.tables.get(event.service, NOTHING).instances
+        for key in sorted(self._shown_before.keys() - event.instances.keys()):
+            self._check_flash(event.node, node, (event.service, key), event.at_ms)
         super()._on_table(event, node)
 
     def _on_dropped(self, name: str, node: NodeLife, listed: Listed, at_ms: int) -> None:
         super()._on_dropped(name, node, listed, at_ms)
-        self._check_flash(name, node, listed, at_ms)
         for claim in self.claims.of_listed.get(listed, []):
             if self._shown_before[listed[1]] not in claim.payloads:
                 continue  # it has dropped the instance as another client published it

@@ -277,6 +277,14 @@ EXHIBITS = (
         test="test_a_node_that_stood_still_lists_whom_it_has_yet_to_give_up_where_the_others_list_who_lives_there",
     ),
     Exhibit(
+        "guarded-until-it-was-dropped",
+        "a check: who was listed again after a cut was listed for as long as its guard lasts, and the check asked the"
+        " list without it whether it is guarded (23000041 of 7 nodes)",
+        "how long a list may show somebody is judged by the last one that does",
+        file="tests/swarm/test_checks.py",
+        test="test_what_is_listed_again_after_a_cut_goes_when_its_owner_is_given_up_or_its_guard_ends",
+    ),
+    Exhibit(
         "many-exchanges-at-two-seconds",
         "a check: a node looked at each message 2 s late; a withdrawal stood behind 70 other changes of its owner in"
         " the 12th small chunk: four exchanges, where the check gave time for one (13000062 of 3 nodes)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.support.history import (
@@ -163,6 +164,31 @@ def test_but_it_takes_no_longer_than_that_one_and_a_long_stall_is_known_to_who_s
 ) -> None:
     with pytest.raises(ViolationFound, match="A3: n1 still lists a:1"):
         check_ended_together(stall_ms, listed_until_ms)
+
+
+def check_listed_again(dropped_ms: int, *flags: str) -> None:
+    """n0 and its client are gone, n2 hears of it after a cut, and lists the client again; until it drops it."""
+    joined_ms = ENDED_MS + 20_000
+    events: list[Event] = [ClientEnded(ENDED_MS, "c1", "killed"), NodeSeen(ENDED_MS, "n0", "crashed"), *parted("n2")]
+    events += [NodeSeen(ENDED_MS + 2_000, "n0", what) for what in ("started", "ready")]
+    events += [lists(ENDED_MS + 15_000, node) for node in FIVE]
+    events += [msgspec.structs.replace(path, at_ms=joined_ms, carries=True) for path in parted("n2")]
+    again = lists(joined_ms + 500, "n2", "a:1")
+    events += [again, msgspec.structs.replace(again, at_ms=joined_ms + 1_000, flags=flags)]
+    check_history(*events, lists(joined_ms + dropped_ms, "n2"), nodes=FIVE)
+
+
+def test_what_is_listed_again_after_a_cut_goes_when_its_owner_is_given_up_or_its_guard_ends() -> None:
+    check_listed_again(Bounds().owner_ms)
+    check_listed_again(Bounds().owner_ms + Bounds().guard_ms, "guarded")
+
+
+@pytest.mark.parametrize(("dropped_ms", "flags"), [(17_001, ()), (32_001, ("guarded",))])
+def test_but_neither_later_nor_for_a_guard_that_the_list_does_not_tell_of(
+    dropped_ms: int, flags: tuple[str, ...]
+) -> None:
+    with pytest.raises(ViolationFound, match=f"A3: n2 listed a:1 of orders again for {dropped_ms - 500} ms"):
+        check_listed_again(dropped_ms, *flags)
 
 
 def lists_of_one_address(stood_still: bool, left: str) -> SwarmChecks:
