@@ -250,6 +250,8 @@ class Agenda:
         repeated = [call for call in waiting if call in self._repeated]
         self._reject_all(repeated, lambda: OutcomeUnknown(f"it may have been written before: {failed.message}"))
         self._reject_all(request.calls, lambda: refusal(failed))
+        if isinstance(request.body, Subscribe):
+            self._give_up_subscription(request.body.service)
         return self._remainder(request)
 
     def again(self, request: Request) -> Request | None:
@@ -328,6 +330,12 @@ class Agenda:
         service = request.body.service
         whole = self._publications.whole(service)
         return Request(whole, [], redo=True, change=self._publications.change_of(service))
+
+    def _give_up_subscription(self, service: Service) -> None:
+        """It was refused. Whoever has had a list goes on wanting it, and so does whoever still waits for the first."""
+        waiting = (call.body for call in self._calls.values() if isinstance(call.body, Subscribe))
+        if self._cache.get(service) is None and all(body.service != service for body in waiting):
+            self._subscriptions.pop(service, None)
 
     def _redo_subscriptions(self, riders: dict[tuple[type[Any], Service], list[int]]) -> list[Request]:
         services = set(self._subscriptions) | {service for kind, service in riders if kind is Subscribe}

@@ -34,9 +34,10 @@ from rollbook.wire import (
     open_envelope,
 )
 from runtime.clock import monotonic_ms, system_now
-from runtime.gateway.node_session import NodeSession, SessionSpec
+from runtime.gateway.node_session import NodeSession
 from runtime.gateway.node_socket import NodeSocket
 from runtime.gateway.resumption import Resumption
+from runtime.gateway.session_desk import SessionSpec
 from runtime.gateway.settings import GatewaySettings
 from runtime.gateway.shared_views import SharedViews
 
@@ -65,6 +66,7 @@ class NodeLink:
         self.node: SessionOpened | None = None  # what the node said when it was met last
         self.servers: tuple[str, ...] = ()  # the newest list of client addresses
         self._settings = settings
+        self._chance = chance
         self._loop = asyncio.get_running_loop()
         self._socket = NodeSocket(endpoint, settings, self)
         self._views = SharedViews(settings.views_kept_max, settings.views_bytes_max)
@@ -85,7 +87,7 @@ class NodeLink:
         self.on_resumed: Callable[[], None] = _nothing
         self.resumption = Resumption(settings.resume_ms, lambda: self.on_resumed())
         spec = SessionSpec(f"gateway-{chance.getrandbits(128):032x}", agent="rollbook-gateway", kind="gateway")
-        self.own = NodeSession(spec, self, self._own_link_settings, settings.http_calls_max)
+        self.own = NodeSession(spec, self, self._own_link_settings, settings.http_calls_max, chance)
 
     @property
     def is_up(self) -> bool:
@@ -108,7 +110,7 @@ class NodeLink:
 
     async def open(self, spec: SessionSpec, timeout_ms: int = 0) -> NodeSession:
         """A session of this client, open at the node. Raises Refused, or ClusterUnreachable if the node is away."""
-        session = NodeSession(spec, self, self._link_settings, self._settings.calls_per_session_max)
+        session = NodeSession(spec, self, self._link_settings, self._settings.calls_per_session_max, self._chance)
         if not self._has_patience:
             raise ClusterUnreachable("the node is away")
         future = self._opening[session] = self._loop.create_future()

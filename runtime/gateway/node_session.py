@@ -9,9 +9,9 @@ closed, when the node ends it, or when the link gives the node up.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import random
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal
 
 import msgspec
 from loguru import logger
@@ -22,7 +22,7 @@ from rollbook.errors import ClientClosed, Code, RequestTimeout, RollbookError
 from rollbook.link import Link, Request, Stage
 from rollbook.model import Service, View
 from rollbook.orders import Action, CallBody, Called, Deliver, Reject, Report, Resolve
-from rollbook.patience import LinkSettings, SessionSettings
+from rollbook.patience import LinkSettings, SessionSettings, growing_pause_ms
 from rollbook.session import SESSION_OVER
 from rollbook.wire import (
     FRAME_BYTES_MAX,
@@ -32,68 +32,20 @@ from rollbook.wire import (
     OpenSession,
     PushAck,
     SessionEnded,
-    SessionKind,
 )
+from runtime.gateway.session_calls import SessionCalls
+from runtime.gateway.session_desk import SessionDesk, SessionSpec
 
 _LOG = logger.bind(actor="link")
 _PATIENCE = SessionSettings()
 
 
-class SessionSpec(NamedTuple):
-    """Who a session is for. ``ip`` is that of the client behind the gateway: limits count against it."""
-
-    client_id: str
-    app: str = ""
-    agent: str = ""
-    ip: str = ""
-    kind: SessionKind = "sdk"
-    connected_ms: int = 0  # the wall clock when the client has connected
-
-
-class SessionDesk(Protocol):
-    """What a session asks of its link."""
-
-    def has_room(self) -> bool:
-        """Whether one more request may be in flight."""
-
-    def now_ms(self) -> int: ...
-
-    def take_number(self, session: NodeSession, above: int) -> int:
-        """One that no other session on the connection has: what comes with it is for this session."""
-
-    def drop_number(self, number: int) -> None: ...
-
-    def send(self, payload: bytes) -> None: ...
-
-    def departed(self) -> None:
-        """A request is in flight."""
-
-    def landed(self, requests: int) -> None:
-        """So many are answered, or will never be."""
-
-    def wait_for_room(self, session: NodeSession) -> None: ...
-
-    def flush_later(self, session: NodeSession, pause_ms: int) -> None: ...
-
-    def session_opened(self, session: NodeSession, body: Any) -> None: ...
-
-    def session_over(self, session: NodeSession, error: RollbookError) -> None:
-        """It has ended, for whatever reason; or never opened."""
-
-    def session_redone(self, session: NodeSession) -> None:
-        """The node has what it wants."""
-
-    def keeps(self, session: NodeSession, error: RollbookError) -> bool:
-        """Whether this one goes on, though the node has ended or refused it: on another connection, then."""
-
-    def doubt(self) -> None:
-        """Something was not answered in time: is the node there?"""
-
-
 class NodeSession:
     """Get one from ``NodeLink.open``. Every method is called on the loop."""
 
-    def __init__(self, spec: SessionSpec, desk: SessionDesk, link_settings: LinkSettings, calls_max: int) -> None:
+    def __init__(
+        self, spec: SessionSpec, desk: SessionDesk, link_settings: LinkSettings, calls_max: int, chance: random.Random
+    ) -> None:
         self.spec = spec
         self.on_push: Callable[[View], None] = _nothing
         self.on_repeated: Callable[[View], None] = _nothing  # a push of what is known; the node wants to hear of it
@@ -102,13 +54,11 @@ class NodeSession:
         self.error: RollbookError | None = None  # why it has ended
         self._desk = desk
         self._link_settings = link_settings
+        self._chance = chance
         self._loop = asyncio.get_running_loop()
         self._actions: list[Action] = []
         self._agenda = Agenda(self._actions, calls_max)
-        self._calls: dict[int, asyncio.Future[Any]] = {}
-        self._calls_taken = 0
-        self._expiry: asyncio.TimerHandle | None = None  # one for all calls: most are answered long before
-        self._expiry_ms = 0
+        self._calls = SessionCalls(desk.now_ms, self._expire)
         self._link: Link | None = None  # None: no connection to the node stands
         self._last_view: View | None = None
         self._closing: Literal["leave", "moved"] | None = None
@@ -129,12 +79,9 @@ class NodeSession:
         """
         if self.error is not None or self._closing:
             raise self._why_over()
-        self._calls_taken += 1
-        call = self._calls_taken
-        future: asyncio.Future[Any] = self._loop.create_future()
+        call, future = self._calls.take()
         deadline_ms = self._desk.now_ms() + timeout_ms
-        self._calls[call] = future
-        self._expire_by(deadline_ms)
+        self._calls.expire_by(deadline_ms)
         request = self._agenda.take(Called(call, body, deadline_ms), connected=self._link is not None)
         if request is not None and self._link is not None:
             self._link.queue.append(request)
@@ -148,8 +95,8 @@ class NodeSession:
             self._desk.send(self._link.tell(PushAck(service, version)).payload)
 
     async def close(self, reason: Literal["leave", "moved"] = "leave") -> None:
-        """End it; returns when the node has heard, or cannot. ``leave`` removes what it publishes: if the node is away
-        just now, as soon as it is back."""
+        """End it; returns when the node has heard, or takes its time. ``leave`` removes what it publishes: if the node
+        is away or busy just now, as soon as it is not."""
         if self.error is not None or self._closing:
             return
         self._closing = reason
@@ -169,7 +116,8 @@ class NodeSession:
         elif self.is_open:
             self._say_goodbye(link)
         await asyncio.wait((self._closed,), timeout=_PATIENCE.goodbye_ms / 1000)
-        self._finish()
+        if self._goodbye is not None:  # else it is yet to be said, when the node has opened or redone the session
+            self._finish()
 
     # -- for the link
 
@@ -183,6 +131,7 @@ class NodeSession:
 
     def connection_lost(self) -> None:
         self._link = None
+        self._goodbye = None
 
     def ping(self, request: Request) -> None:
         """Beyond the window: its reserve is for this."""
@@ -210,8 +159,7 @@ class NodeSession:
             self._desk.landed(len(link.in_flight))
         self._agenda.reject_everything(self._why_over)
         self._perform()
-        if self._expiry is not None:
-            self._expiry.cancel()
+        self._calls.stop()
         if not self._closed.done():
             self._closed.set_result(None)
         self._desk.session_over(self, error)
@@ -304,8 +252,19 @@ class NodeSession:
             successor = self._agenda.refused(request, failed)
         if successor is not None:
             link.redo_open += successor.redo
-            link.queue.appendleft(successor)
+            if failed.code == Code.OUTCOME_UNKNOWN:
+                self._put_off(link, successor)
+            else:
+                link.queue.appendleft(successor)
         self._done(link, request)
+
+    def _put_off(self, link: Link, request: Request) -> None:
+        """The store has trouble, and so has everybody else who writes to it."""
+        request.repeats += 1
+        least_ms, most_ms = _PATIENCE.repeat_pause_ms_min, _PATIENCE.repeat_pause_ms_max
+        pause_ms = growing_pause_ms(request.repeats, least_ms, most_ms, self._chance)
+        link.put_off(request, self._desk.now_ms() + pause_ms)
+        self._desk.flush_later(self, pause_ms)
 
     def _done(self, link: Link, request: Request) -> None:
         link.redo_open -= request.redo
@@ -326,7 +285,7 @@ class NodeSession:
             request.redo = False
         requests = self._agenda.redo()
         link.redo_open = sum(request.redo for request in requests)
-        link.queue = deque(requests)
+        link.fill(requests)
         self._perform()
         self.flush()
         self._settle(link)
@@ -376,51 +335,37 @@ class NodeSession:
         self._desk.departed()
 
     def _refuse(self, link: Link, request: Request, sentence: str) -> None:
-        """What would cost the connection, and with it everybody's session, does not leave."""
-        self._on_failed(link, request, Failed(Code.PARAMETER_INVALID, sentence))
-        self._perform()
+        """What would cost the connection, and with it everybody's session, does not leave. It is answered when what
+        may be sent now has been, for that may be more of the kind."""
+        self._loop.call_soon(self._refused, link, request, Failed(Code.PARAMETER_INVALID, sentence))
 
-    def _expire_by(self, deadline_ms: int) -> None:
-        if self._expiry is not None:
-            if self._expiry_ms <= deadline_ms:
-                return
-            self._expiry.cancel()
-        self._expiry_ms = deadline_ms
-        self._expiry = self._loop.call_later((deadline_ms + 1 - self._desk.now_ms()) / 1000, self._expire)
+    def _refused(self, link: Link, request: Request, failed: Failed) -> None:
+        if link is self._link:
+            self._on_answer(link, request, failed)
+            self._perform()
 
     def _expire(self) -> None:
-        self._expiry = None
         text = "the node did not answer in time" if self._link is not None else "the node is away"
         if self._agenda.expire(self._desk.now_ms(), lambda: RequestTimeout(text)):
             self._desk.doubt()
         self._perform()
         if self._agenda.deadline_ms is not None:
-            self._expire_by(self._agenda.deadline_ms)
+            self._calls.expire_by(self._agenda.deadline_ms)
 
     def _perform(self) -> None:
-        """What the agenda wants done; callers may have given up."""
+        """What the agenda wants done."""
         actions = list(self._actions)
         self._actions.clear()
         for action in actions:
             match action:
                 case Resolve(call, value):
-                    self._resolve(call, self._shown(value) if isinstance(value, Snapshot) else value)
+                    self._calls.resolve(call, self._shown(value) if isinstance(value, Snapshot) else value)
                 case Reject(call, error):
-                    self._reject(call, error)
+                    self._calls.reject(call, error)
                 case Deliver(snapshot):
                     self.on_push(self._shown(snapshot))
                 case Report():
                     _LOG.bind(client=self.spec.client_id, report=action.text).log(action.level, "a session reports")
-
-    def _resolve(self, call: int, value: Any) -> None:
-        future = self._calls.pop(call)
-        if not future.done():
-            future.set_result(value)
-
-    def _reject(self, call: int, error: RollbookError) -> None:
-        future = self._calls.pop(call)
-        if not future.done():
-            future.set_exception(error)
 
     def _shown(self, snapshot: Snapshot) -> View:
         """The view that the snapshot was made of, if nothing was carried over into it: shared by all who got it."""

@@ -9,12 +9,13 @@ import re
 from typing import NamedTuple
 
 from rollbook.model import APP_LENGTH_MAX
-from runtime.gateway.node_session import NodeSession, SessionSpec
+from runtime.gateway.node_session import NodeSession
 from runtime.gateway.resumption import Resumption
 from runtime.gateway.sdk_messages import SetupRequest
 from runtime.gateway.sdk_stream import SdkStream
 from runtime.gateway.sdk_subscriptions import SdkSubscriptions
 from runtime.gateway.service_lists import ServiceLists
+from runtime.gateway.session_desk import SessionSpec
 from runtime.gateway.settings import GatewaySettings
 
 _AGENT_LENGTH_MAX = 128

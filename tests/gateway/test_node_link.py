@@ -20,7 +20,8 @@ from rollbook.wire import GetStatus, OpenSession, Publish, Query, Subscribe, Tag
 from runtime.clock import system_now
 from runtime.endpoints import endpoint_of
 from runtime.gateway.node_link import NodeLink
-from runtime.gateway.node_session import NodeSession, SessionSpec
+from runtime.gateway.node_session import NodeSession
+from runtime.gateway.session_desk import SessionSpec
 from runtime.gateway.settings import GatewaySettings
 from runtime.local_socket import LocalSocket
 from tests.support.bare_node import BareNode

@@ -10,7 +10,7 @@ import pytest
 
 from rollbook.model import Instance, Service
 from rollbook.wire import MoveAdvised, Publish
-from runtime.gateway.node_session import SessionSpec
+from runtime.gateway.session_desk import SessionSpec
 from tests.support.bare_node import BareNode
 from tests.support.sdk_client import JAVA, Body, SdkClient, instance_body, success, until
 from tests.support.sdk_gateway import SdkWorld, in_sdk_world
