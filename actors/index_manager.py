@@ -274,7 +274,8 @@ class IndexManager:
             return  # Only its filter changes.
         if len(held) >= self.settings.subscriptions_per_session_max:
             limit = self.settings.subscriptions_per_session_max
-            raise Refused(f"one session subscribes to at most {limit} services", code=Code.OVER_LIMIT, field="service")
+            sentence = f"one session subscribes to at most {limit} services"
+            raise Refused(sentence, code=Code.OVER_LIMIT, field="service", retryable=False)
         # Records are never refused here: ClientManager has already acknowledged them to peers and clients.
         if service not in self.index.entries and len(self.index.entries) >= self.settings.services_max:
             limit = self.settings.services_max

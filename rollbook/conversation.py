@@ -69,7 +69,7 @@ class Conversation:
         self.go_on(link, now)
 
     def refused(self, link: Link, request: Request, failed: Failed, now: Moment) -> None:
-        if failed.code == Code.OVER_LIMIT:
+        if failed.code == Code.OVER_LIMIT and failed.retryable:
             pause_ms = self._settings.overload_pause_ms
             link.paused_until_ms = now.monotonic_ms + self._chance.randint(pause_ms // 2, pause_ms)
             successor = self._agenda.again(request)

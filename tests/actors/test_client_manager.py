@@ -362,7 +362,8 @@ def test_a_session_that_publishes_too_much_is_refused_by_field() -> None:
     route = opened(clients, "c1", 10)
     changes, _ = ordered(clients, route, publish(ONE), Publish(Service("public", "g", "b"), (ONE,)), publish(TWO))
     assert [reply.tag for reply in changes.replies] == [Tag.DONE, Tag.FAILED, Tag.DONE]
-    assert changes.replies[1].body.code == Code.OVER_LIMIT
+    refusal = changes.replies[1].body
+    assert (refusal.code, refusal.retryable) == (Code.OVER_LIMIT, False), "to publish it again changes nothing"
 
 
 def test_a_caller_that_waits_for_the_cluster_waits_for_its_seq() -> None:

@@ -249,6 +249,17 @@ def test_what_a_node_has_no_room_for_is_sent_again_as_the_newest_state() -> None
     assert bench.result(second).stamp == bench.result(first).stamp == 5
 
 
+def test_what_is_over_a_limit_for_good_is_told_and_not_sent_again() -> None:
+    bench = SessionBench()
+    bench.accept()
+    subscribed = bench.call(Subscribe(ORDERS))
+    refusal = Failed(Code.OVER_LIMIT, "too many services", "service", retryable=False)
+    bench.answer(bench.last(Tag.SUBSCRIBE), Tag.FAILED, refusal)
+    assert bench.result(subscribed).code == Code.OVER_LIMIT
+    bench.pass_ms(1_000)
+    assert len(bench.all(Tag.SUBSCRIBE)) == 1
+
+
 def test_only_as_many_requests_are_in_flight_as_the_node_allows_less_a_reserve() -> None:
     bench = SessionBench()
     bench.accept(requests_in_flight_max=20)
