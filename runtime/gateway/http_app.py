@@ -110,4 +110,8 @@ class HttpApp:
 
 def _dialled_with(settings: GatewaySettings) -> Callable[[str], NodeLink]:
     """Links to other members are like that to the own node, with no session on them but the gateway's."""
-    return lambda address: NodeLink(endpoint_of(address), settings, random.Random(os.urandom(32)))
+
+    def dial(address: str) -> NodeLink:
+        return NodeLink(endpoint_of(address), settings, random.Random(os.urandom(32)), is_to_own=False)
+
+    return dial

@@ -60,11 +60,18 @@ _FRAMES = msgspec.msgpack.Decoder(_Frame)
 
 
 class NodeLink:
-    """Make it on the loop; ``start``, then ``open`` as many sessions as there are clients, ``stop``."""
+    """Make it on the loop; ``start``, then ``open`` as many sessions as there are clients, ``stop``.
 
-    def __init__(self, endpoint: str, settings: GatewaySettings, chance: random.Random) -> None:
+    ``is_to_own`` node: what becomes of it is news. A link to another member comes and goes with the questions to it.
+    """
+
+    def __init__(
+        self, endpoint: str, settings: GatewaySettings, chance: random.Random, *, is_to_own: bool = True
+    ) -> None:
         self.node: SessionOpened | None = None  # what the node said when it was met last
         self.servers: tuple[str, ...] = ()  # the newest list of client addresses
+        self._endpoint = endpoint
+        self._is_to_own = is_to_own
         self._settings = settings
         self._chance = chance
         self._loop = asyncio.get_running_loop()
@@ -152,7 +159,7 @@ class NodeLink:
 
     def socket_lost(self, reason: str) -> None:
         if self.is_up:
-            _LOG.bind(reason=reason).warning("the node is lost")
+            self._tell("WARNING", "the node is lost", reason=reason)
         if self._is_connected:
             self._begin_to_wait()
         self._is_connected = False
@@ -266,9 +273,8 @@ class NodeLink:
     # -- the node comes and goes
 
     def _on_node_met(self, opened: SessionOpened) -> None:
-        if self.node is None or self.node.epoch != opened.epoch:
-            _LOG.bind(node_id=opened.node_id, epoch=opened.epoch).info("the node is met")
         self.node, self.servers = opened, opened.servers
+        self._tell("INFO", "the node is met", node_id=opened.node_id, epoch=opened.epoch)
         self._has_patience = True
         if self._patience_timer is not None:
             self._patience_timer.cancel()
@@ -304,11 +310,16 @@ class NodeLink:
     def _give_up(self) -> None:
         """Clients go elsewhere now. What they published here stays for the grace of their kind."""
         self._has_patience = False
-        if self._sessions:
-            fields = {"sessions": len(self._sessions), "node_patience_ms": self._settings.node_patience_ms}
-            _LOG.bind(**fields).error("the node stays away: all sessions end")
+        level = "ERROR" if self._sessions else "WARNING"
+        sentence = "the node stays away: all sessions end" if self.node else "no node answers; it is tried on and on"
+        fields = {"sessions": len(self._sessions), "node_patience_ms": self._settings.node_patience_ms}
+        self._tell(level, sentence, endpoint=self._endpoint, **fields)
         for session in list(self._sessions):
             session.end(ClusterUnreachable("the node is away"))
+
+    def _tell(self, level: str, sentence: str, **fields: object) -> None:
+        """In the log. Whoever asks another member says itself that it does not answer."""
+        _LOG.bind(**fields).log(level if self._is_to_own else "DEBUG", sentence)
 
     def _look(self) -> None:
         """Is the node there, and does it answer everything? A gateway that stood still itself holds nothing against
