@@ -258,7 +258,8 @@ class PersistentStore:
         )
         parts = {"durable": durable, "store_members": self._members}
         following = _STATUS_TO.get(self._place, Role.HEALTH)
-        return [Tell(following, message.with_counters(self.counters).with_parts(**parts))]
+        counters = {**self.counters, "persistent_instances": sum(self.image.instances_of.values())}
+        return [Tell(following, message.with_counters(counters).with_parts(**parts))]
 
     def _on_look(self, now: Now) -> Effects:
         self.desk.expire(now)

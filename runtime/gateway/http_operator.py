@@ -71,17 +71,19 @@ class HttpOperator:
             return word
         counted: ServicesCounted = await self._node.ask(CountServices())
         kept = status.counters.get("http_publications_kept", 0)
+        persistent = status.counters.get("persistent_instances", 0)
+        connected = status.sessions - status.counters.get("sessions_of_gateways", 0)
         return {
             **word,
             "serviceCount": counted.services,
             "instanceCount": counted.instances,
             "responsibleInstanceCount": status.counters.get("native_instances", 0),
             "subscribeCount": status.counters.get("index_subscriptions", 0),
-            "clientCount": status.sessions + kept,
-            "connectionBasedClientCount": status.sessions,
+            "clientCount": connected + kept + persistent,
+            "connectionBasedClientCount": connected,
             "ephemeralIpPortClientCount": kept,
-            "persistentIpPortClientCount": status.counters.get("persistent_instances", 0),
-            "responsibleClientCount": status.sessions + kept,
+            "persistentIpPortClientCount": persistent,
+            "responsibleClientCount": connected + kept,
             "load": round(os.getloadavg()[0], 2),
         }
 

@@ -83,6 +83,7 @@ def test_a_status_question_goes_on_to_whoever_deals_with_other_nodes_about_the_s
     assert effect.to is to
     told = effect.message.parts["durable"]
     assert told == DurableStatus(store, 11, 2, True, WALL_MS + 700, "it is away"), "an instance, a fence, index 11"
+    assert effect.message.parts["counters"]["persistent_instances"] == 1
 
 
 def test_orders_that_find_no_store_and_its_silences_are_counted_one_by_one() -> None:

@@ -81,17 +81,20 @@ def test_unknown_paths_and_methods(caller: HttpCaller) -> None:
     assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
 
 
-def test_metrics_count_what_is_kept(caller: HttpCaller) -> None:
+def test_metrics_count_clients_of_each_kind(caller: HttpCaller) -> None:
     assert caller.ask("GET", "/v1/ns/operator/metrics").json == {"status": "UP"}
 
-    def kept() -> int:
+    def counted() -> dict[str, int]:
         found = caller.say("GET", "/v2/ns/ops/metrics", onlyStatus="false").json["data"]
         assert found["status"] == "UP"
-        return int(found["ephemeralIpPortClientCount"])
+        assert found["connectionBasedClientCount"] == 0, "the gateway's own session is nobody's client"
+        return {kind: found[f"{kind}ClientCount"] for kind in ("ephemeralIpPort", "persistentIpPort")}
 
-    before = kept()
+    before = counted()
     caller.say("POST", V1, serviceName="metrics", ip="10.9.9.9", port=80)
-    assert kept() == before + 1
+    assert counted() == {**before, "ephemeralIpPort": before["ephemeralIpPort"] + 1}
+    caller.say("POST", V1, serviceName="stored-metrics", ip="10.9.9.8", port=80, ephemeral="false")
+    assert counted()["persistentIpPort"] == before["persistentIpPort"] + 1
 
 
 # -- limits
