@@ -127,13 +127,16 @@ class NodeLink:
         try:
             async with asyncio.timeout((timeout_ms or self._settings.request_timeout_ms) / 1000):
                 await future
-            return session
-        except TimeoutError:
-            raise ClusterUnreachable("the node did not open a session in time") from None
+        except BaseException as error:  # perhaps just when it was opened
+            session.abandon(ClusterUnreachable("nobody waits for the session any more"))
+            if isinstance(error, TimeoutError):
+                raise ClusterUnreachable("the node did not open a session in time") from None
+            raise
         finally:
             del self._opening[session]
-            if future.cancelled():
-                session.abandon(ClusterUnreachable("the session was never opened"))
+        if session.error is not None:  # likewise
+            raise session.error
+        return session
 
     async def ask(self, body: CallBody, timeout_ms: int = 0) -> Any:
         """In the gateway's own session."""
@@ -344,7 +347,7 @@ class NodeLink:
             return
         for session in (self.own, *self._sessions):
             link = session.link
-            if link is None or not session.is_open or not (link.in_flight or session is self.own):
+            if link is None or not (link.in_flight or session is self.own):
                 continue
             verdict = link.verdict(now_ms)
             if verdict is Verdict.ASK:

@@ -16,7 +16,22 @@ import zmq
 
 from rollbook.errors import ClientClosed, ClusterUnreachable, Code, Refused, RequestTimeout, RollbookError
 from rollbook.model import Instance, Service, View
-from rollbook.wire import GetStatus, OpenSession, Publish, Query, Subscribe, Tag, Withdraw, encode
+from rollbook.patience import LinkSettings
+from rollbook.wire import (
+    GetStatus,
+    OpenSession,
+    Ping,
+    Pong,
+    Publish,
+    Query,
+    SessionOpened,
+    Subscribe,
+    Tag,
+    Withdraw,
+    encode,
+    open_envelope,
+    request_body,
+)
 from runtime.clock import system_now
 from runtime.endpoints import endpoint_of
 from runtime.gateway.node_link import NodeLink
@@ -32,6 +47,7 @@ pytestmark = pytest.mark.cluster
 WAIT_SECONDS = 30.0
 ASK_MS = 10_000
 ORDERS = Service("public", "DEFAULT_GROUP", "orders")
+OPENED = SessionOpened("n1", 1, 1, 1_000)
 SETTINGS = settings_of("gateway", GatewaySettings, request_timeout_ms=ASK_MS, node_patience_ms=60_000)
 
 
@@ -359,3 +375,74 @@ def test_the_node_ends_a_session_whose_client_has_a_newer_one(node: BareNode) ->
         assert newer.is_open
 
     in_world(node, script)
+
+
+def test_a_session_is_not_left_to_whoever_has_given_up_just_when_it_opened() -> None:
+    async def script() -> None:
+        link = NodeLink("ipc://nowhere", SETTINGS, random.Random(1))
+        opening = asyncio.create_task(link.open(SessionSpec("sdk-1")))
+        await asyncio.sleep(0)
+        (session,) = link._opening
+        link.session_opened(session, OPENED)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert link.sessions == 0
+        await link.stop()
+
+    asyncio.run(script())
+
+
+def test_a_session_that_the_node_ends_just_when_it_opened_is_given_to_nobody() -> None:
+    async def script() -> None:
+        link = NodeLink("ipc://nowhere", SETTINGS, random.Random(1))
+        opening = asyncio.create_task(link.open(SessionSpec("sdk-1")))
+        await asyncio.sleep(0)
+        (session,) = link._opening
+        link.session_opened(session, OPENED)
+        session.end(RollbookError("superseded", code=Code.SESSION_SUPERSEDED))
+        with pytest.raises(RollbookError, match="superseded"):
+            await opening
+        await link.stop()
+
+    asyncio.run(script())
+
+
+def test_a_connection_on_which_a_session_is_never_opened_is_given_up() -> None:
+    async def script() -> None:
+        with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+            router.set(zmq.LINGER, 0)
+            port = router.bind_to_random_port("tcp://127.0.0.1")
+            link = NodeLink(f"tcp://127.0.0.1:{port}", SETTINGS, random.Random(1))
+            link._link_settings = LinkSettings(idle_ms=1 << 40, answer_ms=200, check_ms=50)
+            link.start()
+            opened = await answer_openings_of_gateways(router, 1)
+            opening = asyncio.create_task(link.open(SessionSpec("sdk-1")))
+            opened += await answer_openings_of_gateways(router, 1)
+            assert len(opened) == 2, "it has connected anew"
+            opening.cancel()
+            await asyncio.wait((opening,))
+            await link.stop()
+
+    asyncio.run(script())
+
+
+async def answer_openings_of_gateways(router: zmq.Socket[bytes], count: int) -> list[OpenSession]:
+    """A node that opens no other sessions, and answers every sign of life."""
+    opened: list[OpenSession] = []
+    deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
+    while len(opened) < count:
+        assert asyncio.get_running_loop().time() < deadline, "the gateway does not come"
+        if not router.poll(0):
+            await asyncio.sleep(0.01)
+            continue
+        route, payload = router.recv_multipart()
+        envelope = open_envelope(payload)
+        body = request_body(envelope)
+        if isinstance(body, OpenSession) and body.kind == "gateway":
+            opened.append(body)
+            answer = encode(Tag.SESSION_OPENED, envelope.correlation, envelope.session, OPENED)
+            router.send_multipart([route, answer])
+        elif isinstance(body, Ping):
+            router.send_multipart([route, encode(Tag.PONG, envelope.correlation, envelope.session, Pong())])
+    return opened
