@@ -180,7 +180,8 @@ class GrpcServer:
         try:
             async for message in messages:
                 await self._read_one(message, stream, peer)
-                if self._connections.at(peer.name) is not None:
+                connection = self._connections.at(peer.name)
+                if connection is not None and connection.stream is stream:
                     silent.cancel()
         finally:
             silent.cancel()

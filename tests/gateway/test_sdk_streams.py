@@ -374,3 +374,14 @@ async def until_ports(sdk: SdkClient, service: str, expected: list[int]) -> None
     deadline = asyncio.get_running_loop().time() + 30
     while (shown := await sdk.ports(service)) != expected:
         assert asyncio.get_running_loop().time() < deadline, f"{shown} and not {expected}"
+
+
+def test_a_second_stream_of_a_transport_that_does_not_say_whose_it_is_ends_too(lasting_node: BareNode) -> None:
+    async def script(world: SdkWorld) -> None:
+        sdk = await world.connected()
+        sdk.open_stream()
+        await sdk.say("ClientDetectionResponse", {"resultCode": 200, "requestId": "1"})
+        await until(lambda: sdk.ends == [grpc.StatusCode.DEADLINE_EXCEEDED], "the second stream ends")
+        assert world.connections == 1, "the first is as it was"
+
+    in_sdk_world(lasting_node, script, setup_ms=300)
