@@ -16,7 +16,7 @@ from loguru import logger
 
 from rollbook.catalog import FindServices, ServicesFound
 from rollbook.errors import RollbookError
-from rollbook.model import DEFAULT_NAMESPACE
+from rollbook.model import DEFAULT_NAMESPACE, GROUP_LENGTH_MAX, NAMESPACE_LENGTH_MAX, SERVICE_NAME_LENGTH_MAX
 from runtime.gateway.followed_pattern import FollowedPattern
 from runtime.gateway.node_link import NodeLink
 from runtime.gateway.sdk_messages import PARAMETER_ILLEGAL, FuzzyWatchRequest, SdkAnswer, failed, read_body, succeeded
@@ -28,6 +28,7 @@ _RESPONSE = "NamingFuzzyWatchResponse"
 TOO_MANY_PATTERNS, TOO_MANY_MATCHES = 50_310, 50_311
 BATCH_MAX = 10
 KEYS_RECEIVED_MAX = 10_000
+KEY_LENGTH_MAX = NAMESPACE_LENGTH_MAX + GROUP_LENGTH_MAX + SERVICE_NAME_LENGTH_MAX + len("@@@@")
 PATTERN_LENGTH_MAX = 1_024
 _ANY = {".*": "*"}  # one SDK writes it where it means any
 _ADDED, _DELETED = "ADD_SERVICE", "DELETE_SERVICE"
@@ -47,7 +48,7 @@ class _Watcher:
         self.timer: asyncio.TimerHandle | None = None
 
     def begin(self, received: Iterable[str], *, is_initializing: bool) -> None:
-        self.knows = set(received)
+        self.knows = {key for key in received if len(key) <= KEY_LENGTH_MAX}
         self.stage = "init" if is_initializing else "diff"
         self.batches_total = self.batches_told = 0
 
@@ -91,6 +92,8 @@ class FuzzyWatches:
             return failed(_RESPONSE, PARAMETER_ILLEGAL, f"Unsupported watch type {request.watch_type}")
         if len(parts) != 3 or len(pattern) > PATTERN_LENGTH_MAX:
             return failed(_RESPONSE, PARAMETER_ILLEGAL, "a pattern is namespace>>group>>service")
+        if stream.is_closed:  # while its request waited for the node
+            return succeeded(_RESPONSE)
         return await self._watch(stream, pattern, parts, request)
 
     def gone(self, stream: SdkStream) -> None:
@@ -195,7 +198,7 @@ class FuzzyWatches:
         is_watching = watcher.followed.watchers.get(watcher.stream) is watcher
         if matched is None or watcher.is_in_flight or watcher.timer is not None or not is_watching:
             return
-        missing, extra = sorted(matched - watcher.knows), sorted(watcher.knows - matched)
+        missing, extra = sorted(matched - watcher.knows), watcher.knows - matched
         if watcher.stage != "settled" and missing:
             self._tell_batch(watcher, missing)
         elif watcher.stage == "init":
@@ -203,7 +206,7 @@ class FuzzyWatches:
         elif missing or extra:
             watcher.stage = "settled"
             # SDKs take what a batch names for additions only, so what is gone is told as a change.
-            key, change = (extra[0], _DELETED) if extra else (missing[0], _ADDED)
+            key, change = (min(extra), _DELETED) if extra else (missing[0], _ADDED)
             self._tell_change(watcher, key, change)
         else:
             watcher.stage = "settled"

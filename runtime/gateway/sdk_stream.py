@@ -45,6 +45,7 @@ class SdkStream:
         self._unsent: dict[object, Payload] = {}
         self._questions: dict[str, _Question] = {}
         self._has_unsent = asyncio.Event()
+        self.is_closed = False
         self.ended: asyncio.Future[StreamEnd] = self._loop.create_future()
 
     @property
@@ -78,6 +79,7 @@ class SdkStream:
 
     def close(self) -> None:
         """It has ended: nobody will answer."""
+        self.is_closed = True
         for question in self._questions.values():
             question.timer.cancel()
         self._questions.clear()

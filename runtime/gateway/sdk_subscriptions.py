@@ -87,6 +87,7 @@ class SdkSubscriptions:
         self._settings = settings
         self._reads_answers = reads_answers
         self._watched: dict[Service, _Watched] = {}
+        self._forgetting: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
     def __len__(self) -> int:
@@ -106,6 +107,7 @@ class SdkSubscriptions:
         except RollbookError:
             if is_new:
                 self._remove(service, clusters, subscription)
+                self._forget_later(service)
             raise
         finally:
             subscription.asking -= 1
@@ -125,6 +127,21 @@ class SdkSubscriptions:
         self._remove(service, clusters, subscription)
         if service not in self._watched:
             await self._session.ask(Unsubscribe(service), self._settings.request_timeout_ms)
+
+    def _forget_later(self, service: Service) -> None:
+        """The session goes on wanting what was not answered in time; nobody would take its pushes."""
+        task = self._loop.create_task(self._forget(service))
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
+
+    async def _forget(self, service: Service) -> None:
+        if service in self._watched:
+            return
+        try:
+            await self._session.ask(Unsubscribe(service), self._settings.request_timeout_ms)
+        except RollbookError as error:
+            fields = {"service": service.grouped_name, "reason": error.message}
+            _LOG.bind(**fields).debug("a service may still be subscribed")
 
     def pushed(self, view: View) -> None:
         """By the node."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.support.bare_node import BareNode
@@ -180,5 +181,29 @@ def test_a_pattern_is_followed_as_long_as_somebody_watches_it(lasting_node: Bare
         assert (await watch(sdk, pattern_of("shared"), key_of("shared", "a"), initializing=False))["success"]
         await until(lambda: sdk.told(SYNC), "somebody else is told")
         assert len(second.heard) == heard
+
+    in_sdk_world(lasting_node, script, fuzzy_interval_ms=50)
+
+
+def test_nobody_watches_whose_stream_has_ended_before_it_could(lasting_node: BareNode) -> None:
+    async def script(world: SdkWorld) -> None:
+        sdk = await connected(world)
+        stream = world.gateway.connections.all()[0].stream
+        await sdk.close()
+        await until(lambda: world.connections == 0, "it is gone")
+        request = msgspec.json.encode({"groupKeyPattern": pattern_of("late"), "watchType": "WATCH"})
+        await world.gateway.watches.answer(stream, request)
+        assert len(world.gateway.watches) == 0
+
+    in_sdk_world(lasting_node, script)
+
+
+def test_keys_that_no_service_can_have_are_not_kept(lasting_node: BareNode) -> None:
+    async def script(world: SdkWorld) -> None:
+        watcher = await connected(world)
+        keys = [f"public@@nonsense@@{'x' * 2_000}{number}" for number in range(100)]
+        await watch(watcher, pattern_of("nonsense"), *keys, key_of("nonsense", "gone"), initializing=False)
+        await until(lambda: changes(watcher), "a deletion")
+        assert changes(watcher) == [("DELETE_SERVICE", key_of("nonsense", "gone"))]
 
     in_sdk_world(lasting_node, script, fuzzy_interval_ms=50)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from rollbook.errors import RequestTimeout, RollbookError
 from rollbook.model import Instance, Service, View
 from rollbook.orders import CallBody
+from rollbook.wire import Subscribe, Unsubscribe
 from runtime.gateway.resumption import Resumption
 from runtime.gateway.sdk_stream import OnAnswer
 from runtime.gateway.sdk_subscriptions import SdkSubscriptions
 from runtime.gateway.service_lists import LIST_BYTES_MAX, ServiceLists
 from runtime.gateway.settings import GatewaySettings
+from tests.support.sdk_client import until
 from tests.support.settings import settings_of
 
 ORDERS = Service("public", "DEFAULT_GROUP", "orders")
@@ -30,6 +34,7 @@ class Bench:
     def __init__(self, *, reads_answers: bool = True) -> None:
         self.newest = view(1)
         self.asked: list[CallBody] = []
+        self.failure: RollbookError | None = None  # in the place of every answer
         self.acknowledged: list[int] = []
         self.told: list[OnAnswer] = []
         self.resumption = Resumption(1_000, self._resumed)
@@ -57,6 +62,8 @@ class _Asked:
 
     async def ask(self, body: CallBody, timeout_ms: int) -> Any:
         self._bench.asked.append(body)
+        if self._bench.failure is not None:
+            raise self._bench.failure
         return self._bench.newest
 
     def acknowledge(self, service: Service, version: int) -> None:
@@ -142,5 +149,24 @@ def test_a_push_that_an_answer_overtook_is_acknowledged_once_the_sdk_has_it() ->
         bench.told[0](True)
         bench.subscriptions.repeated(newer)
         assert bench.acknowledged == [1, 2, 2]
+
+    run(script)
+
+
+def test_a_subscription_that_failed_is_not_left_to_the_node() -> None:
+    async def script(bench: Bench) -> None:
+        bench.failure = RequestTimeout("the node did not answer in time")
+        for _ in range(2):
+            with contextlib.suppress(RequestTimeout):
+                await bench.subscriptions.subscribe(ORDERS, "")
+            await until(lambda: bench.asked[-1:] == [Unsubscribe(ORDERS)], "nobody wants it")
+        assert len(bench.asked) == 4
+        bench.failure = None
+        await bench.subscriptions.subscribe(ORDERS, "")
+        bench.failure = RequestTimeout("the node did not answer in time")
+        with contextlib.suppress(RequestTimeout):
+            await bench.subscriptions.subscribe(ORDERS, "a")
+        await asyncio.sleep(0)
+        assert bench.asked[4:] == [Subscribe(ORDERS), Subscribe(ORDERS)], "its other list is still wanted"
 
     run(script)
