@@ -65,6 +65,7 @@ class Gateway:
         _LOG.info("ended")
 
     async def _leave(self) -> None:
+        self._http_app.end_soon()
         await self._grpc.stop()
         await self._http.stop()
         await self._http_app.stop()

@@ -47,6 +47,7 @@ class HttpApp:
         self, link: NodeLink, lists: ServiceLists, settings: GatewaySettings, connections: SdkConnections
     ) -> None:
         self._link = link
+        self._is_ending = asyncio.Event()
         self.members = MemberLinks(link, _dialled_with(settings), link.now_ms)
         self.views = ServiceViews(link, settings.http_lists_kept_max, settings.http_list_idle_ms, link.now_ms)
         self.beats = BeatGatherer(link, settings.http_beats_gather_ms, settings.http_beats_waiting_max)
@@ -71,7 +72,7 @@ class HttpApp:
                 HttpCluster(link, self.members).routes(),
                 HttpClients(link, self.members).routes(),
                 HttpLoader(connections, self.members).routes(),
-                HttpOthers(link).routes(),
+                HttpOthers(link, self._is_ending).routes(),
                 self.description.routes(),
             ],
             self.switchboard.check,
@@ -81,6 +82,10 @@ class HttpApp:
     async def start(self, host: str) -> None:
         await self.push.start(host)
         self._look()
+
+    def end_soon(self) -> None:
+        """Whoever waits for what will not come is answered, and asks another server."""
+        self._is_ending.set()
 
     async def stop(self) -> None:
         if self._timer is not None:

@@ -7,6 +7,7 @@ configurations: their readers are told so, and their listeners wait, for a quick
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import msgspec
 from starlette.responses import Response
@@ -27,8 +28,9 @@ NOT_FOUND = 404
 
 
 class HttpOthers:
-    def __init__(self, link: NodeLink) -> None:
+    def __init__(self, link: NodeLink, is_ending: asyncio.Event) -> None:
         self._link = link
+        self._is_ending = is_ending
 
     def routes(self) -> list[HttpRoute]:
         words = AnswerStyle.WORDS
@@ -67,5 +69,7 @@ class HttpOthers:
     async def _listen(self, call: HttpCall) -> object:
         said = call.headers.get(POLL_HEADER, "")
         wait_ms = min(int(said[:9]), POLL_MS_MAX) if said.isascii() and said.isdigit() else POLL_MS
-        await asyncio.sleep(max(0, wait_ms - POLL_MARGIN_MS) / 1000)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0, wait_ms - POLL_MARGIN_MS) / 1000):
+                await self._is_ending.wait()
         return Response()

@@ -6,6 +6,7 @@ compressed: there are SDKs that ask for it and do not unpack it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import Enum
 from http import HTTPStatus
@@ -91,6 +92,8 @@ class HttpRoutes:
             return _said(route.style, await route.answer(call))
         except RollbookError as error:
             return refused(route.style, error)
+        except asyncio.CancelledError:  # the server's grace is over; it would log each of these with a traceback
+            return refused(route.style, RollbookError("the gateway ends", code=Code.NODE_LEAVING))
         except Exception:
             _LOG.bind(method=scope["method"], path=route.path).exception("a request failed")
             return refused(route.style, RollbookError("the gateway failed at this request", code=Code.INTERNAL))
