@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from rollbook.model import Instance, Service, View
-from runtime.gateway.http_push import POLLS_EVERY_MS, UdpPush, takes_pushes
+from runtime.gateway.http_push import POLLS_EVERY_MS, PUSHES_PER_TURN_MAX, UdpPush, takes_pushes
 from runtime.gateway.service_lists import ServiceLists
 from tests.support.http_gateway import HttpCaller, HttpNode
+from tests.support.sdk_client import until
 
 NEWS_SECONDS = 20.0
 JAVA = "Nacos-Java-Client:v1.4.7"
@@ -201,5 +202,24 @@ def test_what_is_not_answered_is_sent_once_more_and_then_its_client_is_left_alon
         assert await asyncio.to_thread(listener.hears_nothing, 0.2)
         assert (push.pushes, push.answers) == (2, 1)
         push.stop()
+
+    asyncio.run(run())
+
+
+def test_a_crowd_is_told_in_turns_of_the_loop_and_whoever_waits_is_told_what_is_newest() -> None:
+    async def run() -> None:
+        crowd = 3 * PUSHES_PER_TURN_MAX
+        push = pushing(Clock(), crowd)
+        for number in range(crowd):
+            push.subscribe(ORDERS, "", ("127.0.0.1", 10_000 + number))
+        push.changed(view(80))
+        assert push.pushes == PUSHES_PER_TURN_MAX
+        push.changed(view(80, 81))
+        await until(lambda: not push._unsent, "all are told")
+        assert push.pushes == crowd + PUSHES_PER_TURN_MAX, "those who were told before are told again, others once"
+        push.changed(view(80))
+        push.stop()
+        await asyncio.sleep(0)
+        assert push.pushes == crowd + 2 * PUSHES_PER_TURN_MAX, "nobody is told after the end"
 
     asyncio.run(run())
