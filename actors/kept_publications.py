@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 from actors.messages.values import RecordKey
 from actors.probe_schedule import TimerWheel
-from rollbook.model import DELETE_TIMEOUT_KEY, HEARTBEAT_INTERVAL_KEY, HEARTBEAT_TIMEOUT_KEY, Instance
+from rollbook.model import DELETE_TIMEOUT_KEY, HEARTBEAT_INTERVAL_KEY, HEARTBEAT_TIMEOUT_KEY, PRESERVED_MS_MAX, Instance
 
-PATIENCE_MS_MAX = 366 * 86_400_000  # whoever means longer has made a mistake
 _TICK_MS = 250  # finer than the rhythm of judgement, so nobody waits for the wheel
 
 
@@ -167,4 +166,4 @@ def _due_ms(kept: KeptPublication, since_ms: int) -> int | None:
 def _said_ms(text: str, shipped_ms: int) -> int:
     if not (text.isascii() and text.isdigit()):
         return shipped_ms
-    return min(max(int(text), _TICK_MS), PATIENCE_MS_MAX)
+    return min(max(int(text), _TICK_MS), PRESERVED_MS_MAX)

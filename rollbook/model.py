@@ -36,6 +36,7 @@ HEARTBEAT_INTERVAL_KEY = "preserved.heart.beat.interval"
 HEARTBEAT_TIMEOUT_KEY = "preserved.heart.beat.timeout"
 DELETE_TIMEOUT_KEY = "preserved.ip.delete.timeout"
 PRESERVED_DEFAULTS_MS = {HEARTBEAT_INTERVAL_KEY: 5_000, HEARTBEAT_TIMEOUT_KEY: 15_000, DELETE_TIMEOUT_KEY: 30_000}
+PRESERVED_MS_MAX = 366 * 86_400_000  # whoever means longer has made a mistake, and SDKs have no room for it
 
 _NAMESPACE = re.compile(r"[\w-]+", re.ASCII)
 _GROUP = re.compile(r"[a-zA-Z0-9\-_:.]+")
@@ -200,7 +201,7 @@ def check_client_id(client_id: str) -> str:
 def preserved_ms(metadata: dict[str, str], key: str) -> int:
     """A preserved duration in milliseconds; the default when the key is absent or not all digits."""
     text = metadata.get(key, "")
-    return int(text) if text.isascii() and text.isdigit() else PRESERVED_DEFAULTS_MS[key]
+    return min(int(text), PRESERVED_MS_MAX) if text.isascii() and text.isdigit() else PRESERVED_DEFAULTS_MS[key]
 
 
 def _check_text(field: str, value: str, length_max: int, pattern: re.Pattern[str], code: Code) -> None:

@@ -6,7 +6,16 @@ import msgspec
 import pytest
 
 from rollbook.errors import InvalidField
-from rollbook.model import Instance, Service, View
+from rollbook.model import (
+    DELETE_TIMEOUT_KEY,
+    HEARTBEAT_INTERVAL_KEY,
+    HEARTBEAT_TIMEOUT_KEY,
+    PRESERVED_MS_MAX,
+    Instance,
+    Service,
+    View,
+    check_instance,
+)
 from runtime.gateway.shapes import RefTimes, service_shape
 
 ORDERS = Service("public", "DEFAULT_GROUP", "orders")
@@ -15,6 +24,15 @@ CLOCK_MS = 1_756_800_000_000
 
 def view(*instances: Instance, version: int = CLOCK_MS << 16, protected: bool = False) -> View:
     return View(ORDERS, version, instances, protected=protected)
+
+
+def test_a_duration_that_no_sdk_can_hold_does_not_spoil_the_list() -> None:
+    """Java has them in 64 bits and refuses a list with a longer one, of whichever instance."""
+    said = dict.fromkeys((HEARTBEAT_INTERVAL_KEY, HEARTBEAT_TIMEOUT_KEY, DELETE_TIMEOUT_KEY), "9" * 30)
+    (shown,) = service_shape(view(check_instance(Instance("10.0.0.1", 80, metadata=said))), "", 7).hosts
+    durations = (shown.instance_heart_beat_interval, shown.instance_heart_beat_time_out, shown.ip_delete_timeout)
+    assert durations == (PRESERVED_MS_MAX,) * 3
+    assert shown.metadata == said
 
 
 def test_a_list_has_every_field_of_the_original_and_no_null() -> None:
