@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import logging.handlers
+import os
 import sys
 from typing import TYPE_CHECKING, get_args
 
@@ -15,7 +18,7 @@ from rollbook.wire import LogLevel
 if TYPE_CHECKING:
     from loguru import Record
 
-FILE_ROTATION = "20 MB"
+FILE_BYTES_MAX = 20_000_000
 FILES_KEPT = 5
 LOG_LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
 _NAMES_ELSEWHERE: dict[str, LogLevel] = {"ALL": "DEBUG", "TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "ERROR"}
@@ -36,6 +39,48 @@ class LoguruHandler(logging.Handler):
         logger.bind(actor=record.name).opt(exception=record.exc_info).log(record.levelname, record.getMessage())
 
 
+class LogFile(logging.handlers.RotatingFileHandler):
+    """A file of limited size, and its last ones. Where the disk takes nothing, standard error is told once, and again
+    when it does: every line stands there too."""
+
+    terminator = ""  # lines come whole, with theirs
+
+    def __init__(self, path: str) -> None:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        super().__init__(path, maxBytes=FILE_BYTES_MAX, backupCount=FILES_KEPT, encoding="utf-8")
+        self._has_failed = False
+        self._told: str | None = None
+
+    def _open(self) -> io.TextIOWrapper:
+        """Without a buffer: what the disk has not taken would be in the way of every later line, and of the end."""
+        return io.TextIOWrapper(io.FileIO(self.baseFilename, self.mode), encoding=self.encoding, write_through=True)
+
+    def write(self, line: str) -> None:
+        """What loguru calls."""
+        self.handle(logging.makeLogRecord({"msg": line}))
+
+    def stop(self) -> None:
+        """Likewise, when it lets the file go."""
+        self.close()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._has_failed = False
+        super().emit(record)
+        if not self._has_failed and self._told is not None:
+            self._tell(None, f"the log file {self.baseFilename} is written again")
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self._has_failed = True
+        error = sys.exc_info()[1]
+        reason = str(error.strerror or error) if isinstance(error, OSError) else repr(error)
+        if reason != self._told:
+            self._tell(reason, f"cannot write the log file {self.baseFilename}: {reason}; its lines are missing there")
+
+    def _tell(self, reason: str | None, sentence: str) -> None:
+        self._told = reason
+        print(f"rollbook: {sentence}", file=sys.stderr, flush=True)
+
+
 class _InForce:
     """What the logs of this process were set up with last: loguru itself is one for each process."""
 
@@ -49,7 +94,7 @@ def set_up_logs(settings: LogSettings) -> None:
     _add(sys.stderr, settings, enqueue=False)
     if settings.file:
         try:
-            _add(settings.file, settings, enqueue=False, rotation=FILE_ROTATION, retention=FILES_KEPT)
+            _add(LogFile(settings.file), settings, enqueue=False)
         except OSError as error:
             raise SettingsError(
                 f"cannot write the log file {settings.file}: {error.strerror}", field="log.file"
