@@ -115,6 +115,11 @@ class LinkTable:
         link = self.links.get(name)
         return link if link is not None and link.node_id and link.peer_address in addresses else None
 
+    def proven_at_ms(self, name: str) -> int | None:
+        """Of this link; None: nothing has been asked on it and answered yet. One that is gone counts as very old."""
+        link = self.links.get(name)
+        return link.proven_at_ms if link is not None else 0
+
     def shaken(self) -> list[str]:
         """Links with a complete handshake."""
         return sorted(name for name, link in self.links.items() if link.node_id)

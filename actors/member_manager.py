@@ -256,7 +256,8 @@ class MemberManager:
         own_epoch = max((entry.epoch for entry in digest.entries if entry.owner == self._me.node_id), default=0)
         if own_epoch > self._me.epoch:
             return end_for_epoch(own_epoch)
-        entries = self._leases.admit(digest.entries, now.monotonic_ms, self._doubt.stale_ms(now.monotonic_ms))
+        waited_ms = self._doubt.stale_ms(self._links.proven_at_ms(link.name), now.monotonic_ms)
+        entries = self._leases.admit(digest.entries, now.monotonic_ms, waited_ms)
         self.counters["digest_entries_refused"] += len(digest.entries) - len(entries)
         self._roster.report(link.peer_address, digest, now.monotonic_ms)
         accepted = DigestAccepted(link.name, digest.node_id, digest.ready, entries)
@@ -277,7 +278,7 @@ class MemberManager:
     def _on_heartbeat_raised(self, message: HeartbeatRaised, now: Now) -> list[Effect]:
         if message.origin.owner == self._me.node_id and message.origin.epoch > self._me.epoch:
             return end_for_epoch(message.origin.epoch)
-        waited_ms = self._doubt.stale_ms(now.monotonic_ms)
+        waited_ms = self._doubt.stale_ms(self._links.proven_at_ms(message.link), now.monotonic_ms)
         self._leases.hear(message.origin, message.heartbeat, waited_ms, now.monotonic_ms)
         return self._review_soon(now)
 

@@ -64,4 +64,4 @@ class Reception:
         if self._peers.node_of(link) != origin.owner or not self._peers.has_owner(origin):
             return []
         self._heartbeats[origin] = delta.heartbeat
-        return [Tell(Role.MEMBERS, HeartbeatRaised(origin, delta.heartbeat))]
+        return [Tell(Role.MEMBERS, HeartbeatRaised(link, origin, delta.heartbeat))]

@@ -19,6 +19,7 @@ class SelfDoubt:
         self._majority_at_ms = 0  # when a majority was last heard, or might have been
         self._suspended_until_ms = 0
         self._last_gap_ms = 0  # before the last beat, if that was a pause
+        self._pause_ms: tuple[int, int] | None = None  # the last one: from when to when
         self._awake_from_ms = 0  # the start, put off by the time in which this node stood still
         self._preserving_until_ms = 0
         self.is_isolated = False
@@ -38,19 +39,27 @@ class SelfDoubt:
     def beat(self, now_ms: int) -> int:
         """The length of the pause before this beat if it was one, else 0."""
         gap_ms = self.gap_ms(now_ms)
-        self._beat_at_ms, self._last_gap_ms = now_ms, gap_ms
         if gap_ms:
+            self._pause_ms = (self._beat_at_ms, now_ms)
             self._suspended_until_ms = now_ms + self._lease_ms
             self._awake_from_ms += gap_ms
+        self._beat_at_ms, self._last_gap_ms = now_ms, gap_ms
         return gap_ms
 
-    def stale_ms(self, now_ms: int) -> int:
-        """How old a frame may be that is handled now: it may have waited in a socket while this node stood still. At
-        the second beat after the pause all that waited has been read."""
+    def stale_ms(self, proven_at_ms: int | None, now_ms: int) -> int:
+        """How old a frame may be that is handled now: it may have waited in a socket while this node stood still.
+
+        At the second beat after the pause all that waited has been read, but by a node that reads slowly. So a link
+        from before the pause (``proven_at_ms``: when its last answered ping left; None: it is a new one) has to answer
+        a ping that left since, which it does behind all that waited. One that nothing answers on is believed in time.
+        """
         gap_ms = self.gap_ms(now_ms)
-        if gap_ms:
+        if gap_ms or self._pause_ms is None:
             return gap_ms
-        return self._last_gap_ms + now_ms - self._beat_at_ms if self._last_gap_ms else 0
+        paused_at_ms, went_on_at_ms = self._pause_ms
+        is_unanswered = proven_at_ms is not None and proven_at_ms < went_on_at_ms
+        may_wait = is_unanswered and now_ms - went_on_at_ms < self._lease_ms // 3
+        return now_ms - paused_at_ms if self._last_gap_ms or may_wait else 0
 
     def suspends(self, now_ms: int) -> bool:
         """No expiry now: nothing is hidden or purged, no grace ends, isolation does not begin."""

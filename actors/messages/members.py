@@ -67,6 +67,7 @@ class DigestsTaken(msgspec.Struct, frozen=True):
 class HeartbeatRaised(msgspec.Struct, frozen=True):
     """A delta from the owner itself carried its counter. From: DistroSyncActor."""
 
+    link: str
     origin: Origin
     heartbeat: int
 

@@ -323,7 +323,7 @@ def test_what_claims_to_be_this_nodes_own_is_refused_and_counted() -> None:
 def test_only_the_owner_itself_raises_its_heartbeat_and_only_upwards() -> None:
     node = Node()
     raised = told(node.receive("to-n2", delta(TWO, 0, 1, heartbeat=40)), HeartbeatRaised, Role.MEMBERS)
-    assert raised == [HeartbeatRaised(TWO, 40)]
+    assert raised == [HeartbeatRaised("to-n2", TWO, 40)]
     assert told(node.receive("to-n2", delta(TWO, 1, 2, heartbeat=40)), HeartbeatRaised) == []
     assert told(node.receive("to-n3", delta(TWO, 2, 3, heartbeat=50)), HeartbeatRaised) == []
 

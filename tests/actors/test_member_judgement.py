@@ -328,7 +328,7 @@ def test_preservation_ends_a_beat_after_they_are_heard_again() -> None:
     ]
 
 
-# The pause guard.
+# The pause guard; what a node takes for old then: test_member_pauses.py.
 
 
 def test_after_a_pause_of_its_own_a_node_lets_nothing_expire_for_one_lease() -> None:
@@ -339,60 +339,3 @@ def test_after_a_pause_of_its_own_a_node_lets_nothing_expire_for_one_lease() -> 
     assert node.manager.counters["pauses"] == 1
     node.connect("b")
     assert hidden_after(node, "b", {"c": "refused"}) == 15
-
-
-def test_for_one_lease_after_a_pause_of_its_own_a_node_says_that_others_may_know_more() -> None:
-    node = MemberNode().running("bc")
-    node.run(15, "bc")
-    assert not node.standing().warming
-    node.ms += 40_000
-    node.beat()
-    assert node.standing().warming
-    node.run(14, "bc")
-    assert node.standing().warming
-    node.run(1, "bc")
-    assert not node.standing().warming
-
-
-def test_what_waited_unread_while_a_node_stood_still_renews_no_lease() -> None:
-    """It may be the last word of an owner that died long ago, and the others must not be told that it was heard now."""
-    node = MemberNode().running("bc")
-    node.ms += 40_000
-    node.digest("c")
-    assert node.age_ms("c") >= 40_000, "before the beat that ends the pause"
-    node.digest("c")
-    assert node.age_ms("c") >= 40_000, "and as long as something may be left to read: until the next beat"
-    node.digest("c")
-    assert node.age_ms("c") == 0
-
-
-def test_a_pause_of_a_third_of_a_lease_is_none_yet() -> None:
-    node = MemberNode().running("bc")
-    node.ms += 5_000
-    node.beat()
-    assert node.manager.counters["pauses"] == 0
-    node.ms += 5_001
-    node.beat()
-    assert node.manager.counters["pauses"] == 1
-
-
-def test_isolation_does_not_begin_because_of_a_pause() -> None:
-    node = MemberNode().running("bc")
-    node.ms += 40_000
-    node.beat()
-    node.run(14)
-    assert not node.standing().isolated
-    node.run(6)
-    assert node.standing().isolated
-
-
-def test_a_pause_of_its_own_is_no_time_in_which_a_loading_node_has_waited_for_others() -> None:
-    node = MemberNode()
-    node.list_members("abc")
-    node.ms += 40_000
-    node.beat()
-    assert not node.standing().ready, "nobody had a chance to answer"
-    node.run(14)
-    assert not node.standing().ready
-    node.run(2)
-    assert node.standing().ready, "now it has waited for long enough"

@@ -179,7 +179,7 @@ def test_relayed_ages_are_taken_over_and_grow() -> None:
 def test_a_counter_that_came_with_a_delta_renews_the_lease() -> None:
     node = MemberNode().running("b")
     node.ms += 900
-    node.tell(HeartbeatRaised(Origin("b", EPOCH), 50))
+    node.tell(HeartbeatRaised("to-b", Origin("b", EPOCH), 50))
     assert node.age_ms("b") == 0
 
 
@@ -188,7 +188,9 @@ def test_a_report_of_this_node_in_a_higher_epoch_ends_it(how: str) -> None:
     node = MemberNode().running("b")
     origin = Origin("a", EPOCH + 3)
     effects = (
-        node.digest("b", entry("a", epoch=EPOCH + 3)) if how == "digest" else node.tell(HeartbeatRaised(origin, 1))
+        node.digest("b", entry("a", epoch=EPOCH + 3))
+        if how == "digest"
+        else node.tell(HeartbeatRaised("to-b", origin, 1))
     )
     assert ends(effects) == [(75, EPOCH + 3)]
 

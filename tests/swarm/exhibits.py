@@ -101,6 +101,16 @@ EXHIBITS = (
         "fresh-nodes-judge",
     ),
     Exhibit(
+        "last-words-read-slowly",
+        "a node that had stood still for longer than a lease read each frame 0.4 s late (patiences divided by five):"
+        " after its second beat it took the last words of an owner that had died meanwhile for new, and two nodes that"
+        " had started since listed for a lease more what had been withdrawn there (22000042 of 3 nodes)",
+        "what comes over a link is as old as the pause until the link has answered a ping that left since;"
+        " docs/adr/0007",
+        file="tests/actors/test_member_pauses.py",
+        test="test_a_node_that_reads_slowly_after_it_stood_still_knows_by_an_answer_that_all_is_read_that_waited",
+    ),
+    Exhibit(
         "alone-with-an-orphan",
         "a node that had heard of a restart, and then nobody, hid what the node's earlier life had left, while its"
         " clients were long signed in where it could not hear",
