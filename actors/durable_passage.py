@@ -21,7 +21,6 @@ from actors.service_index import ServiceIndex
 from rollbook.durable_bodies import DeleteNamespace, DeleteService, PublishPersistent, ServiceShown, SetIntent
 from rollbook.errors import Code, Refused, RollbookError
 from rollbook.kept_rows import RestoreRows
-from rollbook.model import InstanceKey, Service
 from rollbook.wire import Failed, Tag, encode
 
 
@@ -65,7 +64,7 @@ class DurablePassage:
             case DeleteNamespace() if self.index.has_namespace(body.id):
                 raise Refused(f"the namespace {body.id} has services", code=Code.SERVICE_IN_USE, field="id")
             case SetIntent():
-                incarnation = self.index.incarnations(body.service, [body.key]).get(body.key, "")
+                incarnation = self.index.incarnations(body.service).of(body.key)
                 if not incarnation and self.index.views.is_store_unread:
                     sentence = "this node has not read the store yet, and does not know all instances"
                     raise Refused(sentence, code=Code.STORE_UNAVAILABLE)
@@ -89,12 +88,12 @@ class DurablePassage:
         index, views = self.index, self.index.views
         if views.warming or views.preserved or index.hides_nobody or views.is_store_unread:
             return []
-        keys: dict[Service, set[InstanceKey]] = {}
-        for _, service, key, _ in message.intents:
-            keys.setdefault(service, set()).add(key)
-        listed = {service: index.incarnations(service, keys[service]) for service in keys}
+        services = {service for _, service, _, _ in message.intents}
+        listed = {service: index.incarnations(service) for service in services}
         unclaimed = tuple(
-            version for version, service, key, incarnation in message.intents if listed[service].get(key) != incarnation
+            version
+            for version, service, key, incarnation in message.intents
+            if not listed[service].are_one(key, incarnation)
         )
         return [Tell(Role.PERSISTENT, IntentsUnclaimed(unclaimed))]
 
@@ -108,9 +107,9 @@ class DurablePassage:
 
     def _with_listed(self, answer: ServiceAnswer) -> ServiceShown:
         shown = answer.shown
-        listed = self.index.incarnations(shown.service, [intent.key for intent in shown.intents])
+        listed = self.index.incarnations(shown.service)
         intents = tuple(
-            msgspec.structs.replace(intent, listed=listed.get(intent.key) == incarnation)
+            msgspec.structs.replace(intent, listed=listed.are_one(intent.key, incarnation))
             for intent, incarnation in zip(shown.intents, answer.incarnations, strict=True)
         )
         return msgspec.structs.replace(shown, intents=intents)

@@ -1,7 +1,8 @@
 """What is laid over the instances of a service when its view is built: what operators want, and protection.
 
 Pure rules. An intent is bound to one incarnation of an instance, so a new process at the same address does not inherit
-it. What the application publishes stays visible wherever the intent says nothing.
+it. An SDK that has come back is another client and the same process: for it the intent holds (actors/succession.py).
+What the application publishes stays visible wherever the intent says nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import msgspec
 
 from actors.durable_rows import STORE_ORIGIN
 from actors.messages.values import BoundIntent, IntentPlace, Record
+from actors.succession import are_kin, last_heir
 from actors.views import precedes
 from rollbook.durable import Intent, IntentField, kept_incarnation
 from rollbook.model import Instance, InstanceKey, Service
@@ -23,7 +25,7 @@ class ServiceOverlays:
     def __init__(self) -> None:
         self._thresholds: dict[Service, float] = {}  # of every service that has settings
         self._names: dict[tuple[str, str], set[str]] = {}  # of these, by namespace and group
-        self._intents: dict[Service, dict[InstanceKey, dict[IntentField, BoundIntent]]] = {}
+        self.intents: dict[Service, dict[InstanceKey, dict[IntentField, BoundIntent]]] = {}  # written here alone
 
     def take(
         self,
@@ -38,7 +40,7 @@ class ServiceOverlays:
         for place, bound in intents:
             concerned[place.service] = None
             if bound is not None:
-                self._intents.setdefault(place.service, {}).setdefault(place.key, {})[place.field] = bound
+                self.intents.setdefault(place.service, {}).setdefault(place.key, {})[place.field] = bound
             else:
                 self._forget(place)
         return list(concerned)
@@ -65,21 +67,21 @@ class ServiceOverlays:
                 del self._names[group]
 
     def _forget(self, place: IntentPlace) -> None:
-        of_service = self._intents.get(place.service, {})
+        of_service = self.intents.get(place.service, {})
         of_instance = of_service.get(place.key, {})
         if of_instance.pop(place.field, None) is None or of_instance:
             return
         del of_service[place.key]
         if not of_service:
-            del self._intents[place.service]
+            del self.intents[place.service]
 
     def laid_over(
-        self, service: Service, instances: tuple[Instance, ...], winners: Sequence[Record]
+        self, service: Service, instances: tuple[Instance, ...], winners: Sequence[Record], heirs: Mapping[str, str]
     ) -> tuple[tuple[Instance, ...], bool]:
         """The instances as they are to be shown, and whether the service is protected."""
-        intents = self._intents.get(service)
+        intents = self.intents.get(service)
         if intents:
-            instances = with_intents(instances, publishers_of(winners), intents)
+            instances = with_intents(instances, Incarnations(winners, heirs), intents)
         threshold = self._thresholds.get(service)
         return with_protection(instances, threshold) if threshold else (instances, False)
 
@@ -101,18 +103,44 @@ def publishers_of(winners: Iterable[Record]) -> dict[InstanceKey, Record]:
     return chosen
 
 
+class Incarnations:
+    """Of what a service lists. ``heirs``: by client that is left out, who has succeeded it."""
+
+    def __init__(self, winners: Sequence[Record], heirs: Mapping[str, str]) -> None:
+        self._publishers = publishers_of(winners)
+        self._heirs = heirs
+        self._beside: dict[InstanceKey, set[str]] = {}  # other connections of the same application
+        for record in winners:
+            for instance in record.instances if record.trail is not None else ():
+                if are_kin(record, self._publishers[instance.key]):
+                    self._beside.setdefault(instance.key, set()).add(record.key.client)
+
+    def of(self, key: InstanceKey) -> str:
+        """Empty if that is not listed."""
+        publisher = self._publishers.get(key)
+        return incarnation_of(publisher) if publisher is not None else ""
+
+    def are_one(self, key: InstanceKey, incarnation: str) -> bool:
+        """Whether a decision that is bound to this incarnation holds for what is listed there.
+
+        Between the new connection's registration and the end of the old one nobody knows yet that one succeeds the
+        other. There the decision holds as long as whom it is bound to is listed at this address too.
+        """
+        last = last_heir(incarnation, self._heirs)
+        return key in self._publishers and (last == self.of(key) or last in self._beside.get(key, ()))
+
+
 def with_intents(
     instances: Iterable[Instance],
-    publishers: Mapping[InstanceKey, Record],
+    incarnations: Incarnations,
     intents: Mapping[InstanceKey, Mapping[IntentField, BoundIntent]],
 ) -> tuple[Instance, ...]:
     """The instances as operators want them."""
     shown: list[Instance] = []
     for instance in instances:
         decisions = intents.get(instance.key)
-        incarnation = incarnation_of(publishers[instance.key]) if decisions else ""
         for bound in decisions.values() if decisions else ():
-            if bound.incarnation == incarnation:
+            if incarnations.are_one(instance.key, bound.incarnation):
                 instance = _as_wanted(instance, bound.intent)
         shown.append(instance)
     return tuple(shown)

@@ -12,13 +12,13 @@ from types import MappingProxyType
 
 from actors.durable_rows import STORE_ORIGIN
 from actors.messages.values import BoundIntent, IntentPlace, Origin, Record, RecordKey, Route
-from actors.overlays import incarnation_of, publishers_of
+from actors.overlays import Incarnations
 from actors.service_entry import ServiceEntry, ServiceGroup
 from actors.service_news import ServiceNews, matches, matching
 from actors.shrink_guard import ShrinkGuard, ShrinkPatience
 from actors.verdicts import is_verdicts_client, last_verdicts
 from actors.view_builder import ViewBuilder
-from actors.views import Filter, OwnerVerdict, listed_count, live_winners
+from actors.views import Filter, OwnerVerdict, listed_count, live_winners, winners_and_heirs
 from rollbook.catalog import Subscriber
 from rollbook.model import VERDICTS_CLIENT_PREFIX, InstanceKey, Service
 
@@ -193,12 +193,11 @@ class ServiceIndex:
         groups = sorted(key for key in self.groups if key[0] == namespace)
         return any(self.live_names(*key) for key in groups)
 
-    def incarnations(self, service: Service, keys: Iterable[InstanceKey]) -> dict[InstanceKey, str]:
-        """Of those among these instances that are listed."""
+    def incarnations(self, service: Service) -> Incarnations:
+        """Of what it lists."""
         entry = self.entries.get(service)
-        winners = live_winners(entry.clients.values(), self.filter_of(service)) if entry is not None else ()
-        publishers = publishers_of(winners)
-        return {key: incarnation_of(publishers[key]) for key in keys if key in publishers}
+        clients = entry.clients.values() if entry is not None else ()
+        return Incarnations(*winners_and_heirs(clients, self.filter_of(service)))
 
     def live_names(self, namespace: str, group: str) -> list[str]:
         """Sorted names of the services of a group that have at least one live publisher. Not to be changed."""

@@ -66,8 +66,8 @@ def are_kin(record: Record, other: Record) -> bool:
     return record.trail is not None and other.trail is not None and record.trail.kin == other.trail.kin
 
 
-def succeeded(orphans: Mapping[str, Orphan], words: Iterable[Record]) -> set[str]:
-    """Those among the orphans, by client, that another client has succeeded.
+def heirs_of(orphans: Mapping[str, Orphan], words: Iterable[Record]) -> dict[str, str]:
+    """Of those among the orphans that another client has succeeded, which one; by client.
 
     ``words``: the last word of each client of the service, tombstones too.
     """
@@ -76,7 +76,7 @@ def succeeded(orphans: Mapping[str, Orphan], words: Iterable[Record]) -> set[str
         at_address.setdefault((orphan.trail.kin, orphan.record.instances[0].key), []).append(orphan)
     kin = {kin for kin, _ in at_address}
     heirs = [(word.trail, word) for word in words if word.trail is not None and word.trail.kin in kin]
-    gone: set[str] = set()
+    succeeded: dict[str, str] = {}
     for trail, heir in sorted(heirs, key=lambda each: _age(*each)):
         addresses = dict.fromkeys((*(instance.key for instance in heir.instances), *trail.withdrawn))
         around = [orphan for key in addresses for orphan in at_address.get((trail.kin, key), [])[:_LOOKED_AT_MAX]]
@@ -84,8 +84,15 @@ def succeeded(orphans: Mapping[str, Orphan], words: Iterable[Record]) -> set[str
         if fitting:
             oldest = min(fitting, key=lambda orphan: _age(orphan.trail, orphan.record))
             at_address[oldest.trail.kin, oldest.record.instances[0].key].remove(oldest)
-            gone.add(oldest.record.key.client)
-    return gone
+            succeeded[oldest.record.key.client] = heir.key.client
+    return succeeded
+
+
+def last_heir(client: str, heirs: Mapping[str, str]) -> str:
+    """Where a chain of moves has led; the client itself if it has not moved. Each heir is younger, so it has an end."""
+    while client in heirs:
+        client = heirs[client]
+    return client
 
 
 def _follows(trail: Trail, heir: Record, orphan: Orphan, addresses: Mapping[InstanceKey, None]) -> bool:

@@ -7,18 +7,15 @@ instances (overlays.py), the flags of this node, and which conflicts were found 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from actors.durable_rows import STORE_ORIGIN
-from actors.messages.values import Record
 from actors.overlays import ServiceOverlays
 from actors.records import HybridClock
 from actors.service_entry import ServiceEntry
 from actors.shrink_guard import ShrinkGuard, is_held
 from actors.verdicts import overlaid, verdicts_in_force
-from actors.views import Filter, InstanceConflict, listed_count, live_winners, merge_instances
+from actors.views import Filter, InstanceConflict, listed_count, live_winners, merge_instances, winners_and_heirs
 from rollbook.model import Instance, Service, View
 
 
@@ -61,8 +58,7 @@ class ViewBuilder:
         """Of a service that is protected."""
         hidden = self._guard.filter_of(entry.service)
         merged, _ = merge_instances(live_winners(entry.clients.values(), hidden))
-        found = overlaid(merged, verdicts_in_force(entry.verdicts.values(), hidden)) if entry.verdicts else merged
-        return sum(one.healthy for one in found)
+        return sum(one.healthy for one in self._as_found(entry, merged, hidden))
 
     def take_conflicts(self) -> list[tuple[Service, tuple[InstanceConflict, ...]]]:
         found, self.conflicts_found = self.conflicts_found, []
@@ -70,9 +66,10 @@ class ViewBuilder:
 
     def _merge(self, entry: ServiceEntry) -> tuple[Instance, ...]:
         service, hidden = entry.service, self._guard.filter_of(entry.service)
-        winners = live_winners(entry.clients.values(), hidden)
+        winners, heirs = winners_and_heirs(entry.clients.values(), hidden)
         merged, conflicts = merge_instances(winners)
-        instances, entry.protected = self._overlaid(entry, merged, winners, hidden)
+        found = self._as_found(entry, merged, hidden)
+        instances, entry.protected = self.overlays.laid_over(service, found, winners, heirs)
         may_be_held = service in self._guard.services
         entry.guarded = may_be_held and is_held(winners, entry.clients.values(), self._guard.hidden)
         entry.dirty = False
@@ -82,13 +79,9 @@ class ViewBuilder:
             self.note_conflicts(entry, conflicts)
         return instances
 
-    def _overlaid(
-        self, entry: ServiceEntry, instances: tuple[Instance, ...], winners: Sequence[Record], hidden: Filter
-    ) -> tuple[tuple[Instance, ...], bool]:
-        """What probes have found, then what operators want; and whether so few are healthy that all are shown so."""
-        if entry.verdicts:
-            instances = overlaid(instances, verdicts_in_force(entry.verdicts.values(), hidden))
-        return self.overlays.laid_over(entry.service, instances, winners)
+    def _as_found(self, entry: ServiceEntry, instances: tuple[Instance, ...], hidden: Filter) -> tuple[Instance, ...]:
+        """By probes, before what operators want is laid over it."""
+        return overlaid(instances, verdicts_in_force(entry.verdicts.values(), hidden)) if entry.verdicts else instances
 
     def note_conflicts(self, entry: ServiceEntry, conflicts: tuple[InstanceConflict, ...]) -> None:
         known = {conflict.key for conflict in entry.conflicts}
@@ -102,12 +95,13 @@ class ViewBuilder:
         assert entry.settled != (entry in entry.group.unsettled)
         assert entry.settled or entry.dirty
         hidden = self._guard.filter_of(entry.service)
-        winners = live_winners(entry.clients.values(), hidden)
+        winners, heirs = winners_and_heirs(entry.clients.values(), hidden)
         if entry.settled:
             assert entry.listed == listed_count(winners), "the count of instances is stale"
         if not entry.dirty:
             merged, conflicts = merge_instances(winners)
-            instances, is_protected = self._overlaid(entry, merged, winners, hidden)
+            found = self._as_found(entry, merged, hidden)
+            instances, is_protected = self.overlays.laid_over(entry.service, found, winners, heirs)
             assert entry.protected == is_protected, "a view that is protected says so"
             assert entry.view is not None
             assert entry.view.instances == instances, f"the view of {entry.service} is stale"

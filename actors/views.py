@@ -7,10 +7,11 @@ on repeats, or on the node that computes it; but of a hidden owner it counts wha
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from actors.messages.values import Origin, Record
-from actors.succession import Orphan, are_kin, succeeded
+from actors.succession import Orphan, are_kin, heirs_of
 from rollbook.model import Instance, InstanceKey, instance_key
 
 
@@ -23,6 +24,7 @@ class OwnerVerdict(NamedTuple):
 
 
 Filter = Mapping[Origin, OwnerVerdict]
+_NOBODY: Mapping[str, str] = MappingProxyType({})
 
 
 class InstanceConflict(NamedTuple):
@@ -62,12 +64,19 @@ def live_winner(records: tuple[Record, ...], hidden: Filter) -> Record | None:
 
 def live_winners(clients: Collection[tuple[Record, ...]], hidden: Filter) -> list[Record]:
     """Step 1 for every client of one service, less those that another client has succeeded."""
+    return winners_and_heirs(clients, hidden)[0]
+
+
+def winners_and_heirs(
+    clients: Collection[tuple[Record, ...]], hidden: Filter
+) -> tuple[list[Record], Mapping[str, str]]:
+    """Likewise, and by client who has succeeded those that are left out."""
     winners = [winner for records in clients if (winner := live_winner(records, hidden)) is not None]
     orphans = orphans_among(winners, hidden)
     if not orphans:
-        return winners
-    gone = succeeded(orphans, (max(records, key=rank) for records in clients))
-    return [winner for winner in winners if winner.key.client not in gone]
+        return winners, _NOBODY
+    heirs = heirs_of(orphans, (max(records, key=rank) for records in clients))
+    return [winner for winner in winners if winner.key.client not in heirs], heirs
 
 
 def orphans_among(winners: Iterable[Record], hidden: Filter) -> dict[str, Orphan]:

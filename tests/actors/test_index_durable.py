@@ -9,20 +9,22 @@ from actors.durable_rows import STORE_ORIGIN
 from actors.messages.connections import StandingChanged
 from actors.messages.index import (
     IntentsReviewed,
+    OverlaysChanged,
     RecordsChanged,
     ServiceAnswer,
     ServicesAnswered,
 )
 from actors.messages.io import AnswerClients
 from actors.messages.store import IntentsUnclaimed, RowVersion, StoreFollowed
-from actors.messages.values import Order, Standing
+from actors.messages.values import BoundIntent, IntentPlace, Order, Record, RecordKey, Standing, Trail
+from actors.records import make_record
 from rollbook.durable import Intent, ServiceSettings
 from rollbook.durable_bodies import ServiceShown, SetIntent, ShownIntent
 from rollbook.errors import Code
-from rollbook.model import Service
+from rollbook.model import Instance, Service
 from rollbook.wire import Tag
 from tests.support.index_bench import IndexUnderTest
-from tests.support.registry import ORDERS, STOCK, instance, opened, record, route, told
+from tests.support.registry import HERE, ORDERS, STOCK, instance, opened, record, route, told
 
 ONE, TWO = instance(1), instance(2)
 EAST = instance(3, "east")
@@ -67,6 +69,40 @@ def test_whom_an_intent_is_meant_for_is_looked_up_unless_lists_may_lack_somebody
     for doubt in (Standing(warming=True), Standing(preserved=True), Standing(hides_nobody=True)):
         index.handle(StandingChanged(doubt))
         assert told(index.handle(question), IntentsUnclaimed) == []
+
+
+def moved(client: str, *instances: Instance, connected: int, orphaned: int = 0, service: Service = ORDERS) -> Record:
+    """What a connection of one SDK publishes; without instances it has withdrawn the first one."""
+    trail = Trail(7, connected, orphaned, () if instances else (ONE.key,))
+    return make_record(HERE, RecordKey(client, service), connected, connected, connected, 45_000, instances, trail)
+
+
+LOST = moved("old", ONE, connected=10_000, orphaned=100_000)
+BACK = moved("new", ONE, connected=100_900)
+
+
+def test_an_sdk_that_has_come_back_is_whom_an_intent_is_meant_for(index: IndexUnderTest) -> None:
+    index.put(LOST, BACK)
+    old, stranger = RowVersion("row 1", 3), RowVersion("row 2", 3)
+    question = IntentsReviewed(((old, ORDERS, ONE.key, "old"), (stranger, ORDERS, ONE.key, "stranger")))
+    assert told(index.handle(question), IntentsUnclaimed) == [IntentsUnclaimed((stranger,))]
+    intents = (ShownIntent(ONE.key, Intent(weight=2.0), "ann", 5, 0),) * 2
+    answer = ServiceAnswer(route(1), 9, ServiceShown(ORDERS, ServiceSettings(), intents=intents), ("old", "stranger"))
+    [answers] = told(index.handle(ServicesAnswered((answer,))), AnswerClients)
+    ((_, body),) = [opened(frame.payload) for frame in answers.frames]
+    assert [intent.listed for intent in body.intents] == [True, False]
+
+
+def test_no_list_lacks_what_an_operator_wants_while_its_sdk_moves(index: IndexUnderTest) -> None:
+    place = IntentPlace(ORDERS, ONE.key, "enabled")
+    index.handle(OverlaysChanged(intents=((place, BoundIntent(Intent(enabled=False), "old")),)))
+    standing = moved("old", ONE, connected=10_000)
+    second = moved("new", ONE, connected=100_900, orphaned=101_000)
+    for change in (standing, BACK, LOST, second, moved("third", ONE, connected=101_500)):
+        index.put(change)
+        assert [found.enabled for found in index.view().instances] == [False], change
+    index.handle(OverlaysChanged(intents=((place, None),)))
+    assert [found.enabled for found in index.view().instances] == [True], "a person has cleared it"
 
 
 def test_of_a_service_each_intent_says_whether_its_instance_is_listed(index: IndexUnderTest) -> None:
