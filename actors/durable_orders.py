@@ -71,6 +71,14 @@ class DropIntent(msgspec.Struct, frozen=True):
     index: int
 
 
+class MoveIntent(msgspec.Struct, frozen=True):
+    """A decision goes on for another incarnation, if it is still this one. From PersistentStore itself."""
+
+    place: IntentPlace
+    index: int
+    incarnation: str
+
+
 class OrderAnswer(NamedTuple):
     tag: Tag
     body: Any
@@ -120,7 +128,7 @@ def _row_key(body: Any) -> str:
             return namespace_row_key(body.namespace.id)
         case DeleteNamespace():
             return namespace_row_key(body.id)
-        case DropIntent():
+        case DropIntent() | MoveIntent():
             return intent_row_key(body.place)
         case _:
             raise TypeError(f"{type(body).__name__} is no order about durable data")
@@ -152,6 +160,8 @@ def plan_of(order: Order, image: DurableImage, now: Now) -> Plan | OrderAnswer:
         case DropIntent():
             is_there = image.row_index(_row_key(body)) == body.index
             return _as_seen(Operation(_row_key(body), None), image) if is_there else _done(image.index)
+        case MoveIntent():
+            return _moved(body, image)
         case _:
             raise TypeError(f"{type(body).__name__} is no order about durable data")
 
@@ -311,6 +321,15 @@ def _bound(body: BindIntent, author: str, now: Now) -> tuple[Operation, ...]:
         kept = KeptIntent(*about, author, now.wall_ms, expires_ms, 0)
         operations.append(Operation(intent_row_key(place), intent_row_value(kept)))
     return tuple(operations)
+
+
+def _moved(body: MoveIntent, image: DurableImage) -> Plan | OrderAnswer:
+    """Author, time and end stay those of the decision."""
+    kept = image.rows.get(_row_key(body))
+    if not isinstance(kept, KeptIntent) or kept.index != body.index:
+        return _done(image.index)
+    value = intent_row_value(msgspec.structs.replace(kept, incarnation=body.incarnation))
+    return _as_seen(Operation(_row_key(body), value), image)
 
 
 def _intent_shown(kept: KeptIntent) -> ShownIntent:

@@ -1,8 +1,9 @@
-"""What durable data has to do with the lists of this node: orders about it pass through here, and so do two questions.
+"""What durable data has to do with the lists of this node: orders about it pass through here, and so do questions.
 
 Only the index knows which services have ephemeral instances and which incarnation of an instance is listed now. So it
 refuses what stands against a list, binds an intent to whom it is meant for, and says later whether anybody is left whom
-that was. Pure rules; IndexManager owns the one instance, and the index that it looks at.
+that was, and whether it has come back as another client. Pure rules; IndexManager owns the one instance, and the index
+that it looks at.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from actors.base import Effect, Effects, Role, Tell
+from actors.base import Effect, Effects, Log, Role, Tell
 from actors.durable_orders import BindIntent
-from actors.messages.index import IntentsReviewed, ServiceAnswer, ServicesAnswered
+from actors.intent_heirs import IntentHeirs
+from actors.messages.index import IntentHeirsWanted, IntentsReviewed, ServiceAnswer, ServicesAnswered
 from actors.messages.io import AnswerClients, ClientFrame
-from actors.messages.store import IntentsUnclaimed, PersistentOrders
+from actors.messages.store import IntentHeirsFound, IntentsUnclaimed, PersistentOrders
 from actors.messages.values import Order
 from actors.service_index import ServiceIndex
 from rollbook.durable_bodies import DeleteNamespace, DeleteService, PublishPersistent, ServiceShown, SetIntent
@@ -30,6 +32,7 @@ class DurablePassage:
     def __init__(self, index: ServiceIndex, counters: dict[str, int]) -> None:
         self.index = index
         self.counters = counters
+        self._heirs = IntentHeirs(index)
 
     def pass_on(self, orders: Sequence[Order]) -> list[Effect]:
         """Those that nothing stands against go on; the others are answered here."""
@@ -76,10 +79,12 @@ class DurablePassage:
             case _:
                 return order
 
-    def handle(self, message: IntentsReviewed | ServicesAnswered) -> Effects:
+    def handle(self, message: IntentsReviewed | IntentHeirsWanted | ServicesAnswered) -> Effects:
         match message:
             case IntentsReviewed():
                 return self._on_intents_reviewed(message)
+            case IntentHeirsWanted():
+                return self._on_intent_heirs_wanted()
             case ServicesAnswered():
                 return self._on_services_answered(message)
 
@@ -96,6 +101,17 @@ class DurablePassage:
             if not listed[service].are_one(key, incarnation)
         )
         return [Tell(Role.PERSISTENT, IntentsUnclaimed(unclaimed))]
+
+    def _on_intent_heirs_wanted(self) -> Effects:
+        """One line for all that end at once."""
+        heirs, lost = self._heirs.look()
+        effects: list[Effect] = []
+        if lost:
+            service, key, field = lost[0]
+            fact = "decisions do not hold any more: their SDKs have moved, and the store could not be written in time"
+            first = f"{field} of {key.ip}:{key.port}@{key.cluster} in {service.namespace}, {service.grouped_name}"
+            effects.append(Log("WARNING", fact, {"decisions": len(lost), "first": first}))
+        return [*effects, Tell(Role.PERSISTENT, IntentHeirsFound(heirs))]
 
     def _on_services_answered(self, message: ServicesAnswered) -> Effects:
         frames: list[ClientFrame] = []

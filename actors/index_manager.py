@@ -27,6 +27,7 @@ from actors.messages.distro import ClusterWaitsAdded, OwnersApplied, Touches
 from actors.messages.health import VerdictsFound, VerdictsWanted
 from actors.messages.index import (
     EchoWatermark,
+    IntentHeirsWanted,
     IntentsReviewed,
     OverlaysChanged,
     OwnersVisible,
@@ -83,6 +84,7 @@ IndexInput = (
     | StoreFollowed
     | OverlaysChanged
     | IntentsReviewed
+    | IntentHeirsWanted
     | ServicesAnswered
     | StatusRequested
     | _GuardDue
@@ -150,7 +152,7 @@ class IndexManager:
             case OverlaysChanged():
                 self.index.overlay(message.thresholds, message.intents)
                 return self._touched()
-            case IntentsReviewed() | ServicesAnswered():
+            case IntentsReviewed() | IntentHeirsWanted() | ServicesAnswered():
                 return self._passage.handle(message)
             case StatusRequested():
                 return self._on_status(message)

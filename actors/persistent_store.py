@@ -20,15 +20,23 @@ import msgspec
 from actors.base import Effect, Effects, Log, NodeIdentity, Now, Remind, Role, StatusRequested, Tell
 from actors.durable_image import DurableImage, ImageChange
 from actors.durable_news import news_of
-from actors.durable_orders import DropIntent, OrderAnswer, RowLimits, namespaces_listed, service_answer
+from actors.durable_orders import DropIntent, MoveIntent, OrderAnswer, RowLimits, namespaces_listed, service_answer
 from actors.durable_reading import ReadingDesk, ReadingLimits
-from actors.intent_upkeep import IntentUpkeep, version_of
+from actors.intent_upkeep import IntentUpkeep, Turns, version_of
 from actors.messages.health import LivingMembersChanged
-from actors.messages.index import IntentsReviewed, OverlaysChanged, RecordsChanged, ServiceAnswer, ServicesAnswered
+from actors.messages.index import (
+    IntentHeirsWanted,
+    IntentsReviewed,
+    OverlaysChanged,
+    RecordsChanged,
+    ServiceAnswer,
+    ServicesAnswered,
+)
 from actors.messages.store import (
     ChangesSeen,
     CutTaken,
     FollowOrdered,
+    IntentHeirsFound,
     IntentsUnclaimed,
     PersistentOrders,
     ProposalsMade,
@@ -56,6 +64,8 @@ class PersistentSettings(msgspec.Struct, frozen=True):
     records_per_message_max: int
     drop_retry_ms: int
     drops_per_look_max: int
+    heir_wait_ms: int
+    heirs_per_look_max: int
     intents_review_ms: int
     intent_orphan_ms: int
     readings_max: int
@@ -83,6 +93,7 @@ PersistentInput = (
     | ProposalsSettled
     | StoreMembersSeen
     | IntentsUnclaimed
+    | IntentHeirsFound
     | LivingMembersChanged
     | StatusRequested
     | _DeskLookDue
@@ -110,12 +121,13 @@ class PersistentStore:
         self.counters = dict.fromkeys(
             ("persistent_orders", "persistent_orders_refused", "rows_unreadable", "store_silences"), 0
         )
+        wait_ms = settings.heir_wait_ms
         self._upkeep = IntentUpkeep(
             identity.node_id,
             review_ms=settings.intents_review_ms,
             orphan_ms=settings.intent_orphan_ms,
-            retry_ms=settings.drop_retry_ms,
-            drops_max=settings.drops_per_look_max,
+            drops=Turns(first_ms=0, retry_ms=settings.drop_retry_ms, at_once_max=settings.drops_per_look_max),
+            moves=Turns(first_ms=wait_ms, retry_ms=wait_ms, at_once_max=settings.heirs_per_look_max),
         )
         self.readings = ReadingDesk(
             self.image,
@@ -158,9 +170,8 @@ class PersistentStore:
             case StoreMembersSeen():
                 self._members = tuple(StoreMember(member.name, member.state) for member in message.members)
                 return []
-            case IntentsUnclaimed():
-                self._upkeep.review(self.image.intents(), message.rows, now.monotonic_ms)
-                return []
+            case IntentsUnclaimed() | IntentHeirsFound():
+                return self._on_whereabouts(message, now)
             case LivingMembersChanged():
                 if self._place == "etcd":
                     self._upkeep.share(message.node_ids)
@@ -276,7 +287,19 @@ class PersistentStore:
             for kept in self._upkeep.drops(intents, self.image, now):
                 self.desk.take(Order(NOBODY, 0, DropIntent(kept.place, kept.index)), now)
         news = tuple((kept.place, None) for kept in self._upkeep.over(intents, now.wall_ms))
-        return [Tell(Role.INDEX, OverlaysChanged(intents=news))] if news else []
+        effects: list[Effect] = [Tell(Role.INDEX, OverlaysChanged(intents=news))] if news else []
+        return [*effects, Tell(Role.INDEX, IntentHeirsWanted())] if intents else effects
+
+    def _on_whereabouts(self, message: IntentsUnclaimed | IntentHeirsFound, now: Now) -> Effects:
+        """Of those whom intents are meant for. What cannot be written now is asked about again at the next look."""
+        if isinstance(message, IntentsUnclaimed):
+            self._upkeep.review(self.image.intents(), message.rows, now.monotonic_ms)
+            return []
+        if not self._is_followed:
+            return []
+        for kept, heir in self._upkeep.moves(message.heirs, self.image, now):
+            self.desk.take(Order(NOBODY, 0, MoveIntent(kept.place, kept.index, heir)), now)
+        return self._passed_on()
 
     def _on_review_due(self) -> Effects:
         asked = tuple((version_of(kept), kept.service, kept.key, kept.incarnation) for kept in self.image.intents())

@@ -54,6 +54,11 @@ class IntentsReviewed(msgspec.Struct, frozen=True):
     intents: tuple[tuple[RowVersion, Service, InstanceKey, str], ...]
 
 
+class IntentHeirsWanted(msgspec.Struct, frozen=True):
+    """Which decisions are bound to a client that has an heir? Answered by ``IntentHeirsFound``. From:
+    PersistentStore."""
+
+
 class ServiceAnswer(msgspec.Struct, frozen=True):
     """What is kept of a service; ``incarnations``: whom each of its intents was meant for."""
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from actors.messages.values import Count, Order
+from actors.messages.values import Count, IntentPlace, Order
 
 Fault = Literal["", "unavailable", "unknown", "too_large"]
 NOTHING = -1  # followed so far
@@ -158,6 +158,20 @@ class IntentsUnclaimed(msgspec.Struct, frozen=True):
     """Of all intents that were asked about, those for whom nobody is listed. From: IndexManager."""
 
     rows: tuple[RowVersion, ...]
+
+
+class IntentHeir(NamedTuple):
+    """Whom a decision is bound to has come back as another client."""
+
+    place: IntentPlace
+    incarnation: str  # whom it is bound to
+    heir: str
+
+
+class IntentHeirsFound(msgspec.Struct, frozen=True):
+    """All decisions that are to be bound to an heir now. From: IndexManager."""
+
+    heirs: tuple[IntentHeir, ...]
 
 
 class StoreFrameReceived(msgspec.Struct, frozen=True):

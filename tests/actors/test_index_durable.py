@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from actors.base import Role
+from actors.base import Log, Role
 from actors.durable_rows import STORE_ORIGIN
 from actors.messages.connections import StandingChanged
 from actors.messages.index import (
+    IntentHeirsWanted,
     IntentsReviewed,
     OverlaysChanged,
+    OwnersVisible,
     RecordsChanged,
     ServiceAnswer,
     ServicesAnswered,
 )
 from actors.messages.io import AnswerClients
-from actors.messages.store import IntentsUnclaimed, RowVersion, StoreFollowed
+from actors.messages.store import IntentHeir, IntentHeirsFound, IntentsUnclaimed, RowVersion, StoreFollowed
 from actors.messages.values import BoundIntent, IntentPlace, Order, Record, RecordKey, Standing, Trail
 from actors.records import make_record
 from rollbook.durable import Intent, ServiceSettings
@@ -24,7 +26,7 @@ from rollbook.errors import Code
 from rollbook.model import Instance, Service
 from rollbook.wire import Tag
 from tests.support.index_bench import IndexUnderTest
-from tests.support.registry import HERE, ORDERS, STOCK, instance, opened, record, route, told
+from tests.support.registry import HERE, ORDERS, STOCK, THERE, WALL_MS, instance, opened, record, route, told
 
 ONE, TWO = instance(1), instance(2)
 EAST = instance(3, "east")
@@ -115,3 +117,67 @@ def test_of_a_service_each_intent_says_whether_its_instance_is_listed(index: Ind
     ((envelope, body),) = [opened(frame.payload) for frame in answers.frames]
     assert (envelope.tag, envelope.correlation) == (Tag.SERVICE_SHOWN, 9)
     assert [intent.listed for intent in body.intents] == [True, False, False]
+
+
+PLACE = IntentPlace(ORDERS, ONE.key, "enabled")
+ELSEWHERE = IntentPlace(STOCK, ONE.key, "weight")
+OFFLINE = BoundIntent(Intent(enabled=False), "old")
+
+
+def heirs(index: IndexUnderTest) -> tuple[IntentHeir, ...]:
+    [found] = told(index.handle(IntentHeirsWanted()), IntentHeirsFound, Role.PERSISTENT)
+    return found.heirs
+
+
+def complaints(index: IndexUnderTest) -> list[Log]:
+    return [effect for effect in index.handle(IntentHeirsWanted()) if isinstance(effect, Log)]
+
+
+def gone(record: Record) -> RecordsChanged:
+    return RecordsChanged(removed=((record.origin, record.key),))
+
+
+def test_decisions_about_sdks_that_have_moved_wait_for_their_rows_and_no_others_do(index: IndexUnderTest) -> None:
+    index.handle(OverlaysChanged(intents=((PLACE, OFFLINE), (ELSEWHERE, BoundIntent(Intent(weight=3.0), "a")))))
+    index.put(record("a", ONE, service=STOCK), moved("old", ONE, connected=10_000), BACK)
+    assert heirs(index) == (), "nothing is known to be lost"
+    index.put(LOST)
+    assert heirs(index) == (IntentHeir(PLACE, "old", "new"),)
+    second = moved("new", ONE, connected=100_900, orphaned=101_000)
+    index.put(second, moved("third", ONE, connected=101_500))
+    assert heirs(index) == (IntentHeir(PLACE, "old", "third"),), "where the chain has led"
+    index.handle(OverlaysChanged(intents=((PLACE, OFFLINE._replace(incarnation="third")),)))
+    assert heirs(index) == ()
+    index.handle(gone(LOST))
+    assert complaints(index) == []
+
+
+def test_what_could_not_be_bound_in_time_is_said_once(index: IndexUnderTest) -> None:
+    index.handle(OverlaysChanged(intents=((PLACE, OFFLINE),)))
+    index.put(LOST, BACK)
+    assert complaints(index) == []
+    index.handle(gone(LOST))
+    [said] = complaints(index)
+    assert said.fields["decisions"] == 1
+    assert [found.enabled for found in index.view().instances] == [True]
+    assert complaints(index) == []
+
+
+def test_a_decision_that_somebody_has_cleared_is_not_missed(index: IndexUnderTest) -> None:
+    index.handle(OverlaysChanged(intents=((PLACE, OFFLINE),)))
+    index.put(LOST, BACK)
+    assert heirs(index) != ()
+    index.handle(OverlaysChanged(intents=((PLACE, None),)))
+    index.handle(gone(LOST))
+    assert complaints(index) == []
+
+
+def test_a_connection_that_was_not_lost_after_all_keeps_its_decision(index: IndexUnderTest) -> None:
+    index.handle(OverlaysChanged(intents=((PLACE, OFFLINE),)))
+    there = make_record(THERE, RecordKey("old", ORDERS), 10_000, 1, 1, 45_000, (ONE,), Trail(7, 10_000))
+    index.put(there, moved("new", ONE, connected=WALL_MS + 500))
+    index.handle(OwnersVisible(((THERE, 15_000),), ((THERE, 500),)))
+    assert heirs(index) == (IntentHeir(PLACE, "old", "new"),), "its owner is silent"
+    index.handle(OwnersVisible(()))
+    assert complaints(index) == []
+    assert [found.enabled for found in index.view().instances] == [False]
