@@ -12,7 +12,7 @@ from actors.messages.connections import StandingChanged
 from actors.messages.members import LeaveOrdered, MembersListed
 from actors.messages.values import Origin, Standing
 from actors.verdicts import overlaid, verdicts_in_force
-from actors.views import live_winners, merge_instances
+from actors.views import merge_instances, winners_and_heirs
 from rollbook.model import Instance, Service
 from runtime.edge import IoSettings
 from runtime.node_store import IdentityStore, StoreUnusable
@@ -220,8 +220,10 @@ class SimNode:
         entry, hidden = index.entries.get(service), index.filter_of(service)
         if entry is None:
             return ()
-        instances = merge_instances(live_winners(entry.clients.values(), hidden)).instances
-        return overlaid(instances, verdicts_in_force(entry.verdicts.values(), hidden))
+        winners, heirs = winners_and_heirs(entry.clients.values(), hidden)
+        found = overlaid(merge_instances(winners).instances, verdicts_in_force(entry.verdicts.values(), hidden))
+        instances, _ = index.views.overlays.laid_over(service, found, winners, heirs)
+        return tuple(instances)
 
     def holdings(self) -> dict[Origin, tuple[int, int, int]]:
         """Of each origin: applied watermark, live records, digest."""
