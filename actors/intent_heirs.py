@@ -46,20 +46,20 @@ class IntentHeirs:
 
 
 def _waiting_in(entry: ServiceEntry, intents: Intents, hidden: Filter) -> dict[IntentPlace, IntentHeir]:
-    bounds = [(key, field, bound.incarnation) for key, of_key in intents.items() for field, bound in of_key.items()]
-    if not any(_may_be_orphan(entry, incarnation, hidden) for _, _, incarnation in bounds):
+    if not any(_may_be_orphan(entry, bound, hidden) for of_key in intents.values() for bound in of_key.values()):
         return {}  # the usual case, at once
     _, heirs = winners_and_heirs(entry.clients.values(), hidden)
-    found = [
-        IntentHeir(IntentPlace(entry.service, key, field), incarnation, last_heir(incarnation, heirs))
-        for key, field, incarnation in bounds
-        if incarnation in heirs
-    ]
-    return {heir.place: heir for heir in found}
+    waiting: dict[IntentPlace, IntentHeir] = {}
+    for key, of_key in intents.items():
+        for field, (_, incarnation) in of_key.items():
+            if incarnation in heirs:
+                place = IntentPlace(entry.service, key, field)
+                waiting[place] = IntentHeir(place, incarnation, last_heir(incarnation, heirs))
+    return waiting
 
 
-def _may_be_orphan(entry: ServiceEntry, client: str, hidden: Filter) -> bool:
-    return any(
-        record.trail is not None and (record.trail.orphaned_ms > 0 or record.origin in hidden)
-        for record in entry.clients.get(client, ())
-    )
+def _may_be_orphan(entry: ServiceEntry, bound: BoundIntent, hidden: Filter) -> bool:
+    for record in entry.clients.get(bound.incarnation, ()):
+        if record.trail is not None and (record.trail.orphaned_ms or record.origin in hidden):
+            return True
+    return False

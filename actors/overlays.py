@@ -112,7 +112,8 @@ class Incarnations:
         self._beside: dict[InstanceKey, set[str]] = {}  # other connections of the same application
         for record in winners:
             for instance in record.instances if record.trail is not None else ():
-                if are_kin(record, self._publishers[instance.key]):
+                publisher = self._publishers[instance.key]
+                if publisher is not record and are_kin(record, publisher):
                     self._beside.setdefault(instance.key, set()).add(record.key.client)
 
     def of(self, key: InstanceKey) -> str:
