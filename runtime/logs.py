@@ -118,7 +118,12 @@ def change_level(level: LogLevel) -> None:
     assert settings is not None, "logs are set up first"
     if settings.level != level:
         logger.warning("logs say {} and above from now on", level)
-        set_up_logs(msgspec.structs.replace(settings, level=level))
+        changed = msgspec.structs.replace(settings, level=level)
+        try:
+            set_up_logs(changed)
+        except SettingsError as error:  # its folder may be gone by now: no reason for a node to end
+            set_up_logs(msgspec.structs.replace(changed, file=""))
+            logger.error("{}", error)
 
 
 def _add(sink: object, settings: LogSettings, **options: object) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from loguru import logger
 
@@ -177,3 +180,20 @@ def test_what_is_not_here_is_said(caller: HttpCaller) -> None:
     assert caller.ask("GET", "/v3/admin/core/ops/ids").json["data"] == {}
     assert caller.ask("POST", "/v1/core/ops/raft").status == 400
     assert caller.ask("POST", "/v3/admin/core/ops/raft").json["code"] == 40_001
+
+
+def test_a_log_file_that_cannot_be_opened_anew_costs_the_file_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "logs"
+    set_up_logs(LogSettings("INFO", False, str(folder / "node.log")))
+    shutil.rmtree(folder)
+    folder.touch()
+    try:
+        change_level("DEBUG")
+        logger.debug("still told")
+    finally:
+        logger.remove()
+    said = capsys.readouterr().err
+    assert "cannot write the log file" in said
+    assert "still told" in said
