@@ -124,7 +124,7 @@ ANSWER_OF: dict[type[Any], type[Any]] = {
 }
 
 
-_WANTED_ALWAYS = (Publish, Withdraw, Subscribe, Unsubscribe)
+WANTED_ALWAYS = (Publish, Withdraw, Subscribe, Unsubscribe)  # by the client, whether or not a caller still waits
 
 
 class _Call(NamedTuple):
@@ -210,7 +210,7 @@ class Agenda:
 
     def is_wanted(self, request: Request) -> bool:
         """A question whose callers have all gone need not be asked; an order must be carried out all the same."""
-        if request.redo or isinstance(request.body, _WANTED_ALWAYS):
+        if request.redo or isinstance(request.body, WANTED_ALWAYS):
             return True
         return not request.calls or any(call in self._calls for call in request.calls)
 

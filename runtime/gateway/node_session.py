@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 from loguru import logger
 
-from rollbook.agenda import Agenda, refusal
+from rollbook.agenda import WANTED_ALWAYS, Agenda, refusal
 from rollbook.cache import Snapshot
 from rollbook.errors import ClientClosed, Code, RequestTimeout, RollbookError
 from rollbook.link import Link, Request, Stage
@@ -244,7 +244,8 @@ class NodeSession:
         if failed.code in SESSION_OVER:
             self._ended_by_node(refusal(failed))
             return
-        if failed.code == Code.OVER_LIMIT and failed.retryable:
+        if failed.code == Code.OVER_LIMIT and failed.retryable and isinstance(request.body, WANTED_ALWAYS):
+            # What callers of HTTP ask for is not said again: others would wait for it, and they have other servers.
             link.paused_until_ms = self._desk.now_ms() + _PATIENCE.overload_pause_ms
             self._desk.flush_later(self, _PATIENCE.overload_pause_ms)
             successor = self._agenda.again(request)

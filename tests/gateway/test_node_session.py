@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from rollbook.durable import Namespace
 from rollbook.durable_bodies import PutNamespace
 from rollbook.errors import Code, Refused, RollbookError
+from rollbook.http_clients import HttpPublish
 from rollbook.model import Instance, Service, View
 from rollbook.patience import LinkSettings
 from rollbook.wire import (
@@ -146,6 +147,34 @@ def test_an_order_of_unknown_outcome_is_said_again_after_a_pause_that_grows_and_
             expected = times + 1
             await until(lambda: len(bench.bodies(PutNamespace)) == expected, "it is said again")  # noqa: B023
         bench.answer(PutNamespace, Done(1, 1, 1))
+        await asked
+
+    run(script)
+
+
+def test_a_caller_for_whom_there_is_no_room_is_told_and_nobody_else_waits_for_it() -> None:
+    async def script(bench: NodeSessionBench) -> None:
+        bench.connect()
+        asked = await begun(bench.session.ask(HttpPublish(ORDERS, Instance("10.0.0.1", 80)), ASK_MS))
+        bench.answer(HttpPublish, Failed(Code.OVER_LIMIT, "as many as it may keep", retryable=True))
+        question = await begun(bench.session.ask(Query(ORDERS), ASK_MS))
+        assert len(bench.bodies(Query)) == 1
+        assert isinstance((await asyncio.gather(asked, return_exceptions=True))[0], Refused)
+        bench.answer(Query, View(ORDERS, 1))
+        await question
+        assert len(bench.bodies(HttpPublish)) == 1
+
+    run(script)
+
+
+def test_what_the_client_itself_publishes_is_said_again_when_there_may_be_room() -> None:
+    async def script(bench: NodeSessionBench) -> None:
+        bench.connect()
+        asked = await begun(bench.session.ask(Publish(ORDERS, (Instance("10.0.0.1", 80),), "replace"), ASK_MS))
+        bench.answer(Publish, Failed(Code.OVER_LIMIT, "too much at once", retryable=True))
+        assert len(bench.bodies(Publish)) == 1, "not at once"
+        await until(lambda: len(bench.bodies(Publish)) == 2, "it is said again")
+        bench.answer(Publish, Done(1, 1, 1))
         await asked
 
     run(script)
