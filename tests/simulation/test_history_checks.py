@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from actors.messages.index import RecordsChanged
-from actors.messages.values import Origin, Record, RecordKey
+from actors.messages.values import Origin, Record, RecordKey, Watermark
 from rollbook.model import Service
 from tests.support.history import (
     ClientEnded,
@@ -244,7 +244,7 @@ def test_what_was_withdrawn_may_be_listed_on_slow_paths_while_what_stands_before
     for event in listed(LATER_MS + 10, None, "n0", "n1"):
         checks.see(event)
     for step, seq in enumerate(seqs, start=1):
-        checks.copies.note("n2", came(seq), LATER_MS + step * BOUNDS.sync_ms // 2)
+        checks.copies.note("n2", came(seq, is_last=seq == 5), LATER_MS + step * BOUNDS.sync_ms // 2)
     last_ms = LATER_MS + 3 * BOUNDS.sync_ms // 2
     with pytest.raises(ViolationFound, match="A3: n2 still lists a:1") if is_late else nullcontext():
         checks.sweep(last_ms + BOUNDS.sync_ms)
@@ -252,10 +252,39 @@ def test_what_was_withdrawn_may_be_listed_on_slow_paths_while_what_stands_before
         checks.sweep(last_ms + BOUNDS.sync_ms + 1)
 
 
-def came(seq: int) -> RecordsChanged:
+def came(seq: int, is_last: bool = False) -> RecordsChanged:
     """One chunk of what n0 did."""
     record = Record(Origin("n0", 1), RecordKey("c2", Service("public", "g", "orders")), 1, seq, 1, 15_000, (), b"", 0)
-    return RecordsChanged(records=(record,))
+    return RecordsChanged(records=(record,), watermarks=(Watermark(record.origin, seq, ""),) * is_last)
+
+
+@pytest.mark.parametrize(
+    ("steps", "late_ms"),
+    [
+        ([], 0),
+        ([("n1", 5, False), ("n1", 2, False), ("n1", 5, True)], 2 * BOUNDS.sync_ms),
+        ([("n1", 5, True), ("n2", 5, False), ("n2", 2, False)], 2 * BOUNDS.sync_ms),
+        ([("n1", 5, True), ("n1", 9, True), ("n1", 12, True)], BOUNDS.sync_ms),
+        ([("n2", 5, True)], 0),
+    ],
+    ids=["nothing comes", "to who passes it on", "and from there in any order", "more than that", "all of it is there"],
+)
+def test_an_instance_on_its_way_by_slow_paths_and_a_node_between_has_the_time_of_an_exchange_for_each_step(
+    steps: list[tuple[str, int, bool]], late_ms: int
+) -> None:
+    cut: list[Event] = [PathSeen(5, *pair, False) for pair in (("n0", "n2"), ("n2", "n0"))]
+    slow = FaultBegan(6, 1, "slow processing", "slow processing n1")
+    events = [*started(), *cut, slow, SessionSeen(10, "c1", "n0", 1), *order(20, 1, "publish", "x")]
+    checks = judge(*events, *listed(30, "x", "n0", "n1"))
+    for node in NODES:
+        checks.copies.start(node, Origin(node, 1))
+    checks.copies.note("n0", came(5), 20)
+    for step, (node, seq, is_last) in enumerate(steps, start=1):
+        checks.copies.note(node, came(seq, is_last), 20 + BOUNDS.chain_ms + (step - 1) * BOUNDS.sync_ms // 2)
+    until_ms = 20 + BOUNDS.chain_ms + late_ms
+    checks.sweep(until_ms)
+    with pytest.raises(ViolationFound, match="A2: n2 lists a:1 of orders as None"):
+        checks.sweep(until_ms + 1)
 
 
 def test_what_was_withdrawn_and_is_still_listed_is_named() -> None:

@@ -6,7 +6,7 @@ What comes a second time is no step forward.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -19,13 +19,35 @@ class _Reached(NamedTuple):
     seq: int
 
 
+class _Copy:
+    """Of one origin, at one life of a node. The chunks of a full range are in no order, so what is here is counted."""
+
+    def __init__(self) -> None:
+        self.seqs: set[int] = set()
+        self.moved_ms = 0  # when something came last that had not been here
+        self.applied: list[_Reached] = []  # all up to this seq was here then
+
+    def take(self, seqs: set[int], applied: int, at_ms: int) -> None:
+        is_further = applied > (self.applied[-1].seq if self.applied else 0)
+        if is_further:
+            self.applied.append(_Reached(at_ms, applied))
+        if is_further or not seqs <= self.seqs:
+            self.seqs |= seqs
+            self.moved_ms = at_ms
+
+    def came_ms(self, seq: int) -> int | None:
+        """When all up to this seq was here; None: it is not."""
+        count = bisect_left(self.applied, seq, key=lambda reached: reached.seq)
+        return self.applied[count].at_ms if count < len(self.applied) else None
+
+
 class Copies:
     """By the names of nodes, of their present lives. Where nobody notes anything, nothing ever moves."""
 
     def __init__(self) -> None:
         self._lives: dict[str, Origin] = {}
         self._done: dict[Origin, list[_Reached]] = {}  # by owner: how far it had come, and when
-        self._copied: dict[tuple[Origin, Origin], _Reached] = {}  # by holder and owner: the furthest, and when it came
+        self._copies: dict[tuple[Origin, Origin], _Copy] = {}  # by holder and owner
 
     def start(self, name: str, origin: Origin) -> None:
         self._lives[name] = origin
@@ -33,26 +55,35 @@ class Copies:
     def note(self, name: str, changed: RecordsChanged, at_ms: int) -> None:
         """This is in its index now."""
         holder = self._lives[name]
-        for origin, seq in _furthest(changed):
+        applied = {origin: seq for origin, seq, _ in changed.watermarks}
+        seqs: dict[Origin, set[int]] = {origin: set() for origin in applied}
+        for record in changed.records:
+            seqs.setdefault(record.origin, set()).add(record.seq)
+        for origin, came in seqs.items():
             if origin == holder:
-                done = self._done.setdefault(origin, [])
-                if not done or seq > done[-1].seq:
-                    done.append(_Reached(at_ms, seq))
-            elif seq > self._copied.get((holder, origin), _Reached(0, 0)).seq:
-                self._copied[holder, origin] = _Reached(at_ms, seq)
+                self._note_done(origin, max(*came, applied.get(origin, 0), 0), at_ms)
+            else:
+                self._copies.setdefault((holder, origin), _Copy()).take(came, applied.get(origin, 0), at_ms)
 
-    def moved_ms(self, name: str, owner: str, done_by_ms: int) -> int:
-        """When this copy last came closer to what the owner had done by then; 0 if it has all of that, or nothing."""
-        if name not in self._lives or owner not in self._lives:
-            return 0
-        done = self._done.get(self._lives[owner], [])
+    def moved_ms(self, name: str, owner: str, done_by_ms: int, ways: Iterable[str] = ()) -> int:
+        """When what the owner had done by then last came closer to this node; 0 if it has all of that.
+
+        ``ways``: who passes it on, where the two do not reach each other.
+        """
+        origin = self._lives.get(owner)
+        done = self._done.get(origin, []) if origin is not None else []
         count = bisect_right(done, done_by_ms, key=lambda reached: reached.at_ms)
-        at_ms, seq = self._copied.get((self._lives[name], self._lives[owner]), _Reached(0, 0))
-        return at_ms if count and seq < done[count - 1].seq else 0
+        if origin is None or not count or self._copy(name, origin).came_ms(done[count - 1].seq) is not None:
+            return 0
+        copies = [self._copy(each, origin) for each in (name, *ways)]
+        came_ms = [(copy.came_ms(done[count - 1].seq), copy.moved_ms) for copy in copies]
+        return max(moved_ms if at_ms is None else at_ms for at_ms, moved_ms in came_ms)
 
+    def _note_done(self, origin: Origin, seq: int, at_ms: int) -> None:
+        done = self._done.setdefault(origin, [])
+        if not done or seq > done[-1].seq:
+            done.append(_Reached(at_ms, seq))
 
-def _furthest(changed: RecordsChanged) -> Iterable[tuple[Origin, int]]:
-    furthest: dict[Origin, int] = {origin: applied for origin, applied, _ in changed.watermarks}
-    for record in changed.records:
-        furthest[record.origin] = max(record.seq, furthest.get(record.origin, 0))
-    return furthest.items()
+    def _copy(self, name: str, origin: Origin) -> _Copy:
+        holder = self._lives.get(name)
+        return self._copies.get((holder, origin), _Copy()) if holder is not None else _Copy()

@@ -146,6 +146,12 @@ class HistoryState:
         """Something makes things slow, or has just done so."""
         return bool(self._slowing) or at_ms < self._slow_until_ms
 
+    def news_moved_ms(self, name: str, owner: str, done_by_ms: int) -> int:
+        """When what the owner had done by then last came closer to this node, itself or who passes it on; 0: all is
+        here."""
+        passing = [each for each in self.reach.named(self.reach.groups[name]) if each not in (name, owner)]
+        return self.copies.moved_ms(name, owner, done_by_ms, () if self.reach.is_open(name, owner) else passing)
+
     def is_up_to_date(self, party: Party, service: str) -> bool:
         """The last list that this subscriber was told is its node's."""
         if party.serving is None or party.still:

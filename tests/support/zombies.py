@@ -109,7 +109,7 @@ def _told_by_owner_ms(state: HistoryState, bounds: Bounds, name: str, owner: str
         )  # who stood still settles before it lets go of anybody
     straight = reach.is_open(name, owner) and reach.stands_since_ms(name, owner) < gone.since_ms - bounds.sync_ms
     if state.is_slowed(at_ms):  # each exchange may take so long, and a large range takes many
-        noticed_ms = max(noticed_ms, state.copies.moved_ms(name, owner, noticed_ms)) + bounds.sync_ms
+        noticed_ms = max(noticed_ms, state.news_moved_ms(name, owner, noticed_ms)) + bounds.sync_ms
     elif not straight:
         noticed_ms += bounds.sync_ms
     joined_ms = reach.together_since_ms(name, owner)

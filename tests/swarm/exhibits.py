@@ -303,6 +303,16 @@ EXHIBITS = (
         test="test_what_was_withdrawn_may_be_listed_on_slow_paths_while_what_stands_before_it_comes_step_by_step",
     ),
     Exhibit(
+        "passed-on-at-two-seconds",
+        "a check: the one node between two others looked at each message 0.4 s late (patiences divided by five), and 62"
+        " changes of the owner went ahead: a live instance came after 2.9 s and seven steps, where the check gave 2 s"
+        " (31000004 of 3 nodes)",
+        "each step of a transfer on a slow path has the time of an exchange, also to a node that passes it on; all is"
+        " there when the watermark says so, as the chunks of a full range are in no order",
+        file="tests/simulation/test_history_checks.py",
+        test="test_an_instance_on_its_way_by_slow_paths_and_a_node_between_has_the_time_of_an_exchange_for_each_step",
+    ),
+    Exhibit(
         "moved-five-times-meanwhile",
         "a check: a client withdrew, all nodes that knew restarted, and an older owner that had stood still showed it"
         " for the moment that it may; but the client had moved so often that the check had forgotten this owner"
