@@ -34,11 +34,15 @@ def main() -> int:
 def run(plan: GatewayPlan, *, has_supervisor: bool) -> int:
     """Until a signal, or the end of the supervisor."""
     try:
-        set_up_logs(plan.log)
+        set_up_logs(plan.log, "gateway")
         raise_descriptor_limit(plan.settings.sockets_max)
         asyncio.run(_live(plan, has_supervisor))
-    except (SettingsError, AddressUnusable) as error:
+    except SettingsError as error:
         logger.error("{}", error)
+        return EXIT_CONFIGURATION
+    except AddressUnusable as error:
+        advice = "" if has_supervisor else "; --http-port names another port, and gRPC is 1000 above it"
+        logger.error("{}{}", error, advice)
         return EXIT_CONFIGURATION
     except Exception:
         logger.exception("the gateway failed")

@@ -85,12 +85,14 @@ class _InForce:
     """What the logs of this process were set up with last: loguru itself is one for each process."""
 
     settings: LogSettings | None = None
+    actor = ""
 
 
-def set_up_logs(settings: LogSettings) -> None:
-    """One sink for people or collectors, one more for a file; SettingsError if that cannot be written."""
+def set_up_logs(settings: LogSettings, actor: str = "") -> None:
+    """One sink for people or collectors, one more for a file; SettingsError if that cannot be written. ``actor`` is who
+    speaks where nobody else is named."""
     logger.remove()
-    logger.configure(extra={"node": "", "actor": ""})
+    logger.configure(extra={"node": "", "actor": actor})
     _add(sys.stderr, settings, enqueue=False)
     if settings.file:
         try:
@@ -100,7 +102,7 @@ def set_up_logs(settings: LogSettings) -> None:
                 f"cannot write the log file {settings.file}: {error.strerror}", field="log.file"
             ) from None
     logging.basicConfig(handlers=[LoguruHandler()], level=logging.INFO, force=True)
-    _InForce.settings = settings
+    _InForce.settings, _InForce.actor = settings, actor
 
 
 def level_named(said: str) -> LogLevel:
@@ -120,9 +122,9 @@ def change_level(level: LogLevel) -> None:
         logger.warning("logs say {} and above from now on", level)
         changed = msgspec.structs.replace(settings, level=level)
         try:
-            set_up_logs(changed)
+            set_up_logs(changed, _InForce.actor)
         except SettingsError as error:  # its folder may be gone by now: no reason for a node to end
-            set_up_logs(msgspec.structs.replace(changed, file=""))
+            set_up_logs(msgspec.structs.replace(changed, file=""), _InForce.actor)
             logger.error("{}", error)
 
 

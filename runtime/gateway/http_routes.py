@@ -144,4 +144,5 @@ def _unknown(method: str, path: str, by_method: Mapping[str, HttpRoute] | None) 
         response = refused(AnswerStyle.RESULT, error)
         response.headers["allow"] = ", ".join(sorted(by_method))
         return response
-    return refused(AnswerStyle.RESULT, HttpRefused(HTTPStatus.NOT_FOUND, f"no such path: {path}", ResultCode.NOT_FOUND))
+    sentence = f"no such path: {path}; {CONTEXT_PATH}/openapi.json has all that there are"
+    return refused(AnswerStyle.RESULT, HttpRefused(HTTPStatus.NOT_FOUND, sentence, ResultCode.NOT_FOUND))

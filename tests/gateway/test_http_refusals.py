@@ -77,6 +77,8 @@ def test_unknown_paths_and_methods(caller: HttpCaller) -> None:
     assert caller.ask("PATCH", "/v1/ns/instance/list").text == "no such api:PATCH:/nacos/v1/ns/instance/list"
     for target in ("/v2/ns/x", "/v3/client/ns/x", "/v9", "/nacos", "/v2/ns/instance/statuses"):
         assert (caller.ask("GET", target).status, caller.ask("GET", target).json["code"]) == (404, 20_004)
+    where = "/nacos/openapi.json has all that there are"
+    assert caller.ask("GET", "/v9").json["data"] == f"no such path: /nacos/v9; {where}"
     wrong = caller.ask("GET", "/v1/auth/login")
     assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
 

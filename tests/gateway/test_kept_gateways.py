@@ -200,7 +200,7 @@ def test_a_further_gateway_is_run_by_hand_and_waits_for_its_node(stack: ExitStac
         [*command, "--http-port", str(port)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert (taken.returncode, taken.stderr.count("\n")) == (2, 1)
-    assert f"cannot listen on 127.0.0.1:{port + 1_000} for gRPC: Address already in use" in taken.stderr
+    assert f"cannot listen on 127.0.0.1:{port + 1_000} for gRPC: Address already in use; --http-port" in taken.stderr
     gateway.terminate()
     assert gateway.wait(10) == 0
 
