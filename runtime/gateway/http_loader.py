@@ -8,6 +8,7 @@ not know the message stays where it is.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Protocol
@@ -27,6 +28,8 @@ from runtime.gateway.sdk_connection import SdkConnection
 from runtime.members_file import CLIENT_PORT_OFFSET
 
 SUCCESS = "success"
+PORT_MAX = 65_535
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
 THRESHOLD = 1.1  # of the mean, at which the original calls a server loaded
 
 
@@ -164,7 +167,7 @@ def _servers(call: HttpCall) -> tuple[str, ...]:
     if not said:
         return ()
     host, colon, port = said.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 65_536:
+    if not colon or not host or not _PORT.fullmatch(port) or int(port) > PORT_MAX:
         raise InvalidField(f"redirectAddress is ip:port, not {said[:64]}", field="redirectAddress")
     return (f"{host}:{int(port) + CLIENT_PORT_OFFSET}",)
 

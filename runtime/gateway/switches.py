@@ -6,6 +6,7 @@ it is here, and are settings of the nodes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -22,6 +23,7 @@ _OF_NAMING = tuple(f"/nacos/{api}/" for api in ("v1/ns", "v2/ns", "v3/client/ns"
 _OF_OPERATORS = tuple(f"{stem}{word}/" for stem in _OF_NAMING for word in ("operator", "ops"))
 _ENTRIES_MAX = 100
 _REFUSED, _UNAVAILABLE = 400, 503
+_STATUS_OF_REFUSAL = re.compile(r"[45][0-9][0-9]")
 _TRUE, _FALSE = frozenset({"true", "on", "y", "t", "yes"}), frozenset({"false", "off", "n", "f", "no"})
 
 
@@ -130,7 +132,7 @@ def _with_limited_urls(stands: Switches, value: str) -> Switches:
     limited: dict[str, int] = {}
     for part in value.split(",") if value else ():
         prefix, _, status = part.strip().rpartition(":")
-        if not prefix.startswith("/") or not (status.isascii() and status.isdigit() and 400 <= int(status[:4]) < 600):
+        if not prefix.startswith("/") or not _STATUS_OF_REFUSAL.fullmatch(status):
             raise InvalidField(f"a limited URL is /prefix:status, not {part[:64]}", field="value")
         limited[prefix] = int(status)
     if len(limited) > _ENTRIES_MAX:

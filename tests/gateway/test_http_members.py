@@ -143,7 +143,13 @@ def test_sdks_that_know_how_are_told_to_move_where_they_are_wanted(cluster: Real
             assert (await http("POST", "/v3/admin/core/loader/reloadCurrent", count=0)).status == 200
             await sdk_client.until(lambda: len(java.told("ConnectResetRequest")) == 2, "once more, as two may stay")
             assert python.told("ConnectResetRequest") == []
-            for wrong in ({"count": -1}, {"count": "x"}, {"count": 1, "redirectAddress": "nowhere"}, {}):
+            for wrong in (
+                {"count": -1},
+                {"count": "x"},
+                {"count": 1, "redirectAddress": "nowhere"},
+                {"count": 1, "redirectAddress": "10.0.0.1:0088488"},
+                {},
+            ):
                 assert (await http("GET", f"{LOADER}/reloadCurrent", **wrong)).status == 400
             assert (await http("GET", f"{LOADER}/smartReloadCluster", loaderFactor=0.1)).json["data"] == "success"
 

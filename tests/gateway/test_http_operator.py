@@ -105,6 +105,7 @@ def test_pushes_over_udp_can_be_turned_off() -> None:
         ("limitedUrlMap", "nothing"),
         ("limitedUrlMap", "/nacos:200"),
         ("limitedUrlMap", "/nacos:600"),
+        ("limitedUrlMap", "/nacos:04040"),
         ("limitedUrlMap", "nacos:500"),
         ("limitedUrlMap", ",".join(f"/{number}:503" for number in range(101))),
     ],
