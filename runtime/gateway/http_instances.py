@@ -13,7 +13,7 @@ import msgspec
 from rollbook.durable_bodies import PublishPersistent, WithdrawPersistent
 from rollbook.errors import Code, InvalidField, Refused
 from rollbook.http_clients import HttpBeat, HttpPublish, HttpWithdraw
-from rollbook.model import Instance, Service
+from rollbook.model import DEFAULT_CLUSTER, Instance, InstanceKey, Service
 from runtime.gateway.http_beats import BeatAnswer, BeatGatherer
 from runtime.gateway.http_calls import HttpCall, grouped_service, plain_value
 from runtime.gateway.http_errors import HttpRefused, ResultCode
@@ -81,15 +81,16 @@ class HttpInstances:
         return OK
 
     async def _deregister(self, call: HttpCall) -> object:
-        """Done too where there is nothing. The cluster does not matter: a client has one instance for a service."""
+        """Done too where there is nothing. The cluster does not matter: a client has one instance for a service. What
+        is not listed here may be kept by now, for it may have been registered at another server."""
         service, (ip, port) = call.service(), call.address()
         if call.is_ephemeral():
             await self._node.ask(HttpWithdraw(service, ip, port))
         else:
             view = await self._views.view(service)
-            keys = tuple(one.key for one in view.instances if (one.ip, one.port, one.ephemeral) == (ip, port, False))
-            if keys:
-                await self._node.ask(WithdrawPersistent(service, keys))
+            named = InstanceKey(ip, port, call.cluster() or DEFAULT_CLUSTER)
+            listed = {one.key for one in view.instances if (one.ip, one.port, one.ephemeral) == (ip, port, False)}
+            await self._node.ask(WithdrawPersistent(service, tuple(sorted({named, *listed}))))
         self._views.written(service)
         return OK
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from starlette.datastructures import Headers
 
+from rollbook.durable_bodies import WithdrawPersistent
 from rollbook.errors import ClusterUnreachable, Code, Refused, RollbookError
 from rollbook.http_clients import BEATS_PER_ORDER_MAX, Beaten, BeatOutcome, Beats, HttpBeat
-from rollbook.model import Instance, Service, View
+from rollbook.model import Instance, InstanceKey, Service, View
 from rollbook.orders import CallBody
 from rollbook.wire import Done, Query, Subscribe, Unsubscribe
 from runtime.gateway.http_beats import BATCH_BYTES_MAX, BeatGatherer
@@ -23,6 +24,7 @@ from runtime.gateway.switches import Switchboard
 
 ORDERS = Service("public", "DEFAULT_GROUP", "orders")
 CLOCK = 1_756_800_000_000 << 16
+DEREGISTER = ("DELETE", "/v1/ns/instance")
 
 
 class ScriptedNode:
@@ -202,5 +204,19 @@ def test_a_list_that_the_node_refuses_is_not_kept_and_everybody_is_told() -> Non
         with pytest.raises(ClusterUnreachable):
             await views.view(ORDERS)
         await views.stop()
+
+    asyncio.run(run())
+
+
+def test_a_persistent_instance_that_is_not_listed_here_yet_is_withdrawn_all_the_same() -> None:
+    async def run() -> None:
+        node = ScriptedNode(lambda body: Done() if isinstance(body, WithdrawPersistent) else View(ORDERS, CLOCK))
+        views = ServiceViews(node, 10, 1_000, lambda: 0)
+        instances = HttpInstances(node, views, BeatGatherer(node, 1, 10), Switchboard())
+        route = next(route for route in instances.routes() if (route.methods, route.path) == DEREGISTER)
+        said = {"serviceName": "orders", "ip": "10.0.0.1", "port": "80", "ephemeral": "false"}
+        for more, cluster in (({}, "DEFAULT"), ({"clusterName": "east"}, "east")):
+            await route.answer(HttpCall("DELETE", "", {**said, **more}, Headers()))
+            assert node.asked[-1] == WithdrawPersistent(ORDERS, (InstanceKey("10.0.0.1", 80, cluster),))
 
     asyncio.run(run())
