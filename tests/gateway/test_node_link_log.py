@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from loguru import logger
@@ -15,6 +16,9 @@ from runtime.gateway.settings import GatewaySettings
 from runtime.local_socket import LocalSocket
 from tests.support.bare_node import BareNode
 from tests.support.settings import settings_of
+
+if TYPE_CHECKING:
+    from loguru import Message
 
 pytestmark = pytest.mark.cluster
 
@@ -26,10 +30,13 @@ PATIENT = settings_of("gateway", GatewaySettings, node_patience_ms=60_000)
 @pytest.fixture
 def said() -> Iterator[list[str]]:
     lines: list[str] = []
-    format_ = "{level} {message} {extra[endpoint]}"
-    sink = logger.add(lines.append, level="INFO", format=format_, filter="runtime.gateway.node_link")
-    with logger.contextualize(endpoint=""):
-        yield lines
+
+    def take(message: Message) -> None:
+        record = message.record
+        lines.append(f"{record['level'].name} {record['message']} {record['extra'].get('endpoint', '')}")
+
+    sink = logger.add(take, level="INFO", filter="runtime.gateway.node_link")
+    yield lines
     logger.remove(sink)
 
 

@@ -49,7 +49,7 @@ OPERATIONS = (
         at(_WITH_CLIENT, "/instance"),
         "Deregister an instance; done too where there is none.",
         _AN_INSTANCE,
-        f"{SCOPE} ephemeral",
+        f"{SCOPE} {CLUSTER} ephemeral",
     ),
     ApiOperation(
         "PUT",
