@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All checks, then all tests, in two processes (tests/support/workers.py). Arguments go to pytest:
+# All checks, then all tests, in three processes (tests/support/workers.py). Arguments go to pytest:
 # scripts/test.sh -m 'not cluster' -x; with -n 0 in one process, as --pdb and -s want it.
 #
 # Tests with an etcd are skipped where none is on the path. Where this may be changed without asking, it is: as root, by
@@ -23,4 +23,4 @@ command -v etcd >/dev/null || _install_etcd ||
 scripts/install_sdks.sh &
 scripts/check.sh
 wait "$!"
-"$ROLLBOOK_PYTHON" -m pytest --numprocesses 2 --dist loadscope "$@"
+"$ROLLBOOK_PYTHON" -m pytest --numprocesses 3 --dist loadscope "$@"

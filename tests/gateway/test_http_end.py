@@ -36,9 +36,9 @@ def errors() -> Iterator[list[str]]:
     """What is logged as an error, uvicorn's included."""
     said: list[str] = []
     set_up_logs(LogSettings("INFO", False, ""))
-    sink = logger.add(said.append, level="ERROR", format="{message} {exception}")
+    logger.add(said.append, level="ERROR", format="{message} {exception}")
     yield said
-    logger.remove(sink)
+    logger.remove()  # that of the logs too
 
 
 async def asked(world: SdkWorld, method: str, target: str) -> asyncio.Task[int]:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from loguru import logger
 
 from runtime.logs import FILE_BYTES_MAX, FILES_KEPT, LogFile, LogSettings, set_up_logs
+
+
+@pytest.fixture(autouse=True)
+def _own_sinks() -> Iterator[None]:
+    """A sink that stays adds words of its own to what later tests log."""
+    yield
+    logger.remove()
 
 
 def lines_of(file: Path) -> list[str]:
